@@ -1,0 +1,52 @@
+"""Activations h = g(z), by name. The arithmetic lives in the engines."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from ._errors import unknown
+
+
+@dataclass(frozen=True)
+class Activation:
+    """An activation: its name, the code that engines know it by, and leaky_relu's slope."""
+
+    name: str
+    code: int
+    slope: float = 0.0
+
+
+ACTIVATIONS: dict[str, Activation] = {
+    activation.name: activation
+    for activation in (
+        Activation("identity", 0),
+        Activation("sigmoid", 1),
+        Activation("tanh", 2),
+        Activation("relu", 3),
+        Activation("leaky_relu", 4, slope=0.01),
+        Activation("softmax", 5),
+    )
+}
+
+
+def LeakyReLU(slope: float = 0.01) -> Activation:
+    """g(z) = z for z > 0, else slope * z.
+
+    The slope is positive: the derivative is read off the sign of h.
+    Raises ValueError if it is not.
+
+    Source: Maas, Hannun, Ng, Rectifier nonlinearities improve neural network acoustic models (2013).
+    """
+    if not (math.isfinite(slope) and slope > 0):
+        raise ValueError(f"expected a positive slope, got {slope}")
+    return Activation("leaky_relu", ACTIVATIONS["leaky_relu"].code, float(slope))
+
+
+def get(activation: str | Activation) -> Activation:
+    """The activation of this name. Raises ValueError for an unknown one."""
+    if isinstance(activation, Activation):
+        return activation
+    if activation not in ACTIVATIONS:
+        raise unknown("activation", activation, ACTIVATIONS)
+    return ACTIVATIONS[activation]

@@ -1,0 +1,163 @@
+"""Optimizers: how a gradient g changes the weights w. The update itself lives in the engines.
+
+An engine is handed one row of five numbers per step, computed here once in float64. Below, t counts
+steps from 1.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from ._errors import unknown
+from .schedules import Schedule, positive
+
+WIDTH = 5  # numbers per step
+
+
+class Optimizer(Protocol):
+    """What training asks of an optimizer."""
+
+    @property
+    def learning_rate(self) -> float | Schedule:
+        """A rate, or the schedule of it."""
+
+    @property
+    def code(self) -> int:
+        """The number that engines know the update by."""
+
+    @property
+    def slots(self) -> int:
+        """How many arrays of state the update keeps, each as large as the parameters."""
+
+    def coefficients(
+        self, steps: NDArray[np.int64], rates: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """The numbers (S, 5) of updates `steps` (S,), counted from 0, at these rates (S,)."""
+
+
+def fraction(**numbers: float) -> None:
+    """Raise ValueError unless every number lies in [0, 1)."""
+    for name, number in numbers.items():
+        if not 0 <= number < 1:
+            raise ValueError(f"expected {name} in [0, 1), got {number}")
+
+
+def power(base: float, exponents: NDArray[np.int64]) -> NDArray[np.float64]:
+    """base ** exponents (S,) by squaring: the same bits on every CPU, unlike NumPy's power."""
+    result = np.ones(len(exponents))
+    while exponents.any():
+        result = np.where(exponents & 1, result * base, result)
+        base, exponents = base * base, exponents >> 1
+    return result
+
+
+@dataclass(frozen=True)
+class SGD:
+    """Stochastic gradient descent, with momentum or Nesterov's variant of it.
+
+    w -= rate * g;  with momentum  v = momentum * v - rate * g,  w += v;
+    with nesterov  w += momentum * v - rate * g  (v already updated).
+    Raises ValueError for a rate that is not positive, a momentum outside [0, 1), or nesterov
+    without momentum.
+
+    Source: Sutskever et al., On the importance of initialization and momentum (2013).
+    """
+
+    learning_rate: float | Schedule = 0.01
+    momentum: float = 0.0
+    nesterov: bool = False
+
+    def __post_init__(self) -> None:
+        check_rate(self.learning_rate)
+        fraction(momentum=self.momentum)
+        if self.nesterov and self.momentum == 0:
+            raise ValueError("expected a positive momentum with nesterov, got 0")
+
+    @property
+    def code(self) -> int:
+        """0 plain, 1 momentum, 2 Nesterov."""
+        return 0 if self.momentum == 0 else 2 if self.nesterov else 1
+
+    @property
+    def slots(self) -> int:
+        """v, if there is momentum."""
+        return int(self.momentum > 0)
+
+    def coefficients(
+        self, steps: NDArray[np.int64], rates: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """[rate, momentum, 0, 0, 0] for every step."""
+        table = np.zeros((len(steps), WIDTH))
+        table[:, 0] = rates
+        table[:, 1] = self.momentum
+        return table
+
+
+@dataclass(frozen=True)
+class Adam:
+    """Adam: steps scaled by running means of the gradient and of its square.
+
+    m += (1 - beta_1) * (g - m);  v += (1 - beta_2) * (g * g - v);
+    w -= rate * (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon).
+    Raises ValueError for a rate or epsilon that is not positive or a beta outside [0, 1).
+
+    Source: Kingma, Ba, Adam: a method for stochastic optimization (2015).
+    """
+
+    learning_rate: float | Schedule = 1e-3
+    beta_1: float = 0.9
+    beta_2: float = 0.999
+    epsilon: float = 1e-8
+
+    def __post_init__(self) -> None:
+        check_rate(self.learning_rate)
+        fraction(beta_1=self.beta_1, beta_2=self.beta_2)
+        positive(epsilon=self.epsilon)
+
+    @property
+    def code(self) -> int:
+        """3."""
+        return 3
+
+    @property
+    def slots(self) -> int:
+        """m and v."""
+        return 2
+
+    def coefficients(
+        self, steps: NDArray[np.int64], rates: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """[rate / (1 - beta_1^t), 1 / sqrt(1 - beta_2^t), beta_1, beta_2, epsilon], t = step + 1."""
+        table = np.empty((len(steps), WIDTH))
+        table[:, 0] = rates / (1.0 - power(self.beta_1, steps + 1))
+        table[:, 1] = 1.0 / np.sqrt(1.0 - power(self.beta_2, steps + 1))
+        table[:, 2:] = self.beta_1, self.beta_2, self.epsilon
+        return table
+
+
+OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+
+
+def check_rate(rate: float | Schedule) -> None:
+    """Raise unless the rate is a positive number or a schedule."""
+    if isinstance(rate, (int, float, np.number)):
+        positive(learning_rate=float(rate))
+    elif not hasattr(rate, "rates"):
+        kind = type(rate).__name__
+        raise TypeError(f"expected learning_rate to be a number or a schedule, got {kind}")
+
+
+def get(optimizer: str | Optimizer) -> Optimizer:
+    """The optimizer of this name, with its defaults. Raises ValueError for an unknown one."""
+    if not isinstance(optimizer, str):
+        if not hasattr(optimizer, "coefficients"):
+            kind = type(optimizer).__name__
+            raise TypeError(f"expected an optimizer or its name, got {kind}")
+        return optimizer
+    if optimizer not in OPTIMIZERS:
+        raise unknown("optimizer", optimizer, OPTIMIZERS)
+    return OPTIMIZERS[optimizer]()
