@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-from ._errors import unknown
+from ._errors import positive, unknown
 
 
 @dataclass(frozen=True)
@@ -36,11 +35,9 @@ def LeakyReLU(slope: float = 0.01) -> Activation:
     The slope is positive: the derivative is read off the sign of h.
     Raises ValueError if it is not.
 
-    Source: Maas, Hannun, Ng, Rectifier nonlinearities improve neural network acoustic models (2013).
+    Source: Maas, Hannun, Ng, Rectifier nonlinearities improve acoustic models (2013).
     """
-    if not (math.isfinite(slope) and slope > 0):
-        raise ValueError(f"expected a positive slope, got {slope}")
-    return Activation("leaky_relu", ACTIVATIONS["leaky_relu"].code, float(slope))
+    return Activation("leaky_relu", ACTIVATIONS["leaky_relu"].code, positive("slope", slope))
 
 
 def get(activation: str | Activation) -> Activation:

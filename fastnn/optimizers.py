@@ -12,8 +12,8 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import unknown
-from .schedules import Schedule, positive
+from ._errors import positive, unknown
+from .schedules import Schedule
 
 WIDTH = 5  # numbers per step
 
@@ -116,7 +116,7 @@ class Adam:
     def __post_init__(self) -> None:
         check_rate(self.learning_rate)
         fraction(beta_1=self.beta_1, beta_2=self.beta_2)
-        positive(epsilon=self.epsilon)
+        positive("epsilon", self.epsilon)
 
     @property
     def code(self) -> int:
@@ -131,7 +131,7 @@ class Adam:
     def coefficients(
         self, steps: NDArray[np.int64], rates: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """[rate / (1 - beta_1^t), 1 / sqrt(1 - beta_2^t), beta_1, beta_2, epsilon], t = step + 1."""
+        """[rate / (1 - beta_1^t), 1 / sqrt(1 - beta_2^t), beta_1, beta_2, epsilon], t from 1."""
         table = np.empty((len(steps), WIDTH))
         table[:, 0] = rates / (1.0 - power(self.beta_1, steps + 1))
         table[:, 1] = 1.0 / np.sqrt(1.0 - power(self.beta_2, steps + 1))
@@ -139,13 +139,13 @@ class Adam:
         return table
 
 
-OPTIMIZERS = {"sgd": SGD, "adam": Adam}
+OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 
 
 def check_rate(rate: float | Schedule) -> None:
     """Raise unless the rate is a positive number or a schedule."""
     if isinstance(rate, (int, float, np.number)):
-        positive(learning_rate=float(rate))
+        positive("learning_rate", float(rate))
     elif not hasattr(rate, "rates"):
         kind = type(rate).__name__
         raise TypeError(f"expected learning_rate to be a number or a schedule, got {kind}")
@@ -153,11 +153,11 @@ def check_rate(rate: float | Schedule) -> None:
 
 def get(optimizer: str | Optimizer) -> Optimizer:
     """The optimizer of this name, with its defaults. Raises ValueError for an unknown one."""
-    if not isinstance(optimizer, str):
-        if not hasattr(optimizer, "coefficients"):
-            kind = type(optimizer).__name__
-            raise TypeError(f"expected an optimizer or its name, got {kind}")
-        return optimizer
-    if optimizer not in OPTIMIZERS:
-        raise unknown("optimizer", optimizer, OPTIMIZERS)
-    return OPTIMIZERS[optimizer]()
+    if isinstance(optimizer, str):
+        if optimizer not in OPTIMIZERS:
+            raise unknown("optimizer", optimizer, OPTIMIZERS)
+        return OPTIMIZERS[optimizer]()
+    if not hasattr(optimizer, "coefficients"):
+        kind = type(optimizer).__name__
+        raise TypeError(f"expected an optimizer or its name, got {kind}")
+    return optimizer

@@ -19,6 +19,7 @@ __all__ = [
     "PADDING",
     "WEIGHTS",
     "Program",
+    "aligned_copy",
     "blocks",
     "build",
     "prepare",
@@ -51,6 +52,13 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     memory = np.zeros(size + CACHE_LINE, np.uint8)
     first = -memory.ctypes.data % CACHE_LINE
     return memory[first : first + size].view(dtype).reshape(shape)
+
+
+def aligned_copy(array: NDArray[Any]) -> NDArray[Any]:
+    """A copy that starts on a cache line."""
+    copy = aligned_zeros(array.shape, array.dtype)
+    copy[...] = array
+    return copy
 
 
 def build(

@@ -149,7 +149,7 @@ def blocks(program: Program, arena: Array) -> list[tuple[Array, Array]]:
 
 def forward_pass(program: Program, x: Array) -> tuple[list[Array], Array]:
     """[h_0, ..., h_L], where h_0 is the scaled input, and the last z."""
-    h = [x.astype(program.dtype) * program.dtype.type(program.input_scale)]
+    h = [x.astype(program.dtype, order="C") * program.dtype.type(program.input_scale)]
     slopes = program.slopes.astype(program.dtype)
     parameters = blocks(program, program.parameters)
     for (W, b), code, slope in zip(parameters, program.layers[:, ACTIVATION], slopes, strict=True):

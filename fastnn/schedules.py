@@ -13,19 +13,14 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from ._errors import positive
+
 
 class Schedule(Protocol):
     """Anything that offers `rates`."""
 
     def rates(self, first_step: int, steps: int, total_steps: int) -> NDArray[np.float64]:
         """The rates (steps,) of steps first_step, first_step + 1, ... out of total_steps."""
-
-
-def positive(**numbers: float) -> None:
-    """Raise ValueError unless every number is finite and positive."""
-    for name, number in numbers.items():
-        if not (math.isfinite(number) and number > 0):
-            raise ValueError(f"expected a positive {name}, got {number}")
 
 
 def cosine(start: float, end: float, progress: float) -> float:
@@ -40,7 +35,7 @@ class Constant:
     rate: float
 
     def __post_init__(self) -> None:
-        positive(rate=self.rate)
+        positive("rate", self.rate)
 
     def rates(self, first_step: int, steps: int, total_steps: int) -> NDArray[np.float64]:
         """The rates (steps,) from first_step on."""
@@ -60,7 +55,7 @@ class Cosine:
     final: float = 0.0
 
     def __post_init__(self) -> None:
-        positive(peak=self.peak)
+        positive("peak", self.peak)
         if not 0 <= self.final < math.inf:
             raise ValueError(f"expected a final rate of at least 0, got {self.final}")
 
@@ -88,7 +83,8 @@ class OneCycle:
     final_div_factor: float = 1e4
 
     def __post_init__(self) -> None:
-        positive(**{field.name: getattr(self, field.name) for field in fields(self)})
+        for field in fields(self):
+            positive(field.name, getattr(self, field.name))
         if self.warmup >= 1:
             raise ValueError(f"expected a warmup below 1, got {self.warmup}")
 

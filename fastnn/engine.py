@@ -1,0 +1,157 @@
+"""The only chooser: which engine runs, and on how many threads."""
+
+from __future__ import annotations
+
+import functools
+import importlib
+import math
+import os
+import platform
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ._errors import count, unknown
+
+COMPILED = ("avx512", "avx2", "baseline")  # best first
+NAMES = (*COMPILED, "reference")
+
+Engine = Any  # a module with the calls of reference.py
+
+
+@functools.cache
+def load(name: str) -> Engine | None:
+    """The engine of this name, or None where it is not built or the CPU cannot run it."""
+    path = "fastnn.reference" if name == "reference" else f"fastnn._core_{name}"
+    try:
+        module = importlib.import_module(path)
+    except ModuleNotFoundError as error:
+        if error.name != path:
+            raise
+        return None
+    if not module.supported():
+        return None
+    # A child that is forked while OpenMP's threads exist would hang when it needs them.
+    if hasattr(module, "release_threads") and hasattr(os, "register_at_fork"):
+        os.register_at_fork(before=module.release_threads)
+    return module
+
+
+def available() -> tuple[str, ...]:
+    """The engines that run here, best first; "reference" is last."""
+    return tuple(name for name in NAMES if load(name) is not None)
+
+
+def get(name: str = "auto") -> Engine:
+    """The engine of this name; "auto" is FASTNN_ENGINE if that is set, else the best compiled one.
+
+    Raises ValueError for an unknown name or one that cannot run here, ImportError if "auto" finds
+    no compiled engine.
+    """
+    if name == "auto":
+        name = os.environ.get("FASTNN_ENGINE") or "auto"
+    if name == "auto":
+        name = next((compiled for compiled in COMPILED if load(compiled)), "auto")
+    if name == "auto":
+        raise ImportError(
+            "fastnn's compiled engine is not built here: run `python -m pip install .` in the "
+            "source tree, or set FASTNN_ENGINE=reference for the slow one"
+        )
+    if name not in NAMES:
+        raise unknown("engine", name, ("auto", *NAMES))
+    engine = load(name)
+    if engine is None:
+        raise ValueError(
+            f"expected an engine that runs here ({', '.join(available())}), got {name!r}"
+        )
+    return engine
+
+
+def cgroup_quota() -> float:
+    """How many CPUs the control group may use; infinity where nothing limits it."""
+    quota = math.inf
+    for line in read("/proc/self/cgroup").splitlines():
+        _, controllers, group = line.split(":", 2)
+        for folder in (Path(group), *Path(group).parents):
+            if controllers == "":  # version 2
+                limit = read(f"/sys/fs/cgroup{folder}/cpu.max").split()
+            elif "cpu" in controllers.split(","):
+                base = f"/sys/fs/cgroup/cpu{folder}/cpu.cfs"
+                limit = (read(f"{base}_quota_us") + " " + read(f"{base}_period_us")).split()
+            else:
+                continue
+            if len(limit) == 2 and limit[0].isdigit():  # "max" and -1 are no limit
+                quota = min(quota, int(limit[0]) / int(limit[1]))
+    return quota
+
+
+def read(path: str) -> str:
+    """The text of a file of the kernel, empty where there is none."""
+    try:
+        return Path(path).read_text()
+    except OSError:
+        return ""
+
+
+def default_num_threads() -> int:
+    """FASTNN_NUM_THREADS if that is set, else as many as affinity and cgroup quota allow."""
+    wanted = os.environ.get("FASTNN_NUM_THREADS")
+    if wanted:
+        if not wanted.isdigit():
+            raise ValueError(f"expected a whole number in FASTNN_NUM_THREADS, got {wanted!r}")
+        return count("FASTNN_NUM_THREADS", int(wanted))
+    if hasattr(os, "sched_getaffinity"):
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    quota = cgroup_quota()
+    return cpus if quota == math.inf else max(1, min(cpus, math.ceil(quota)))
+
+
+_num_threads: int | None = None
+
+
+def get_num_threads() -> int:
+    """How many threads networks use that were made with num_threads=None."""
+    global _num_threads
+    if _num_threads is None:
+        _num_threads = default_num_threads()
+    return _num_threads
+
+
+def set_num_threads(num_threads: int) -> None:
+    """Use this many threads from now on; results do not depend on it. Raises ValueError below 1."""
+    global _num_threads
+    _num_threads = count("num_threads", num_threads)
+
+
+def config() -> dict[str, str]:
+    """What runs here: the version, the engine and how it was built, the threads."""
+    from . import __version__
+
+    rows = {
+        "fastnn": __version__,
+        "engines": ", ".join(available()),
+        "threads": str(get_num_threads()),
+    }
+    try:
+        engine = get()
+    except ImportError as error:
+        rows["engine"] = f"none ({error})"
+    else:
+        rows["engine"] = engine.NAME
+        if hasattr(engine, "build_info"):
+            rows.update((key, str(value)) for key, value in engine.build_info().items())
+    rows["python"] = platform.python_version()
+    rows["numpy"] = np.__version__
+    rows["machine"] = f"{platform.system()} {platform.machine()}"
+    return rows
+
+
+def show_config() -> None:
+    """Print which engine runs, how it was built, and the threads that it uses."""
+    rows = config()
+    width = max(map(len, rows))
+    for key, value in rows.items():
+        print(f"{key:{width}}  {value}")

@@ -1,0 +1,295 @@
+"""Network: layers and their parameters; fit, predict, evaluate, save, load."""
+
+from __future__ import annotations
+
+import operator
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from . import _arrays, initializers, losses, optimizers, training
+from . import engine as engines
+from ._arrays import Array
+from ._errors import count, positive, unknown
+from .activations import Activation
+from .layers import Dense
+from .losses import Loss
+from .optimizers import Optimizer
+from .program import aligned_copy, blocks, build, zeros_like_parameters
+from .training import Callback, History
+
+DTYPES = ("float32", "float64")
+BLOCK = 16384  # rows at most in one call of an engine
+BLOCK_COST = 1 << 32  # flops at most in one such call, so that Ctrl-C is prompt
+
+
+class Network:
+    """A multilayer perceptron: dense layers, one after the other.
+
+    inputs: I, the features of one row. layers: the `Dense` layers, the last one the output.
+    input_scale: inputs are multiplied by it, e.g. 1 / 255 for bytes. loss: its name; by default
+    cross_entropy after softmax, binary_cross_entropy after sigmoid, else mean_squared_error.
+    dtype: "float32" or "float64". seed: initial weights and shuffling follow from it; None draws
+    one. engine: "auto", "reference", or one build by name. num_threads: by default as
+    `set_num_threads` says; results do not depend on it.
+
+    Everywhere below, x is (B, I), or (B, ...) of the same size, of any real dtype; it is not copied
+    as a whole. y is labels (B,) from 0 to O - 1, or targets (B, O); with one output also (B,).
+    Methods raise ValueError for a wrong shape, no rows, NaN or infinity, and TypeError for a wrong
+    dtype.
+    """
+
+    def __init__(
+        self,
+        inputs: int,
+        layers: Iterable[Dense],
+        *,
+        input_scale: float = 1.0,
+        loss: str | Loss | None = None,
+        dtype: DTypeLike = "float32",
+        seed: int | None = 0,
+        engine: str = "auto",
+        num_threads: int | None = None,
+    ) -> None:
+        layers = list(layers)
+        for layer in layers:
+            if not isinstance(layer, Dense):
+                raise TypeError(f"expected layers of type Dense, got {type(layer).__name__}")
+        if not layers:
+            raise ValueError("expected at least one layer, got none")
+        self.inputs = count("inputs", inputs)
+        self.outputs = layers[-1].units
+        self.input_scale = positive("input_scale", input_scale)
+        output = layers[-1].activation
+        self.loss = losses.default(output) if loss is None else losses.get(loss)
+        losses.fits(self.loss, output, self.outputs)
+        self.dtype = float_dtype(dtype)
+        self.seed = checked_seed(seed)
+        self.num_threads = None if num_threads is None else count("num_threads", num_threads)
+        self._engine = engines.get(engine)
+        self.program = build(
+            [self.inputs, *(layer.units for layer in layers)],
+            [(layer.activation.code, layer.activation.slope) for layer in layers],
+            self.loss.code,
+            self.dtype,
+            self.input_scale,
+        )
+        self.layers = tuple(layer.bound(self.program, i) for i, layer in enumerate(layers))
+        for number, layer in enumerate(self.layers):
+            layer.weights[...] = initializers.weights(
+                layer.initializer, *layer.weights.shape, self.seed, number
+            )
+        self.history: History | None = None  # of the latest fit
+        self.training = training.State()
+        self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
+
+    @property
+    def flops(self) -> int:
+        """Floating-point operations of one row's way forward, products only."""
+        return 2 * sum(layer.weights.size for layer in self.layers)
+
+    def fit(
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        epochs: int = 10,
+        batch_size: int = 64,
+        optimizer: str | Optimizer = "adam",
+        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        shuffle: bool = True,
+        callbacks: Iterable[Callback] = (),
+        verbose: int = 1,
+    ) -> History:
+        """Train on x (B, I) and y for some epochs; returns what each epoch brought.
+
+        The last batch of an epoch may be short. A second fit goes on where the first one ended,
+        with the optimizer's state if the optimizer is equal; a schedule starts anew. Each callback
+        is called as callback(network, epoch, logs) after an epoch, counted from 1; training stops
+        if one returns True. verbose=0 is silent, 1 shows progress on stderr.
+
+        Ctrl-C ends training at once; the weights stay as they are, and `network.history` has the
+        epochs that were completed. Raises DivergenceError if the loss or a weight is not finite any
+        more; the weights are then those from the start of that epoch.
+        """
+        return training.fit(
+            self,
+            x,
+            y,
+            epochs=count("epochs", epochs),
+            batch_size=count("batch_size", batch_size),
+            optimizer=optimizers.get(optimizer),
+            validation_data=validation_data,
+            shuffle=shuffle,
+            callbacks=callbacks,
+            verbose=verbose,
+        )
+
+    def predict(self, x: ArrayLike, out: Array | None = None) -> Array:
+        """The outputs (B, O), probabilities after softmax or sigmoid; they fill `out` if given."""
+        x = self._features(x)
+        if out is None:
+            out = np.empty((len(x), self.outputs), self.dtype)
+        else:
+            self._check_out(out, len(x))
+        if len(x) <= self._block and _arrays.direct(x):
+            self._engine.forward(self.program, x, out, self._threads())
+        else:
+            for rows, part in self._blocks(x):
+                self._engine.forward(self.program, part, out[rows], self._threads())
+        return out
+
+    def classify(self, x: ArrayLike) -> NDArray[np.int64]:
+        """The winning class (B,) of each row; with one output, 1 where it is above one half."""
+        h = self.predict(x)
+        if self.outputs == 1:
+            return (h[:, 0] > 0.5).astype(np.int64)
+        return h.argmax(axis=1)
+
+    def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
+        """The mean loss and, unless y are real numbers to be met, the accuracy from 0 to 1."""
+        return self._evaluate(*self._data(x, y))
+
+    def _evaluate(self, x: Array, y: Array) -> dict[str, float]:
+        loss, agreeing = 0.0, 0
+        for rows, part in self._blocks(x):
+            t = _arrays.target_block(y, rows, self.dtype)
+            block_loss, block_agreeing = self._engine.evaluate(
+                self.program, part, t, self._threads()
+            )
+            loss, agreeing = loss + block_loss, agreeing + block_agreeing
+        return self._figures(loss, agreeing, len(x), y)
+
+    def activations(self, x: ArrayLike) -> list[Array]:
+        """[input, layer 1, ..., output], each (B, width); the input is the scaled one."""
+        x = self._features(x)
+        widths = [self.inputs, *(layer.units for layer in self.layers)]
+        outs = [np.empty((len(x), width), self.dtype) for width in widths]
+        for rows, part in self._blocks(x):
+            parts = [out[rows] for out in outs]
+            self._engine.activations(self.program, part, parts, self._threads())
+        return outs
+
+    def gradients(self, x: ArrayLike, y: ArrayLike) -> tuple[float, list[tuple[Array, Array]]]:
+        """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it."""
+        x, y = self._data(x, y)
+        arena = zeros_like_parameters(self.program)
+        everything = slice(0, len(x))
+        loss = self._engine.gradients(
+            self.program,
+            _arrays.block(x, everything, self.inputs, self.dtype),
+            _arrays.target_block(y, everything, self.dtype),
+            arena,
+            self._threads(),
+        )
+        return loss / len(x), blocks(self.program, arena)
+
+    def summary(self) -> None:
+        """Print the layers, their shapes and numbers of parameters."""
+        print(f"{'layer':<8}{'inputs':>8}{'outputs':>9}{'parameters':>12}  activation")
+        for number, layer in enumerate(self.layers, start=1):
+            inputs, outputs = layer.weights.shape
+            size = layer.weights.size + layer.biases.size
+            print(f"{number:<8}{inputs:>8}{outputs:>9}{size:>12,}  {layer.activation.name}")
+        total = sum(layer.weights.size + layer.biases.size for layer in self.layers)
+        print(f"{total:,} parameters, {self.dtype}, {self.loss.name}, engine {self._engine.NAME}")
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the network to one file, whole or not at all; `fastnn.load` reads it."""
+        from . import files
+
+        files.save(self, path)
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that runs this network."""
+        name: str = self._engine.NAME
+        return name
+
+    def _threads(self) -> int:
+        return self.num_threads or engines.get_num_threads()
+
+    def _features(self, x: ArrayLike) -> Array:
+        array = _arrays.features(x, self.inputs)
+        _arrays.check_finite("x", array, self.dtype)
+        return array
+
+    def _data(self, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
+        array = self._features(x)
+        return array, _arrays.targets(y, len(array), self.outputs, self.loss.name, self.dtype)
+
+    def _blocks(self, x: Array) -> Iterator[tuple[slice, Array]]:
+        for rows in _arrays.pieces(len(x), self._block):
+            yield rows, _arrays.block(x, rows, self.inputs, self.dtype)
+
+    def _figures(self, loss: float, agreeing: int, rows: int, y: Array) -> dict[str, float]:
+        """Means from sums over rows; there is an accuracy if y are classes."""
+        figures = {"loss": loss / rows}
+        if y.ndim == 1 or self.loss.name != "mean_squared_error":
+            figures["accuracy"] = agreeing / rows
+        return figures
+
+    def _check_out(self, out: Array, rows: int) -> None:
+        shape = (rows, self.outputs)
+        if not isinstance(out, np.ndarray) or out.dtype != self.dtype:
+            kind = getattr(out, "dtype", type(out).__name__)
+            raise TypeError(f"expected out as an array of {self.dtype}, got {kind}")
+        if out.shape != shape:
+            raise ValueError(f"expected out of shape {shape}, got {out.shape}")
+        if not (out.flags.c_contiguous and out.flags.writeable and out.flags.aligned):
+            raise ValueError(
+                "expected out to be C-contiguous, aligned and writeable, got it not so"
+            )
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**self.__dict__, "_engine": self._engine.NAME}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, _engine=engines.get(state["_engine"]))
+        self.program.parameters = aligned_copy(self.program.parameters)
+        self.program.state = aligned_copy(self.program.state)
+
+    def __repr__(self) -> str:
+        return f"Network({self.inputs}, {list(self.layers)}, loss={self.loss.name!r})"
+
+
+def mlp(
+    sizes: Sequence[int],
+    hidden: str | Activation = "relu",
+    output: str | Activation = "softmax",
+    **options: Any,
+) -> Network:
+    """A network of these sizes, [inputs, hidden, ..., outputs]; the options are `Network`'s."""
+    if len(sizes) < 2:
+        raise ValueError(f"expected at least two sizes, inputs and outputs, got {list(sizes)}")
+    inputs, *hidden_sizes, outputs = sizes
+    layers = [Dense(size, hidden) for size in hidden_sizes]
+    return Network(inputs, [*layers, Dense(outputs, output)], **options)
+
+
+def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
+    """float32 or float64. Raises ValueError for another dtype."""
+    try:
+        name = np.dtype(dtype).name
+    except TypeError:
+        name = str(dtype)
+    if name not in DTYPES:
+        raise unknown("dtype", name, DTYPES)
+    return np.dtype(name)
+
+
+def checked_seed(seed: int | None) -> int:
+    """The seed, or one drawn from the system."""
+    if seed is None:
+        return int.from_bytes(os.urandom(8), "little")
+    try:
+        number = operator.index(seed)
+    except TypeError:
+        kind = type(seed).__name__
+        raise TypeError(f"expected seed to be a whole number, got {kind}") from None
+    if not 0 <= number < 1 << 64:
+        raise ValueError(f"expected a seed from 0 to 2^64 - 1, got {number}")
+    return number
