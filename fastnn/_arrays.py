@@ -17,6 +17,7 @@ Array = NDArray[Any]
 Rows = slice | NDArray[np.int32]
 
 NATIVE = frozenset(map(np.dtype, ("uint8", "float32", "float64")))
+FEW = 1 << 13  # elements of a small array
 CHECKED = 1 << 18  # elements looked at together, so that they stay in the cache
 
 
@@ -35,6 +36,8 @@ def features(x: ArrayLike, width: int) -> Array:
     """
     array = real("x", x)
     shape = array.shape
+    if len(shape) == 2 and shape[1] == width and shape[0] > 0:
+        return array
     if array.ndim == 0 or (array.ndim == 1 and width > 1):
         hint = "; pass x[None] for one row" if shape == (width,) else ""
         raise ValueError(f"expected x of shape (rows, {width}), got {shape}{hint}")
@@ -68,6 +71,9 @@ def pieces(rows: int, length: int) -> Iterator[slice]:
 def check_finite(name: str, array: Array, dtype: DTypeLike) -> None:
     """Raise ValueError if a number is NaN or infinite, or becomes so in this dtype."""
     if array.dtype.kind != "f":
+        return
+    # The quick way for a row or a few: a sum of squares is finite only if all numbers are.
+    if array.size <= FEW and array.dtype == dtype and math.isfinite(np.vdot(array, array)):
         return
     length = max(1, CHECKED // max(1, math.prod(array.shape[1:])))
     with np.errstate(over="ignore", invalid="ignore"):

@@ -29,7 +29,7 @@ ACTIVATIONS: dict[str, Activation] = {
 }
 
 
-def LeakyReLU(slope: float = 0.01) -> Activation:
+def LeakyReLU(slope: float = 0.01) -> Activation:  # noqa: N802 (reads like a layer's class)
     """g(z) = z for z > 0, else slope * z.
 
     The slope is positive: the derivative is read off the sign of h.

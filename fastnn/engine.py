@@ -101,10 +101,8 @@ def default_num_threads() -> int:
         if not wanted.isdigit():
             raise ValueError(f"expected a whole number in FASTNN_NUM_THREADS, got {wanted!r}")
         return count("FASTNN_NUM_THREADS", int(wanted))
-    if hasattr(os, "sched_getaffinity"):
-        cpus = len(os.sched_getaffinity(0))
-    else:
-        cpus = os.cpu_count() or 1
+    affine = hasattr(os, "sched_getaffinity")  # Linux
+    cpus = len(os.sched_getaffinity(0)) if affine else os.cpu_count() or 1
     quota = cgroup_quota()
     return cpus if quota == math.inf else max(1, min(cpus, math.ceil(quota)))
 

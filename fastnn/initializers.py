@@ -5,6 +5,7 @@ fan_in and fan_out are a layer's inputs I and outputs O.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -21,7 +22,7 @@ def uniform(variance: Callable[[int, int], float]) -> Initializer:
     """Uniform in [-a, a] with this variance: a = sqrt(3 * variance)."""
 
     def initial(fan_in: int, fan_out: int, random: np.random.Generator) -> NDArray[np.float64]:
-        limit = np.sqrt(3.0 * variance(fan_in, fan_out))
+        limit = math.sqrt(3.0 * variance(fan_in, fan_out))
         return random.uniform(-limit, limit, (fan_in, fan_out))
 
     return initial
@@ -31,8 +32,8 @@ def normal(variance: Callable[[int, int], float]) -> Initializer:
     """Normal with mean 0 and this variance."""
 
     def initial(fan_in: int, fan_out: int, random: np.random.Generator) -> NDArray[np.float64]:
-        deviation = np.sqrt(variance(fan_in, fan_out))
-        return deviation * random.standard_normal((fan_in, fan_out))
+        deviation = math.sqrt(variance(fan_in, fan_out))
+        return random.normal(0.0, deviation, (fan_in, fan_out))
 
     return initial
 
@@ -80,7 +81,7 @@ def check(name: str) -> str:
     return name
 
 
-def weights(name: str, fan_in: int, fan_out: int, seed: int, layer: int) -> NDArray[np.float64]:
+def weights(name: str, shape: tuple[int, int], seed: int, layer: int) -> NDArray[np.float64]:
     """The initial weights (I, O) of this layer, a function of the seed and the layer's number."""
     random = np.random.Generator(stream(seed, INITIALIZE, layer))
-    return INITIALIZERS[check(name)](fan_in, fan_out, random)
+    return INITIALIZERS[check(name)](*shape, random)

@@ -70,8 +70,9 @@ class Network:
         self.seed = checked_seed(seed)
         self.num_threads = None if num_threads is None else count("num_threads", num_threads)
         self._engine = engines.get(engine)
+        sizes = [self.inputs, *(layer.units for layer in layers)]
         self.program = build(
-            [self.inputs, *(layer.units for layer in layers)],
+            sizes,
             [(layer.activation.code, layer.activation.slope) for layer in layers],
             self.loss.code,
             self.dtype,
@@ -79,9 +80,8 @@ class Network:
         )
         self.layers = tuple(layer.bound(self.program, i) for i, layer in enumerate(layers))
         for number, layer in enumerate(self.layers):
-            layer.weights[...] = initializers.weights(
-                layer.initializer, *layer.weights.shape, self.seed, number
-            )
+            shape = sizes[number], sizes[number + 1]
+            layer.weights[...] = initializers.weights(layer.initializer, shape, self.seed, number)
         self.history: History | None = None  # of the latest fit
         self.training = training.State()
         self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
@@ -147,7 +147,8 @@ class Network:
         h = self.predict(x)
         if self.outputs == 1:
             return (h[:, 0] > 0.5).astype(np.int64)
-        return h.argmax(axis=1)
+        winners: NDArray[np.int64] = h.argmax(axis=1)
+        return winners
 
     def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
         """The mean loss and, unless y are real numbers to be met, the accuracy from 0 to 1."""

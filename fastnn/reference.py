@@ -7,6 +7,9 @@ only loops are over layers and over training steps.
 Source: Goodfellow, Bengio, Courville, Deep learning (2016), section 6.5.
 """
 
+# ruff: noqa: E741, N806 (the textbook's capital letters)
+# mypy: disable-error-code="no-any-return"
+
 from __future__ import annotations
 
 from collections.abc import Callable
@@ -97,7 +100,7 @@ LOSSES: dict[int, Callable[[Array, Array, Array], Array]] = {
 
 def loss_gradient(program: Program, h: Array, t: Array) -> Array:
     """dz (B, O) of the output layer, for the mean loss over the rows."""
-    B, O = h.shape  # noqa: E741
+    B, O = h.shape
     if program.loss == CROSS_ENTROPY:
         return (h - t) / B
     if program.loss == BINARY_CROSS_ENTROPY:
