@@ -1,0 +1,83 @@
+"""Optimizers: the numbers that they hand to an engine."""
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import optimizers
+from fastnn.optimizers import OPTIMIZERS
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "code", "slots"),
+    [
+        (fastnn.SGD(), 0, 0),
+        (fastnn.SGD(momentum=0.9), 1, 1),
+        (fastnn.SGD(momentum=0.9, nesterov=True), 2, 1),
+        (fastnn.Adam(), 3, 2),
+    ],
+)
+def test_codes_and_slots(optimizer, code, slots):
+    assert (optimizer.code, optimizer.slots) == (code, slots)
+
+
+def test_sgd_hands_over_rate_and_momentum():
+    table = fastnn.SGD(momentum=0.5).coefficients(np.arange(2), np.array([0.1, 0.2]))
+    assert table.tolist() == [[0.1, 0.5, 0, 0, 0], [0.2, 0.5, 0, 0, 0]]
+
+
+def test_adam_hands_over_the_corrections_of_its_means():
+    steps, rates = np.array([0, 1, 999]), np.array([0.1, 0.2, 0.3])
+    table = fastnn.Adam(beta_1=0.8, beta_2=0.99, epsilon=1e-7).coefficients(steps, rates)
+    for (c0, c1, *rest), t, rate in zip(table.tolist(), [1, 2, 1000], rates, strict=True):
+        assert c0 == pytest.approx(rate / (1 - 0.8**t), rel=1e-14)
+        assert c1 == pytest.approx((1 - 0.99**t) ** -0.5, rel=1e-14)
+        assert rest == [0.8, 0.99, 1e-7]
+
+
+def test_adam_gives_the_same_bits_however_the_steps_are_cut():
+    rates = np.full(1000, 1e-3)
+    whole = fastnn.Adam().coefficients(np.arange(1000), rates)
+    single = [fastnn.Adam().coefficients(np.array([s]), rates[:1])[0] for s in range(1000)]
+    assert whole.tobytes() == np.array(single).tobytes()
+
+
+def test_get_takes_a_name_or_an_optimizer():
+    assert optimizers.get("adam") == fastnn.Adam()
+    assert {name: type(optimizers.get(name)) for name in OPTIMIZERS} == OPTIMIZERS
+    assert optimizers.get(fastnn.SGD(0.5)) == fastnn.SGD(0.5)
+
+
+def test_unknown_name_suggests_the_nearest():
+    with pytest.raises(ValueError, match=r"^unknown optimizer 'adma'; did you mean 'adam'\?"):
+        optimizers.get("adma")
+
+
+def test_another_type():
+    with pytest.raises(TypeError, match="^expected an optimizer or its name, got int$"):
+        optimizers.get(3)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fastnn.SGD(0), "expected a positive learning_rate, got 0"),
+        (lambda: fastnn.SGD(-0.1), "expected a positive learning_rate, got -0.1"),
+        (lambda: fastnn.Adam(float("inf")), "expected a positive learning_rate, got inf"),
+        (lambda: fastnn.SGD(momentum=1), "expected momentum in [0, 1), got 1"),
+        (lambda: fastnn.SGD(momentum=-0.5), "expected momentum in [0, 1), got -0.5"),
+        (lambda: fastnn.SGD(nesterov=True), "expected a positive momentum with nesterov, got 0"),
+        (lambda: fastnn.Adam(beta_1=1.5), "expected beta_1 in [0, 1), got 1.5"),
+        (lambda: fastnn.Adam(beta_2=float("nan")), "expected beta_2 in [0, 1), got nan"),
+        (lambda: fastnn.Adam(epsilon=0), "expected a positive epsilon, got 0"),
+    ],
+)
+def test_bad_numbers(make, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (compared in full below)
+        make()
+    assert str(error.value).startswith(message)
+
+
+def test_a_rate_of_another_type():
+    with pytest.raises(TypeError, match="^expected learning_rate to be a number or a schedule"):
+        fastnn.SGD("0.1")

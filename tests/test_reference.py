@@ -1,0 +1,158 @@
+"""The reference engine against numbers worked by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+from fastnn import reference
+from fastnn.program import blocks, build, prepare, zeros_like_parameters
+
+
+def one_unit(code, loss=2, slope=0.0, weight=2.0, bias=-1.0):
+    """z = weight * x + bias, one input and one output."""
+    program = build([1, 1], [(code, slope)], loss, "float64")
+    (weights, biases), *_ = blocks(program, program.parameters)
+    weights[...], biases[...] = weight, bias
+    return program
+
+
+def forward(program, x):
+    out = np.empty((len(x), 1))
+    reference.forward(program, np.array(x)[:, None], out, 1)
+    return out[:, 0].tolist()
+
+
+@pytest.mark.parametrize(
+    ("code", "slope", "expected"),
+    [
+        (reference.IDENTITY, 0, [-3, 1]),
+        (reference.SIGMOID, 0, [1 / (1 + math.e**3), 1 / (1 + 1 / math.e)]),
+        (reference.TANH, 0, [math.tanh(-3), math.tanh(1)]),
+        (reference.RELU, 0, [0, 1]),
+        (reference.LEAKY_RELU, 0.1, [-0.3, 1]),
+    ],
+)
+def test_activations_of_minus_three_and_one(code, slope, expected):
+    assert forward(one_unit(code, slope=slope), [-1.0, 1.0]) == pytest.approx(expected)
+
+
+def test_softmax_of_logs():
+    z = np.log([[1.0, 2.0, 5.0]]) + 1000  # shifting all z by the same number changes nothing
+    assert reference.softmax(z)[0] == pytest.approx([1 / 8, 2 / 8, 5 / 8])
+
+
+def test_extreme_z_neither_overflow_nor_warn():
+    z = np.array([[-1e4, 0.0, 1e4]])
+    assert reference.sigmoid(z).tolist() == [[0, 0.5, 1]]
+    assert reference.softmax(z).tolist() == [[0, 0, 1]]
+    t = np.array([[1.0, 0.0, 0.0]])
+    assert reference.cross_entropy(z, None, t).tolist() == [2e4]
+    assert reference.binary_cross_entropy(z, None, t) == pytest.approx((2e4 + math.log(2)) / 3)
+
+
+def test_losses():
+    h = np.array([[0.25, 0.75]])
+    t = np.array([[1.0, 0.0]])
+    logits = np.log(h / (1 - h))
+    assert reference.cross_entropy(np.log(h), h, t)[0] == pytest.approx(math.log(4))
+    assert reference.binary_cross_entropy(logits, h, t)[0] == pytest.approx(math.log(4))
+    assert reference.mean_squared_error(None, h, t)[0] == pytest.approx(0.75**2)
+
+
+def test_labels_mean_one_hot_targets():
+    program = build([1, 3], [(0, 0.0)], 2, "float64")
+    assert reference.targets(program, np.array([2, 0])).tolist() == [[0, 0, 1], [1, 0, 0]]
+
+
+def test_evaluate_sums_losses_and_counts_agreeing_rows():
+    program = one_unit(reference.IDENTITY)
+    x, y = np.array([[1.0], [0.0]]), np.array([[3.0], [1.0]])
+    # h = 1, -1: losses (1 - 3)^2 and (-1 - 1)^2; h > 0.5 agrees in the first row
+    assert reference.evaluate(program, x, y, 1) == (8.0, 1)
+
+
+def test_gradients_of_one_unit():
+    program = one_unit(reference.IDENTITY)
+    arena = zeros_like_parameters(program)
+    x, y = np.array([[1.0], [3.0]]), np.array([[0.0], [1.0]])
+    # h - t = 1, 4; mean of 2 (h - t) x = (2 + 24) / 2, mean of 2 (h - t) = (2 + 8) / 2
+    assert reference.gradients(program, x, y, arena, 1) == 17.0
+    (weights, biases), *_ = blocks(program, arena)
+    assert (weights.item(), biases.item()) == (13.0, 5.0)
+
+
+def train(program, optimizer, slots, numbers):
+    """Two steps on x = 1, t = 0, one row each; returns the weight after each."""
+    prepare(program, optimizer, slots)
+    weights = []
+    for _ in range(2):
+        rows, t = np.zeros(1, np.int32), np.zeros((1, 1))
+        reference.train(program, np.ones((1, 1)), rows, t, 1, np.array([numbers]), 1)
+        weights.append(program.parameters[0])
+    return weights
+
+
+def test_two_steps_of_sgd():
+    # h = w + b, g = 2 h for both: w = 2, b = -1 -> g = 2 -> w = 1.8, b = -1.2 -> g = 1.2
+    weights = train(one_unit(0), reference.SGD, 0, [0.1, 0, 0, 0, 0])
+    assert weights == pytest.approx([1.8, 1.68])
+
+
+def test_two_steps_of_momentum():
+    # v = -0.2, then v = 0.5 * -0.2 - 0.1 * 1.2 = -0.22
+    weights = train(one_unit(0), reference.MOMENTUM, 1, [0.1, 0.5, 0, 0, 0])
+    assert weights == pytest.approx([1.8, 1.58])
+
+
+def test_two_steps_of_nesterov():
+    # v = -0.2, w += 0.5 v - 0.2 -> w = 1.7, b = -1.3, g = 0.8; v = -0.18, w += 0.5 v - 0.08
+    weights = train(one_unit(0), reference.NESTEROV, 1, [0.1, 0.5, 0, 0, 0])
+    assert weights == pytest.approx([1.7, 1.53])
+
+
+def test_the_first_step_of_adam_is_the_rate():
+    # m / (1 - b1) = g, v / (1 - b2) = g^2: w -= rate * g / (|g| + eps)
+    numbers = [0.1 / (1 - 0.9), 1 / math.sqrt(1 - 0.99), 0.9, 0.99, 1e-8]
+    program = one_unit(0)
+    weights = train(program, reference.ADAM, 2, numbers)
+    assert weights[0] == pytest.approx(1.9)
+    # the second gradient is 2 (1.9 - 1.1) = 1.6
+    m, v = 0.9 * 0.1 * 2 + 0.1 * 1.6, 0.99 * 0.01 * 4 + 0.01 * 1.6**2
+    assert program.state[:, 0] == pytest.approx([m, v])
+    assert weights[1] == pytest.approx(1.9 - 1.0 * m / (math.sqrt(v) * 10 + 1e-8))
+
+
+def test_gaps_of_the_arenas_stay_zero():
+    random = np.random.default_rng(0)
+    program = build([3, 5, 2], [(2, 0.0), (0, 0.0)], 2, "float32")
+    prepare(program, reference.ADAM, 2)
+    for weights, _ in blocks(program, program.parameters):
+        weights[...] = random.normal(size=weights.shape)
+    used = np.zeros(len(program.parameters), bool)
+    for weights, biases in blocks(program, used):
+        weights[...] = biases[...] = True
+    numbers = np.array([[0.01, 1.0, 0.9, 0.99, 1e-8]] * 4)
+    x, y = random.random((12, 3)), random.random((12, 2))
+    reference.train(program, x, np.arange(12, dtype=np.int32), y, 3, numbers, 1)
+    assert not program.parameters[~used].any()
+    assert not program.state[:, ~used].any()
+    assert program.parameters[used].all()  # so the training did happen
+
+
+def test_shuffle_by_hand():
+    # i = 0: j = 0; i = 1: j = (2^31 * 2) >> 32 = 1; i = 2: j = 0 -> [2, 1, 0]
+    order = np.empty(3, np.int32)
+    reference.shuffle(order, np.array([7, 2**31, 5], np.uint32))
+    assert order.tolist() == [2, 1, 0]
+
+
+def test_shuffle_gives_every_permutation_equally_often():
+    random = np.random.default_rng(3)
+    counts = {}
+    for _ in range(6000):
+        order = np.empty(3, np.int32)
+        reference.shuffle(order, random.integers(0, 2**32, 3, np.uint32))
+        counts[tuple(order.tolist())] = counts.get(tuple(order.tolist()), 0) + 1
+    assert len(counts) == 6
+    assert all(abs(count - 1000) < 5 * math.sqrt(1000) for count in counts.values())
