@@ -1,0 +1,30 @@
+"""Fixtures of the benchmarks: every engine that this machine runs, and fixed random numbers."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from fastnn import engine
+
+COMPILED = [name for name in engine.available() if name != "reference"]
+
+
+@pytest.fixture(params=engine.available())
+def engine_name(request: pytest.FixtureRequest) -> str:
+    """Each engine in turn, the NumPy reference too."""
+    name: str = request.param
+    return name
+
+
+@pytest.fixture(params=COMPILED)
+def build(request: pytest.FixtureRequest) -> Any:
+    """Each compiled engine's module in turn."""
+    return engine.get(request.param)
+
+
+@pytest.fixture
+def rng() -> np.random.Generator:
+    return np.random.default_rng(0)

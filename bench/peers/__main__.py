@@ -1,0 +1,97 @@
+"""python -m bench.peers: fastnn beside its peers, with tables, JSON and plots."""
+
+from __future__ import annotations
+
+import argparse
+import datetime
+import json
+import os
+import platform
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+from .groups import GROUPS, PEERS, Run, missing
+from .turns import Workers, cores
+
+QUICK = ("training", "products", "prediction", "digits", "threads", "cost")
+
+
+def arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.peers",
+        description="Run fastnn and every installed peer, turn by turn, on two threads each.",
+        epilog="example: python -m bench.peers --only training --json out.json --plots plots",
+    )
+    parser.add_argument("--quick", action="store_true", help="a rough look in under two minutes")
+    parser.add_argument(
+        "--only",
+        action="append",
+        choices=list(GROUPS),
+        metavar="GROUP",
+        help=f"one group, may be repeated: {', '.join(GROUPS)}",
+    )
+    parser.add_argument("--mnist", metavar="DIR", help="the four MNIST files, for the digits group")
+    parser.add_argument("--json", metavar="FILE", help="write all figures there")
+    parser.add_argument("--plots", metavar="DIR", help="draw the figures there (needs matplotlib)")
+    return parser.parse_args()
+
+
+def processor() -> str:
+    info = Path("/proc/cpuinfo")
+    lines = info.read_text().splitlines() if info.exists() else []
+    fields = dict(line.split(":", 1) for line in lines if ":" in line)
+    fields = {key.strip(): value.strip() for key, value in fields.items()}
+    parts = (
+        f"family {fields.get('cpu family')} model {fields.get('model')}",
+        fields.get("flags", ""),
+    )
+    wide = [flag for flag in ("avx2", "fma", "avx512f") if flag in parts[1].split()]
+    return f"{fields.get('model name', platform.processor())} ({parts[0]}; {' '.join(wide)})"
+
+
+def header(run: Run) -> dict[str, Any]:
+    """Print and return what was measured on what."""
+    lines: dict[str, Any] = {
+        "date": datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "machine": f"{platform.system()} {platform.release()} {platform.machine()}",
+        "cpu": f"{processor()}, {os.cpu_count()} visible",
+        "threads": f"two for each, on CPUs {cores(2)}",
+        **run.ours().versions,
+    }
+    for name in PEERS:
+        worker = run.peer(name)
+        lines |= worker.versions if worker else {}
+    for key, value in lines.items():
+        print(f"{key}: {value}")
+    if absent := missing():
+        packages = " ".join(
+            f'"{word}"' if "=" in word else word
+            for peer in absent.values()
+            for word in peer.install.split()
+        )
+        print(f"missing: {', '.join(absent)}; to have them: python -m pip install {packages}")
+    return lines
+
+
+def main() -> None:
+    options = arguments()
+    names = options.only or (QUICK if options.quick else tuple(GROUPS))
+    begin = time.monotonic()
+    with Workers() as workers:
+        run = Run(workers, options.quick, options.mnist)
+        result = {"header": header(run), "quick": options.quick, "rows": run.rows}
+        for name in names:
+            GROUPS[name](run)
+    print(f"\n{time.monotonic() - begin:.0f} s in all")
+    if options.json:
+        Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
+    if options.plots:
+        from .plots import draw
+
+        draw(run.rows, Path(options.plots))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

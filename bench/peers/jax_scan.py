@@ -1,0 +1,91 @@
+"""JAX: the epoch is one jitted lax.scan with the gather inside; the parameters are donated."""
+
+from __future__ import annotations
+
+import os
+from functools import partial
+from typing import Any
+
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from . import cases
+from .cases import Spec, Task
+
+HIDDEN = {"sigmoid": jax.nn.sigmoid, "tanh": jnp.tanh, "relu": jax.nn.relu}
+
+
+def versions() -> dict[str, str]:
+    return {"jax": f"{jax.__version__} ({len(os.sched_getaffinity(0))} CPUs)"}
+
+
+def logits(hidden: str, parameters: Any, x: Any) -> Any:
+    for w, b in parameters[:-1]:
+        x = HIDDEN[hidden](x @ w + b)
+    w, b = parameters[-1]
+    return x @ w + b
+
+
+def mean_loss(hidden: str, parameters: Any, x: Any, y: Any) -> Any:
+    z = logits(hidden, parameters, x)
+    return -(jax.nn.one_hot(y, z.shape[1]) * jax.nn.log_softmax(z)).sum(axis=1).mean()
+
+
+@partial(jax.jit, static_argnames=("hidden", "optimizer"), donate_argnums=(0, 1))
+def epoch(
+    parameters: Any, state: Any, x: Any, y: Any, order: Any, *, hidden: str, optimizer: str
+) -> Any:
+    """One pass over order (steps, B) int32; returns the parameters, the state and the mean loss."""
+    rate = cases.RATES[optimizer]
+    tree = jax.tree.map
+
+    def step(carry: Any, rows: Any) -> Any:
+        parameters, (t, ms, vs) = carry
+        xb = x.at[rows].get(mode="promise_in_bounds")
+        yb = y.at[rows].get(mode="promise_in_bounds")
+        loss, gradients = jax.value_and_grad(partial(mean_loss, hidden))(parameters, xb, yb)
+        if optimizer == "sgd":
+            parameters = tree(lambda p, g: p - rate * g, parameters, gradients)
+        else:
+            t = t + 1
+            ms = tree(lambda m, g: m + 0.1 * (g - m), ms, gradients)
+            vs = tree(lambda v, g: v + 0.001 * (g * g - v), vs, gradients)
+            c, d = rate / (1 - 0.9**t), 1 / jnp.sqrt(1 - 0.999**t)
+            parameters = tree(
+                lambda p, m, v: p - c * m / (jnp.sqrt(v) * d + 1e-8), parameters, ms, vs
+            )
+        return (parameters, (t, ms, vs)), loss
+
+    (parameters, state), losses = jax.lax.scan(step, (parameters, state), order)
+    return parameters, state, losses.mean()
+
+
+def training(spec: Spec) -> Task:
+    x, y = cases.data(spec["sizes"], spec["rows"])
+    batch, hidden = spec["batch"], spec["hidden"]
+    parameters = jax.tree.map(jnp.asarray, cases.weights(spec["sizes"]))
+    zeros = partial(jax.tree.map, jnp.zeros_like)
+    state: Any = (jnp.zeros(()), 0, 0)
+    if spec["optimizer"] == "adam":
+        state = (jnp.zeros(()), zeros(parameters), zeros(parameters))
+    on_device = jnp.asarray(x), jnp.asarray(y.astype(np.int32))
+    run_epoch = partial(epoch, hidden=hidden, optimizer=spec["optimizer"])
+    head = cases.CHECKED_STEPS * batch
+    first = jnp.arange(head, dtype=jnp.int32).reshape(-1, batch)
+    parameters, state, _ = run_epoch(parameters, state, *on_device, first)
+    probabilities = jax.nn.softmax(logits(hidden, parameters, x[:head]))
+    loss = cases.cross_entropy(np.asarray(probabilities), y[:head])
+    order = cases.orders(len(x))
+    carry = [parameters, state]
+
+    def run() -> float:
+        shuffled = order().astype(np.int32).reshape(-1, batch)
+        *carry[:], last = run_epoch(*carry, *on_device, shuffled)
+        last.block_until_ready()
+        return float(len(x))
+
+    run()
+    return Task(run, loss)
