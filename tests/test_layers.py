@@ -32,13 +32,13 @@ def test_a_layer_without_network_has_no_weights():
 
 @pytest.mark.parametrize("units", [0, -1])
 def test_zero_or_negative_sizes(units):
-    with pytest.raises(ValueError, match=f"^expected units to be at least 1, got {units}$"):
+    with pytest.raises(ValueError, match=rf"^expected units to be at least 1, got {units}$"):
         fastnn.Dense(units)
 
 
 @pytest.mark.parametrize("units", [2.5, "3", None])
 def test_sizes_of_another_type(units):
-    with pytest.raises(TypeError, match="^expected units to be a whole number, got "):
+    with pytest.raises(TypeError, match=r"^expected units to be a whole number, got "):
         fastnn.Dense(units)
 
 

@@ -54,7 +54,7 @@ def test_unknown_name_suggests_the_nearest():
 
 
 def test_another_type():
-    with pytest.raises(TypeError, match="^expected an optimizer or its name, got int$"):
+    with pytest.raises(TypeError, match=r"^expected an optimizer or its name, got int$"):
         optimizers.get(3)
 
 
@@ -79,5 +79,5 @@ def test_bad_numbers(make, message):
 
 
 def test_a_rate_of_another_type():
-    with pytest.raises(TypeError, match="^expected learning_rate to be a number or a schedule"):
+    with pytest.raises(TypeError, match=r"^expected learning_rate to be a number or a schedule"):
         fastnn.SGD("0.1")

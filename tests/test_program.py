@@ -7,8 +7,17 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn.program import BIASES, INPUTS, OUTPUTS, PADDING, WEIGHTS, blocks, build
-from fastnn.program import prepare, zeros_like_parameters
+from fastnn.program import (
+    BIASES,
+    INPUTS,
+    OUTPUTS,
+    PADDING,
+    WEIGHTS,
+    blocks,
+    build,
+    prepare,
+    zeros_like_parameters,
+)
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])

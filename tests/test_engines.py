@@ -1,0 +1,528 @@
+"""Compiled engines against the reference, within the bound of rounding errors: k * eps * |A| |B|.
+
+The reference computes in float64 what the engine computes in its own dtype from the same numbers. A
+bound on the difference is carried along: for every value q there is an error e_q, and for a product
+e = |A| e_B + e_A |B| + k * eps * |A| |B|, k the length of its sums. See Higham, Accuracy and
+stability of numerical algorithms (2002), section 3.5. eps is twice the unit roundoff, so the bounds
+hold for float64 as well, where the reference errs as much as the engine.
+"""
+
+# ruff: noqa: N806 (the textbook's capital letters)
+
+import copy
+import inspect
+import itertools
+import types
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastnn import engine, reference
+from fastnn.activations import ACTIVATIONS
+from fastnn.losses import LOSSES
+from fastnn.optimizers import OPTIMIZERS, SGD, Adam
+from fastnn.program import blocks, build, prepare, zeros_like_parameters
+
+FUNCTION = 8  # eps: the error of one exp, tanh or log
+TRAINED = [
+    SGD(0.1),
+    SGD(0.1, momentum=0.9),
+    SGD(0.1, momentum=0.9, nesterov=True),
+    Adam(0.01),
+]
+FITTING = [
+    (output, loss)
+    for output, loss in itertools.product(ACTIVATIONS, LOSSES)
+    if LOSSES[loss].output in (None, output)
+]
+
+
+# Bounds.
+
+
+def product(a, e_a, b, eps):
+    """Error of a @ b, where b is exact."""
+    return e_a @ np.abs(b) + (a.shape[1] + 4) * eps * (np.abs(a) @ np.abs(b))
+
+
+def activated(name, slope, z, e_z, h, eps):
+    """Error of h = g(z)."""
+    if (
+        name == "softmax"
+    ):  # relative: e^z has the absolute error of z, twice: above and below the line
+        spread = np.abs(z - z.max(axis=1, keepdims=True)).max(axis=1, keepdims=True)
+        relative = np.expm1(2 * e_z.max(axis=1, keepdims=True))
+        return h * (relative + (2 * spread + z.shape[1] + 2 * FUNCTION) * eps)
+    steepest = 0.25 if name == "sigmoid" else max(1.0, slope)
+    return steepest * e_z + FUNCTION * eps * np.abs(h)
+
+
+def differentiated(name, slope, z, e_z, h, e_h, dh, e_dh, eps):
+    """dz from dh, and its error."""
+    if name == "softmax":
+        s = (dh * h).sum(axis=1, keepdims=True)
+        e_s = (e_dh * h + (np.abs(dh) + e_dh) * e_h).sum(axis=1, keepdims=True)
+        e_s += (h.shape[1] + 4) * eps * np.abs(dh * h).sum(axis=1, keepdims=True)
+        error = e_h * np.abs(dh - s) + (h + e_h) * (e_dh + e_s + 4 * eps * (np.abs(dh) + np.abs(s)))
+        return h * (dh - s), error
+    if name == "sigmoid":
+        g, e_g = h * (1 - h), np.abs(1 - 2 * h) * e_h + e_h**2 + 4 * eps * h
+    elif name == "tanh":
+        g, e_g = 1 - h * h, 2 * np.abs(h) * e_h + e_h**2 + 4 * eps
+    elif name in ("relu", "leaky_relu"):  # near the kink either side may be right
+        g, e_g = np.where(z > 0, 1, slope), (np.abs(z) <= e_z) * abs(1 - slope) + 2 * eps * slope
+    else:
+        g, e_g = np.ones_like(h), 0
+    return dh * g, e_dh * (np.abs(g) + e_g) + np.abs(dh) * e_g + 4 * eps * np.abs(dh * g)
+
+
+class Expected:
+    """What the reference computes in float64 from a program, and how far off an engine may be."""
+
+    def __init__(self, program, names, x):
+        self.eps = float(np.finfo(program.dtype).eps)
+        self.program = copy.copy(program)
+        self.program.dtype = np.dtype("float64")
+        self.program.parameters = program.parameters.astype("float64")
+        self.program.state = program.state.astype("float64")
+        self.program.input_scale = float(program.dtype.type(program.input_scale))
+        self.names, self.slopes = names, program.slopes
+        self.x = x.astype(program.dtype).astype("float64")
+        self.h, _ = reference.forward_pass(self.program, self.x)
+        self.e_h = [4 * self.eps * np.abs(self.h[0])]
+        self.z, self.e_z = [None], [None]
+        self.weights = blocks(self.program, self.program.parameters)
+        for layer, (W, b) in enumerate(self.weights):
+            h, e_h = self.h[layer], self.e_h[layer]
+            z = h @ W + b
+            e_z = product(h, e_h, W, self.eps) + (len(W) + 4) * self.eps * np.abs(b)
+            self.z.append(z)
+            self.e_z.append(e_z)
+            name, slope = names[layer], self.slopes[layer]
+            self.e_h.append(activated(name, slope, z, e_z, self.h[layer + 1], self.eps))
+
+    def loss(self, t):
+        """Sum of the losses, and its error."""
+        loss = list(LOSSES)[self.program.loss]
+        z, e_z, h, e_h, eps = self.z[-1], self.e_z[-1], self.h[-1], self.e_h[-1], self.eps
+        rows = reference.LOSSES[self.program.loss](z, h, t)
+        if loss == "cross_entropy":
+            spread = np.abs(z - z.max(axis=1, keepdims=True)).max(axis=1)
+            each = 2 * e_z.max(axis=1) + (2 * spread + z.shape[1] + 2 * FUNCTION) * eps
+            error = np.abs(t).sum(axis=1) * each
+        elif loss == "binary_cross_entropy":
+            error = ((np.abs(t) + 1) * (e_z + 2 * FUNCTION * eps * (np.abs(z) + 1))).mean(axis=1)
+        else:
+            d = np.abs(h - t)
+            each = 2 * d * e_h + e_h**2 + 8 * eps * d * (np.abs(h) + np.abs(t))
+            error = each.mean(axis=1) + (z.shape[1] + 4) * eps * rows
+        return rows.sum(), error.sum() + len(rows) * 1e-15 * np.abs(rows).sum()
+
+    def agreeing(self, t):
+        """The least and the largest number of agreeing rows."""
+        h, e_h = self.h[-1], self.e_h[-1]
+        if h.shape[1] == 1:
+            agree, sure = (h > 0.5) == (t > 0.5), np.abs(h - 0.5) > e_h
+        else:
+            best = np.sort(h, axis=1)
+            agree = h.argmax(axis=1) == t.argmax(axis=1)
+            sure = best[:, -1] - best[:, -2] > 2 * e_h.max(axis=1)
+        return (agree & sure).sum(), (agree | ~sure).sum()
+
+    def output_delta(self, t):
+        """dz of the output layer for the mean loss, and its error."""
+        h, e_h, eps = self.h[-1], self.e_h[-1], self.eps
+        dz = reference.loss_gradient(self.program, h, t)
+        if list(LOSSES)[self.program.loss] != "mean_squared_error":
+            weight = len(h) * (1 if self.names[-1] == "softmax" else h.shape[1])
+            return dz, (e_h + 4 * eps * (np.abs(h) + np.abs(t))) / weight
+        dh = 2 * (h - t) / h.size
+        e_dh = 2 * (e_h + 4 * eps * (np.abs(h) + np.abs(t))) / h.size
+        return self.differentiated(len(self.names), dh, e_dh)
+
+    def differentiated(self, layer, dh, e_dh):
+        """dz of a layer, counted from 1, from its dh."""
+        name, slope = self.names[layer - 1], self.slopes[layer - 1]
+        z, e_z, h, e_h = self.z[layer], self.e_z[layer], self.h[layer], self.e_h[layer]
+        return differentiated(name, slope, z, e_z, h, e_h, dh, e_dh, self.eps)
+
+    def gradients(self, dz, e_dz):
+        """(arena, its error, dx, its error) from dz of the output layer."""
+        eps, arena = self.eps, zeros_like_parameters(self.program)
+        errors = np.zeros_like(arena)
+        dW, e_dW = blocks(self.program, arena), blocks(self.program, errors)
+        for layer in reversed(range(len(self.weights))):
+            W, h, e_h = self.weights[layer][0], self.h[layer], self.e_h[layer]
+            dW[layer][0][...] = h.T @ dz
+            e_dW[layer][0][...] = product(h.T, e_h.T, np.abs(dz) + e_dz, eps) + np.abs(h).T @ e_dz
+            dW[layer][1][...] = dz.sum(axis=0)
+            e_dW[layer][1][...] = (e_dz + (len(h) + 4) * eps * np.abs(dz)).sum(axis=0)
+            dh, e_dh = dz @ W.T, product(dz, e_dz, W.T, eps)
+            if layer > 0:
+                dz, e_dz = self.differentiated(layer, dh, e_dh)
+        return arena, errors, dh, e_dh
+
+    def update(self, code, g, e_g, numbers):
+        """(parameters, error, state, error) after one step from these gradients."""
+        w, eps, (c0, c1, c2, c3, c4) = self.program.parameters, self.eps, numbers
+        after = copy.copy(self.program)
+        after.parameters, after.state = w.copy(), self.program.state.copy()
+        reference.update(after, g, numbers)
+        a_w, a_g, state = np.abs(w), np.abs(g), self.program.state
+        if code == reference.SGD:
+            error = c0 * e_g + 4 * eps * (a_w + c0 * a_g)
+            return after.parameters, error, after.state, np.zeros_like(after.state)
+        if code in (reference.MOMENTUM, reference.NESTEROV):
+            v = np.abs(after.state[0])
+            e_v = c0 * e_g + 4 * eps * (c1 * np.abs(state[0]) + c0 * a_g)
+            step, e_step = v, e_v
+            if code == reference.NESTEROV:
+                step = c1 * v + c0 * a_g
+                e_step = c1 * e_v + c0 * e_g + 4 * eps * step
+            return after.parameters, e_step + 4 * eps * (a_w + step), after.state, e_v[None]
+        m, v = np.abs(after.state)
+        e_m = (1 - c2) * e_g + 4 * eps * (np.abs(state[0]) * (2 - c2) + a_g * (1 - c2))
+        e_v = (1 - c3) * (2 * a_g + e_g) * e_g + 4 * eps * (state[1] * (2 - c3) + g * g)
+        below = (c1 * np.sqrt(np.maximum(v - e_v, 0)) + c4) * (1 - 4 * eps)
+        above = (c1 * np.sqrt(v + e_v) + c4) * (1 + 4 * eps)
+        e_step = c0 * ((m + e_m) / below - m / above) + c0 * e_m / below
+        error = e_step + 8 * eps * (a_w + c0 * m / below)
+        return after.parameters, error, after.state, np.stack([e_m, e_v])
+
+
+def assert_within(found, expected, error, dtype):
+    """Every number differs by at most its error, or by a few of the smallest normal numbers."""
+    worst = np.abs(np.asarray(found, "float64") - expected) - error
+    assert (worst <= 100 * float(np.finfo(dtype).tiny)).all(), worst.max()
+
+
+# Cases.
+
+
+def make_program(names, sizes, loss, dtype, random):
+    """A program with random weights of a usual size."""
+    activations = [(ACTIVATIONS[name].code, ACTIVATIONS[name].slope) for name in names]
+    program = build(sizes, activations, LOSSES[loss].code, dtype, input_scale=1 / 3)
+    for weights, biases in blocks(program, program.parameters):
+        weights[...] = random.normal(size=weights.shape) * np.sqrt(2 / len(weights))
+        biases[...] = random.normal(size=biases.shape)
+    return program
+
+
+def make_inputs(rows, width, dtype, layout, random):
+    """Inputs of an odd layout in memory."""
+    wide = random.normal(size=(2 * rows, 3 * width)) * 3
+    wide = np.abs(wide * 10).astype(dtype) if dtype == "uint8" else wide.astype(dtype)
+    if layout == "plain":
+        return np.ascontiguousarray(wide[:rows, :width])
+    if layout == "fortran":
+        return np.asfortranarray(wide[:rows, :width])
+    if layout == "strided":
+        return wide[::2, ::3]
+    return wide[rows - 1 :: -1, width - 1 :: -1]
+
+
+LAYOUTS = ["plain", "fortran", "strided", "reversed"]
+
+
+def make_targets(kind, rows, outputs, dtype, random):
+    """(y for an engine, the same as targets in float64)."""
+    if kind == "labels":
+        labels = random.integers(0, outputs, rows)
+        return labels, np.eye(outputs)[labels]
+    t = random.random((rows, outputs))
+    t = (t / t.sum(axis=1, keepdims=True) if outputs > 1 else t).astype(dtype)
+    return t, t.astype("float64")
+
+
+def check_everything(core, names, sizes, loss, rows, dtype, x, kind, threads, random):
+    """forward, activations, evaluate, gradients and backward of one case."""
+    program = make_program(names, sizes, loss, dtype, random)
+    y, t = make_targets(kind, rows, sizes[-1], dtype, random)
+    untouched = program.parameters.copy(), x.copy(), y.copy()
+    expected = Expected(program, names, x)
+
+    out = np.empty((rows, sizes[-1]), dtype)
+    core.forward(program, x, out, threads)
+    assert_within(out, expected.h[-1], expected.e_h[-1], dtype)
+
+    outs = [np.empty((rows, size), dtype) for size in sizes]
+    core.activations(program, x, outs, threads)
+    for found, h, e_h in zip(outs, expected.h, expected.e_h, strict=True):
+        assert_within(found, h, e_h, dtype)
+    assert outs[-1].tobytes() == out.tobytes()
+
+    loss_sum, agreeing = core.evaluate(program, x, y, threads)
+    least, largest = expected.agreeing(t)
+    assert_within(loss_sum, *expected.loss(t), dtype)
+    assert least <= agreeing <= largest
+
+    found = zeros_like_parameters(program)
+    found[...] = np.nan  # must be filled
+    assert core.gradients(program, x, y, found, threads) == loss_sum
+    arena, errors, _, _ = expected.gradients(*expected.output_delta(t))
+    check_arena(program, found, arena, errors)
+
+    d_output, d_input = (
+        random.normal(size=out.shape).astype(dtype),
+        np.empty((rows, sizes[0]), dtype),
+    )
+    dh = d_output.astype("float64")
+    dz, e_dz = expected.differentiated(len(names), dh, np.zeros_like(dh))
+    arena, errors, dx, e_dx = expected.gradients(dz, e_dz)
+    found[...] = np.nan
+    core.backward(program, x, d_output, found, d_input, threads)
+    check_arena(program, found, arena, errors)
+    assert_within(d_input, dx, e_dx, dtype)
+
+    for before, after in zip(untouched, (program.parameters, x, y), strict=True):
+        assert before.tobytes() == after.tobytes()
+
+
+def check_arena(program, found, expected, errors):
+    """The blocks of an arena of gradients, each within its bound."""
+    for parts in zip(*(blocks(program, a) for a in (found, expected, errors)), strict=True):
+        for values in zip(*parts, strict=True):
+            assert_within(*values, program.dtype)
+
+
+@st.composite
+def cases(draw):
+    """Everything that a case is made of."""
+    output, loss = draw(st.sampled_from(FITTING))
+    hidden = draw(st.lists(st.sampled_from(sorted(ACTIVATIONS)), max_size=2))
+    size = st.integers(1, 70)
+    last = draw(st.integers(2, 70) if output == "softmax" else size)
+    sizes = [draw(size) for _ in range(len(hidden) + 1)] + [last]
+    kind = draw(st.sampled_from(["labels", "soft"] if last > 1 else ["soft"]))
+    dtypes = (
+        draw(st.sampled_from(["float32", "float64"])),
+        draw(st.sampled_from(["uint8", "float32", "float64"])),
+    )
+    layout, rows, threads = draw(st.sampled_from(LAYOUTS)), draw(size), draw(st.integers(1, 3))
+    seed = draw(st.integers(0, 2**32))
+    return [*hidden, output], sizes, loss, rows, dtypes, layout, kind, threads, seed
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(case=cases())
+def test_any_case(compiled, case):
+    names, sizes, loss, rows, (dtype, x_dtype), layout, kind, threads, seed = case
+    random = np.random.default_rng(seed)
+    x = make_inputs(rows, sizes[0], x_dtype, layout, random)
+    check_everything(compiled, names, sizes, loss, rows, dtype, x, kind, threads, random)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_every_residue_of_every_size(compiled, dtype):
+    for k in range(64):  # the factors are odd: every size takes every value from 1 to 64
+        rows, *sizes, outputs = ((k * a + b) % 64 + 1 for a, b in ((1, 0), (3, 5), (5, 11), (7, 1)))
+        random = np.random.default_rng(k)
+        x = make_inputs(rows, sizes[0], dtype, "plain", random)
+        names, loss = ["tanh", "softmax"], "cross_entropy"
+        if outputs == 1:
+            names, loss = ["tanh", "sigmoid"], "binary_cross_entropy"
+        case = compiled, names, [*sizes, outputs], loss, rows, dtype, x, "soft", 2, random
+        check_everything(*case)
+
+
+@pytest.mark.parametrize("rows", [95, 193, 1100])
+@pytest.mark.parametrize("sizes", [[300, 5, 3], [3, 130, 2], [17, 16, 515]], ids=str)
+def test_many_rows_and_wide_layers(compiled, rows, sizes):
+    random = np.random.default_rng(rows)
+    x = make_inputs(rows, sizes[0], "uint8", "plain", random)
+    names = ["relu", "softmax"]
+    check_everything(
+        compiled, names, sizes, "cross_entropy", rows, "float32", x, "labels", 2, random
+    )
+
+
+# Training.
+
+
+def make_training(names, sizes, loss, dtype, rows, batch_size, optimizer, steps, random):
+    """(program, x, rows of x, y, targets, coefficients) of a training; the last batch is short."""
+    program = make_program(names, sizes, loss, dtype, random)
+    prepare(program, optimizer.code, optimizer.slots)
+    x = make_inputs(rows, sizes[0], "float32", "plain", random)
+    length = steps * batch_size - batch_size // 2
+    chosen = random.integers(0, rows, length).astype(np.int32)
+    y, t = make_targets("soft", length, sizes[-1], dtype, random)
+    numbers = np.arange(steps), np.full(steps, optimizer.learning_rate)
+    return program, x, chosen, y, t, optimizer.coefficients(*numbers)
+
+
+def check_steps(core, names, loss, sizes, dtype, batch_size, optimizer, steps=50):
+    """Every step is within its bound, starting from the engine's own weights; one call of all
+    steps, on two threads, gives the same bits as a call for each on one."""
+    random = np.random.default_rng(5)
+    program, x, chosen, y, t, numbers = make_training(
+        names, sizes, loss, dtype, 60, batch_size, optimizer, steps, random
+    )
+    at_once = copy.deepcopy(program)
+    loss_sum = 0.0
+    for step in range(steps):
+        batch = slice(step * batch_size, (step + 1) * batch_size)
+        rows = chosen[batch]
+        expected = Expected(program, names, x[rows])
+        g, e_g, _, _ = expected.gradients(*expected.output_delta(t[batch]))
+        found = core.train(program, x, rows, y[batch], batch_size, numbers[step : step + 1], 1)
+        least, largest = expected.agreeing(t[batch])
+        assert_within(found[0], *expected.loss(t[batch]), dtype)
+        assert least <= found[1] <= largest
+        w, e_w, state, e_state = expected.update(optimizer.code, g, e_g, numbers[step])
+        assert_within(program.parameters, w, e_w, dtype)
+        assert_within(program.state, state, e_state, dtype)
+        loss_sum += found[0]
+    total, _ = core.train(at_once, x, chosen, y, batch_size, numbers, 2)
+    assert total == pytest.approx(loss_sum, rel=1e-12)
+    assert at_once.parameters.tobytes() == program.parameters.tobytes()
+    assert at_once.state.tobytes() == program.state.tobytes()
+
+
+@pytest.mark.parametrize("optimizer", TRAINED, ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("batch_size", [1, 33])
+def test_fifty_steps_of_every_optimizer(compiled, optimizer, dtype, batch_size):
+    names, sizes = ["tanh", "relu", "softmax"], [19, 33, 7, 5]
+    check_steps(compiled, names, "cross_entropy", sizes, dtype, batch_size, optimizer)
+
+
+@pytest.mark.parametrize("optimizer", TRAINED, ids=str)
+def test_steps_of_batches_larger_than_any_chunk(compiled, optimizer):
+    names, sizes = ["sigmoid", "softmax"], [9, 21, 3]
+    check_steps(compiled, names, "cross_entropy", sizes, "float32", 1100, optimizer, steps=3)
+
+
+# Nothing of the vocabulary is missing.
+
+
+def test_every_optimizer_is_tested():
+    assert {type(optimizer) for optimizer in TRAINED} == set(OPTIMIZERS.values())
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_every_activation_runs_on_every_engine(engine_name, name):
+    core, random = engine.get(engine_name), np.random.default_rng(2)
+    for names in ([name, "identity"], [name, name], ["identity", name]):
+        x = make_inputs(9, 6, "float64", "plain", random)
+        check_everything(
+            core, names, [6, 5, 4], "mean_squared_error", 9, "float64", x, "soft", 1, random
+        )
+
+
+@pytest.mark.parametrize("name", LOSSES)
+def test_every_loss_runs_on_every_engine(engine_name, name):
+    core, random = engine.get(engine_name), np.random.default_rng(2)
+    for kind in ("labels", "soft"):
+        x = make_inputs(9, 6, "float64", "plain", random)
+        output = LOSSES[name].output or "identity"
+        check_everything(core, ["tanh", output], [6, 5, 4], name, 9, "float64", x, kind, 1, random)
+
+
+@pytest.mark.parametrize("optimizer", TRAINED, ids=str)
+def test_every_optimizer_runs_on_every_engine(engine_name, optimizer):
+    check_steps(
+        engine.get(engine_name), ["tanh", "sigmoid"], "binary_cross_entropy", [6, 5, 4], "float64",
+        8, optimizer, steps=10,
+    )  # fmt: skip
+
+
+def test_codes_beyond_the_vocabulary_have_no_twin():
+    assert set(reference.ACTIVATIONS) == {a.code for a in ACTIVATIONS.values()}
+    assert set(reference.DERIVATIVES) == {a.code for a in ACTIVATIONS.values()}
+    assert set(reference.LOSSES) == {loss.code for loss in LOSSES.values()}
+
+
+def test_engines_offer_the_same_calls_with_the_same_arguments(compiled):
+    calls = ("forward", "activations", "evaluate", "backward", "gradients", "train", "shuffle")
+    for call in (*calls, "supported"):
+        twin = inspect.signature(getattr(reference, call))
+        assert list(inspect.signature(getattr(compiled, call)).parameters) == list(twin.parameters)
+    assert compiled.NAME in engine.COMPILED
+
+
+@pytest.mark.parametrize("n", [1, 2, 3, 1000])
+def test_shuffles_are_the_same(compiled, n):
+    words = np.random.default_rng(n).integers(0, 2**32, n, np.uint32)
+    order, expected = np.full(n, -1, np.int32), np.empty(n, np.int32)
+    compiled.shuffle(order, words)
+    reference.shuffle(expected, words)
+    assert order.tolist() == expected.tolist()
+    assert sorted(order) == list(range(n))
+
+
+@pytest.mark.parametrize("name", ACTIVATIONS)
+def test_nan_is_kept(engine_name, name):
+    core, random = engine.get(engine_name), np.random.default_rng(0)
+    program = make_program([name, name], [3, 20, 2], "mean_squared_error", "float32", random)
+    x, out = np.ones((4, 3), np.float32), np.empty((4, 2), np.float32)
+    x[2, 1] = np.nan
+    core.forward(program, x, out, 1)
+    assert np.isnan(out).all(axis=1).tolist() == [False, False, True, False]
+
+
+# The checks do catch a wrong kernel.
+
+
+def spoiled(call, spoil):
+    """The reference, with the arguments and the result of one call spoiled."""
+    broken = types.SimpleNamespace(**vars(reference))
+
+    def wrong(*arguments):
+        result = getattr(reference, call)(*arguments)
+        return spoil(result, *arguments)
+
+    setattr(broken, call, wrong)
+    return broken
+
+
+def scale_last(array, factor):
+    """Spoil one number."""
+    array.flat[-1] *= factor
+
+
+WRONG = {
+    "an output": ("forward", lambda _, p, x, out, *rest: scale_last(out, 1.01)),
+    "a hidden unit": ("activations", lambda _, p, x, outs, *rest: scale_last(outs[1], 1.01)),
+    "a loss": ("evaluate", lambda result, *rest: (result[0] * 1.01, result[1])),
+    "a row that agrees": ("evaluate", lambda result, *rest: (result[0], result[1] + 1)),
+    "a weight's gradient": (
+        "gradients",
+        lambda result, p, x, y, arena, *rest: [result, scale_last(blocks(p, arena)[0][0], 1.1)][0],
+    ),
+    "a gradient from an output's": (
+        "backward",
+        lambda _, p, x, d, arena, *rest: scale_last(blocks(p, arena)[1][1], 1.1),
+    ),
+    "an input's gradient": ("backward", lambda _, p, x, d, arena, dx, *rest: scale_last(dx, 1.1)),
+    "changed data": ("forward", lambda _, p, x, *rest: scale_last(x, 1.1)),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_wrong_number_is_seen(wrong):
+    random = np.random.default_rng(4)
+    x = make_inputs(9, 6, "float32", "plain", random)
+    case = ["tanh", "softmax"], [6, 5, 4], "cross_entropy", 9, "float32", x, "soft", 1, random
+    with pytest.raises(AssertionError):
+        check_everything(spoiled(*WRONG[wrong]), *case)
+
+
+WRONG_STEPS = {
+    "a weight": lambda result, p, *rest: [result, scale_last(blocks(p, p.parameters)[0][0], 1.01)][
+        0
+    ],
+    "the state": lambda result, p, *rest: [result, scale_last(blocks(p, p.state[0])[0][0], 1.1)][0],
+    "the loss": lambda result, p, *rest: (result[0] * 1.01, result[1]),
+}
+
+
+@pytest.mark.parametrize("wrong", WRONG_STEPS)
+def test_a_wrong_step_is_seen(wrong):
+    broken = spoiled("train", WRONG_STEPS[wrong])
+    names, sizes = ["tanh", "softmax"], [6, 5, 4]
+    with pytest.raises(AssertionError):
+        check_steps(broken, names, "cross_entropy", sizes, "float32", 8, Adam(0.01), steps=3)
