@@ -66,12 +66,12 @@ def load_digits() -> tuple[Labelled, Labelled]:
     """10,000 training and 2,000 test digits of MNIST, shipped: (x, y), (x_test, y_test).
 
     x is uint8 (n, 784), 28 rows of 28 pixels each, 0 paper to 255 ink; y is int64 (n,), 0 to 9.
-    The classes are as frequent as in MNIST. fastnn/data/digits/README.md states the origin, the
+    The classes are as frequent as in MNIST. fastnn/data/LICENSE-digits.md states the origin, the
     licence and the choice of the digits.
     """
     from importlib import resources
 
-    folder = resources.files(__package__) / "data" / "digits"
+    folder = resources.files(__package__) / "data"
     return _load_four([folder / f"{name}.gz" for name in MNIST])
 
 

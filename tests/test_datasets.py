@@ -120,7 +120,8 @@ def test_digits_have_the_promised_shapes_and_classes():
         assert (x.dtype, x.shape) == (np.uint8, (n, 784))
         assert (y.dtype, y.shape) == (np.int64, (n,))
         assert np.bincount(y).tolist() == share(counts, n).tolist()
-        assert x.flags.c_contiguous and x.flags.writeable
+        assert x.flags.c_contiguous
+        assert x.flags.writeable
         assert (x.min(), x.max()) == (0, 255)
 
 
@@ -141,13 +142,13 @@ def test_choice_follows_the_rule_wherever_mnist_is_at_hand():
 
 
 def test_digits_are_small_and_bring_their_licence():
-    files = list((resources.files("fastnn") / "data" / "digits").iterdir())
+    files = list((resources.files("fastnn") / "data").iterdir())
     assert sum(len(file.read_bytes()) for file in files) <= 2_500_000
-    (readme,) = (file.read_text() for file in files if file.name == "README.md")
+    (licence,) = (file.read_text() for file in files if file.name == "LICENSE-digits.md")
     for word in ("Attribution-Share Alike 3.0", "LeCun", "Cortes", "Burges", "Special Database 3"):
-        assert word in readme
+        assert word in licence
     for counts, n in zip(MNIST_COUNTS, (10_000, 2_000), strict=True):
-        assert " | ".join(map(str, share(counts, n))) in readme
+        assert " | ".join(map(str, share(counts, n))) in licence
 
 
 # ------------------------------------------------------------------------------- MNIST in a folder
@@ -362,7 +363,7 @@ def test_download_fetches_only_what_is_missing(mirrors, tmp_path):
 BAD = {
     "wrong": "expected SHA-256 ",
     "page": "expected SHA-256 ",
-    "short": "expected ",
+    "short": "expected {size} bytes, got {half}",
     "unsized-cut": "expected whole gzip data",
     "absent": "HTTP Error 404",
     "stalled": "timed out",
@@ -387,7 +388,8 @@ def test_download_that_fails_leaves_nothing_and_says_why(mirrors, tmp_path, bad)
     ) as caught:
         datasets.load_mnist()
     message = str(caught.value)
-    assert f"/{bad}/: {BAD[bad]}" in message
+    size = len(gzip.compress(idx_bytes(SMALL["train-images-idx3-ubyte"])))
+    assert f"/{bad}/: {BAD[bad].format(size=size, half=size // 2)}" in message
     assert "/absent/: HTTP Error 404" in message
     assert str(tmp_path / "cache" / "mnist") in message
     assert ".part" not in message
@@ -573,6 +575,19 @@ def test_npy_and_npz_of_every_dtype_and_rank(scratch, array, fortran):
     assert y is None
 
 
+def test_npy_of_version_2(write):
+    file = io.BytesIO()
+    np.lib.format.write_array(file, np.arange(3), version=(2, 0))
+    assert_same(datasets.read_npy(write("x.npy", file.getvalue())), np.arange(3))
+
+
+def test_npy_that_ends_with_its_first_page_is_mapped(write):
+    text = "{'descr': '|u1', 'fortran_order': False, 'shape': (0,)}".ljust(4096 - 10)
+    path = write("empty.npy", npy_header(text))
+    assert path.stat().st_size == 4096
+    assert_same(datasets.read_npy(path, mmap_mode="r"), np.zeros(0, np.uint8))
+
+
 def test_npy_is_mapped_on_request(write):
     path = write("x.npy", npy_bytes(np.arange(6).reshape(2, 3)))
     before = path.read_bytes()
@@ -673,10 +688,12 @@ def test_any_damage_is_refused_in_one_way(scratch, kind, place, value, cut):
     read, body = BODIES[kind]
     place %= len(body)
     scratch.write_bytes(body[:place] + (b"" if cut else bytes([value]) + body[place + 1 :]))
+    message = ""
     try:
         read(scratch)
     except FormatError as error:
-        assert "\n" not in str(error)
+        message = str(error)
+    assert "\n" not in message
 
 
 # --------------------------------------------------------------------------------------------- CSV
@@ -725,6 +742,7 @@ def test_csv_header_is_found_or_told(write):
     assert len(read(write("n", numbers), header=True)[0]) == 1
     assert len(read(write("n", numbers), header=False)[0]) == 2
     assert len(read(write("h", named), label="last")[0]) == 1
+    assert len(read(write("h", named), label=None)[0]) == 1
     assert len(read(write("h", named), label=None, header=True)[0]) == 1
     assert "line 1: expected a number in column 1, got 'a'" in refusal(
         read, write("h", named), header=False
