@@ -1,0 +1,733 @@
+"""The compiled engine: the calls of fastnn/reference.py, with the same names and arguments.
+
+How a training step runs. The threads share the rows of the batch: each carries its rows through the network
+and back, alone, since a row's way depends on no other row:
+
+    h_0 = x * scale;   z_l = h_{l-1} W_l + b_l,  h_l = g(z_l);   dz_L from the loss;
+    dz_{l-1} = (dz_l W_l^T) * g'(z_{l-1})
+
+Then they meet, share the rows of the weights instead, and each learns its own, summing over the whole batch:
+
+    dW_l = h_{l-1}^T dz_l,  db_l = sum of dz_l's rows;  W_l, b_l = the optimizer's update
+
+and meet again: two barriers a step, all steps of a call in one parallel region, nothing allocated in it. Which
+thread does what decides nothing about the bits: each sum belongs to one element and runs in ascending order.
+
+Memory: one `work` arena holds h_l and dz_l of at most CHUNK rows, and each thread's own scratch behind them. A row
+is padded to whole vectors. Larger batches go through in blocks of CHUNK rows, whose gradients are added in order.
+"""
+import numpy as np
+
+from cython.parallel cimport parallel, threadid
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+
+from numerics cimport *
+from tile cimport *
+
+cdef extern from *:
+    """
+    #ifdef _OPENMP
+    #include <omp.h>
+    #define fastnn_threads() omp_get_num_threads()
+    #define fastnn_release() omp_pause_resource_all(omp_pause_soft)
+    static inline void fastnn_barrier(void) {
+        #pragma omp barrier
+    }
+    #else
+    #define fastnn_threads() 1
+    #define fastnn_release() 0
+    static inline void fastnn_barrier(void) {}
+    #define _OPENMP 0
+    #endif
+
+    #if defined(__x86_64__) && defined(__AVX512F__)
+    #define fastnn_supported() (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") \\
+        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") \\
+        && __builtin_cpu_supports("fma"))
+    #elif defined(__x86_64__) && defined(__AVX2__)
+    #define fastnn_supported() (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    #else
+    #define fastnn_supported() 1
+    #endif
+    """
+    const char* BUILD "FASTNN_BUILD"
+    const char* COMPILER "__VERSION__"
+    int OPENMP "_OPENMP"
+    int team_size "fastnn_threads" () noexcept nogil
+    int pause_threads "fastnn_release" () noexcept nogil
+    void barrier "fastnn_barrier" () noexcept nogil
+    int cpu_supported "fastnn_supported" () noexcept nogil
+
+NAME = BUILD.decode()
+
+# Columns of the layer table: those of Program.layers, then where the layer's rows lie in the work arena.
+# Row 0 is the input, so that row l is layer l as in the textbook.
+cdef enum:
+    INPUTS, OUTPUTS, ACTIVATION, WEIGHTS, BIASES, H, DZ, STRIDE
+    COLUMNS
+
+# Where a training batch's dz_L comes from.
+cdef enum:
+    LABELS, TARGETS, OUTPUT_GRADIENT
+
+cdef enum:
+    GRADIENT_COLUMNS = 512          # of a block of dW between product and update
+
+
+# --- the data set: read where it lies -------------------------------------------------------------------
+
+cdef enum:
+    UINT8, FLOAT32, FLOAT64
+
+cdef struct Data:
+    const char* start
+    Py_ssize_t rows, columns, row_stride, column_stride     # strides in bytes
+    int kind
+
+cdef Data data_of(x) except *:
+    """A view of x (n, I): uint8, float32 or float64 of any strides; the caller keeps x alive."""
+    cdef Data data
+    cdef const uint8_t[:, :] x8
+    cdef const float[:, :] x32
+    cdef const double[:, :] x64
+    if x.dtype == np.uint8:
+        x8 = x
+        data.kind, data.start = UINT8, <const char*> &x8[0, 0]
+    elif x.dtype == np.float32:
+        x32 = x
+        data.kind, data.start = FLOAT32, <const char*> &x32[0, 0]
+    elif x.dtype == np.float64:
+        x64 = x
+        data.kind, data.start = FLOAT64, <const char*> &x64[0, 0]
+    else:
+        raise TypeError(f"expected x of dtype uint8, float32 or float64, got {x.dtype}")
+    data.rows, data.columns = x.shape
+    data.row_stride, data.column_stride = x.strides
+    return data
+
+cdef fused element:
+    uint8_t
+    float
+    double
+
+cdef inline void scale_row(const element* x, Py_ssize_t stride, real[::1] h, Py_ssize_t h0,
+                           Py_ssize_t n, real scale) noexcept nogil:
+    cdef Py_ssize_t j
+    if stride == sizeof(element):
+        for j in range(n):
+            h[h0 + j] = <real> x[j] * scale
+    else:
+        for j in range(n):
+            h[h0 + j] = <real> (<const element*> (<const char*> x + j * stride))[0] * scale
+
+cdef void gather_row(Data* data, Py_ssize_t row, real[::1] h, Py_ssize_t h0, real scale) noexcept nogil:
+    """h = x[row] * scale"""
+    cdef const char* x = data.start + row * data.row_stride
+    if data.kind == UINT8:
+        scale_row[uint8_t, real](<const uint8_t*> x, data.column_stride, h, h0, data.columns, scale)
+    elif data.kind == FLOAT32:
+        scale_row[float, real](<const float*> x, data.column_stride, h, h0, data.columns, scale)
+    else:
+        scale_row[double, real](<const double*> x, data.column_stride, h, h0, data.columns, scale)
+
+
+# --- one layer -------------------------------------------------------------------------------------------
+
+cdef void multiply(const real[::1] a, Matrix A, const real[::1] b, Matrix B, real[::1] c, Matrix C,
+                   real alpha, bint add, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
+    # the one place where the tiles are compiled
+    block_product[real](a, A, b, B, c, C, alpha, add, rows, columns, depth)
+
+cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
+    return (n + 15) // 16 * 16
+
+cdef void forward_rows(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
+                       real[::1] work, Py_ssize_t base, Py_ssize_t first, Py_ssize_t rows,
+                       bint keep_z) noexcept nogil:
+    """h_l = g(h_{l-1} W_l + b_l) through all layers; keep_z leaves the last z where dz will be."""
+    cdef Py_ssize_t l, r, j, last = table.shape[0] - 1, outputs, width
+    cdef Matrix below, z, h
+    for l in range(1, last + 1):
+        outputs = table[l, OUTPUTS]
+        width = table[l, STRIDE]
+        below = matrix(base + table[l - 1, H] + first * table[l - 1, STRIDE], table[l - 1, STRIDE])
+        h = matrix(base + table[l, H] + first * width, width)
+        z = matrix(base + table[l, DZ] + first * width, width) if keep_z and l == last else h
+        # z = h_{l-1} W + b
+        for r in range(rows):
+            for j in range(padded(outputs)):
+                work[z.start + r * width + j] = parameters[table[l, BIASES] + j]
+        multiply[real](work, below, parameters, matrix(table[l, WEIGHTS], outputs), work, z,
+                       1, True, rows, padded(outputs), table[l, INPUTS])
+        if table[l, ACTIVATION] == SOFTMAX:
+            if not (keep_z and l == last):      # the last softmax is taken with the loss
+                for r in range(rows):
+                    softmax[real](work, z.start + r * width, work, h.start + r * width, outputs)
+        elif table[l, ACTIVATION] != IDENTITY or z.start != h.start:
+            activate[real](<int> table[l, ACTIVATION], work, z.start, work, h.start, rows * width, slopes[l])
+
+
+cdef void backward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters,
+                         real[::1] work, Py_ssize_t scratch, Py_ssize_t first, Py_ssize_t rows,
+                         real[::1] d, Matrix D) noexcept nogil:
+    """D = dz_l W_l^T for some rows of the batch.
+
+    Computed as D^T = W dz^T, since vectors need the batch side by side: a group of rows is turned, multiplied
+    and turned back. The weights are read as they lie.
+    """
+    cdef int lanes = MAX_LANES
+    cdef Py_ssize_t inputs = table[l, INPUTS], outputs = table[l, OUTPUTS]
+    cdef Py_ssize_t turned = scratch, result = scratch + outputs * lanes
+    cdef Py_ssize_t dz, r, i, j, r0, i0, block, group, height, width
+    for r0 in range(0, rows, 32):
+        group = smaller(lanes, rows - r0)
+        width = (group + 7) // 8 * 8
+        dz = table[l, DZ] + (first + r0) * table[l, STRIDE]
+        for j in range(outputs):
+            for r in range(group):
+                work[turned + j * lanes + r] = work[dz + r * table[l, STRIDE] + j]
+        for block in range(pieces(inputs, BLOCK)):
+            i0 = block * BLOCK
+            height = smaller(BLOCK, inputs - i0)
+            multiply[real](parameters, matrix(table[l, WEIGHTS] + i0 * outputs, outputs),
+                           work, matrix(turned, lanes), work, matrix(result, lanes),
+                           1, False, height, width, outputs)
+            for r in range(group):
+                for i in range(height):
+                    d[D.start + (r0 + r) * D.row + i0 + i] = work[result + i * lanes + r]
+
+
+cdef void backward_rows(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
+                        real[::1] work, Py_ssize_t scratch, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    """dz_{l-1} = (dz_l W_l^T) * g'(z_{l-1}) for all layers but the first."""
+    cdef Py_ssize_t l, dz, stride
+    for l in range(table.shape[0] - 1, 1, -1):
+        stride = table[l - 1, STRIDE]
+        dz = table[l - 1, DZ] + first * stride
+        backward_layer[real](table, l, parameters, work, scratch, first, rows, work, matrix(dz, stride))
+        differentiate_rows[real](table, l - 1, slopes, work, first, rows)
+
+
+cdef void differentiate_rows(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes,
+                             real[::1] work, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+    """dz_l = dh_l * g'(z_l), in place."""
+    cdef Py_ssize_t r, stride = table[l, STRIDE]
+    cdef Py_ssize_t h = table[l, H] + first * stride, dz = table[l, DZ] + first * stride
+    if table[l, ACTIVATION] == SOFTMAX:
+        for r in range(rows):
+            softmax_backward[real](work, h + r * stride, work, dz + r * stride, table[l, OUTPUTS])
+    else:
+        differentiate[real](<int> table[l, ACTIVATION], work, h, work, dz, rows * stride, slopes[l])
+
+
+cdef void gradient_block(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Py_ssize_t batch,
+                         Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width,
+                         real[::1] g, Matrix G, real alpha, bint add) noexcept nogil:
+    """G = alpha * dW (or G += it) for `height` rows and `width` columns of dW = h_{l-1}^T dz_l."""
+    multiply[real](work, matrix(table[l - 1, H] + i, 1, table[l - 1, STRIDE]),
+                   work, matrix(table[l, DZ] + j, table[l, STRIDE]), g, G, alpha, add, height, width, batch)
+
+
+cdef void bias_gradient(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Py_ssize_t batch,
+                        Py_ssize_t j0, Py_ssize_t width, real[::1] g, Py_ssize_t g0, bint add) noexcept nogil:
+    """db = the sum of dz's rows, for `width` outputs from j0 on."""
+    cdef Py_ssize_t r, j, dz = table[l, DZ] + j0
+    if not add:
+        for j in range(width):
+            g[g0 + j] = 0
+    for r in range(batch):
+        for j in range(width):
+            g[g0 + j] = g[g0 + j] + work[dz + r * table[l, STRIDE] + j]
+
+
+# --- the output: loss and dz_L -----------------------------------------------------------------------------
+
+cdef struct Result:
+    double loss                 # the sum over rows of a row's loss
+    int64_t agreeing            # rows in which output and target have the same winner
+
+
+cdef inline Py_ssize_t winner(const real[::1] h, Py_ssize_t h0, Py_ssize_t n) noexcept nogil:
+    """The first of the largest; of one output, whether it is above one half."""
+    cdef Py_ssize_t j, best = 0
+    if n == 1:
+        return h[h0] > 0.5
+    for j in range(1, n):
+        if h[h0 + j] > h[h0 + best]:
+            best = j
+    return best
+
+
+cdef void output_rows(const int64_t[:, ::1] table, real[::1] work,
+                      Py_ssize_t base, Py_ssize_t first, Py_ssize_t rows, int loss, int target,
+                      const int64_t[::1] labels, const real[::1] targets, Py_ssize_t y0, real weight,
+                      double[::1] losses, int64_t[::1] agreeing, Py_ssize_t l0) noexcept nogil:
+    """From z_L (where dz will be) the losses, and d of the mean loss: weight is 1/B, or 1/(B O).
+
+    d is dz_L itself for the cross-entropies, whose derivative cancels the activation's, else dh_L.
+    losses and agreeing hold a number for each row, from l0 on.
+    """
+    cdef Py_ssize_t last = table.shape[0] - 1, outputs = table[last, OUTPUTS], stride = table[last, STRIDE]
+    cdef Py_ssize_t h = base + table[last, H] + first * stride, dz = base + table[last, DZ] + first * stride
+    cdef Py_ssize_t r, j, y, label = -1
+    cdef int code = <int> table[last, ACTIVATION]
+    cdef real top, t, e
+    cdef double total, value
+    for r in range(rows):
+        if target == OUTPUT_GRADIENT:
+            if code == SOFTMAX:
+                softmax[real](work, dz, work, h, outputs)
+            for j in range(outputs):
+                work[dz + j] = targets[(y0 + r) * outputs + j]
+        else:
+            y = (y0 + r) * outputs
+            if target == LABELS:
+                label = labels[y0 + r]
+            value = 0
+            if code == SOFTMAX:
+                top = work[dz]
+                for j in range(1, outputs):
+                    top = work[dz + j] if work[dz + j] > top else top
+                total = softmax[real](work, dz, work, h, outputs)
+                if loss == CROSS_ENTROPY:       # -sum t log p, log p = (z - top) - log total
+                    if target == LABELS:
+                        value = log64(total) - (work[dz + label] - top)
+                    else:
+                        for j in range(outputs):
+                            value += targets[y + j] * (log64(total) - (work[dz + j] - top))
+            elif loss == BINARY_CROSS_ENTROPY:  # from z: max(z, 0) - t z + log(1 + e^-|z|)
+                for j in range(outputs):
+                    t = (j == label) if target == LABELS else targets[y + j]
+                    e = work[dz + j]
+                    value += (e if e > 0 else 0) - t * e + log64(1.0 + exp[double](-fabs[double](e)))
+                value /= outputs
+            for j in range(outputs):
+                t = (j == label) if target == LABELS else targets[y + j]
+                e = work[h + j] - t
+                if loss == MEAN_SQUARED_ERROR:
+                    value += <double> e * e / outputs
+                    e = e + e
+                work[dz + j] = e * weight
+            losses[l0 + r] = value
+            agreeing[l0 + r] = winner[real](work, h, outputs) == (
+                label if target == LABELS else winner[real](targets, y, outputs))
+        h += stride
+        dz += stride
+
+
+# --- learning ------------------------------------------------------------------------------------------------
+
+cdef inline void coefficients_of(int optimizer, const double[:, ::1] coefficients, Py_ssize_t step,
+                                 real* c) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(COEFFICIENTS):
+        c[j] = <real> coefficients[step, j]
+    c[5] = <real> (1.0 - coefficients[step, 2])
+    c[6] = <real> (1.0 - coefficients[step, 3])
+
+
+cdef void learn_layer(Py_ssize_t thread, Py_ssize_t threads, const int64_t[:, ::1] table, Py_ssize_t l,
+                      real[::1] parameters, real[::1] state, Py_ssize_t slot, int optimizer,
+                      const real* c, real[::1] work, Py_ssize_t scratch, Py_ssize_t batch) noexcept nogil:
+    """This thread's share of dW_l and db_l, and of the update; the gradient never leaves the cache."""
+    cdef Py_ssize_t inputs = table[l, INPUTS], outputs = table[l, OUTPUTS]
+    cdef Py_ssize_t first = inputs * thread // threads, end = inputs * (thread + 1) // threads
+    cdef Py_ssize_t i, j, p, q, r, w, height, width
+    if optimizer == SGD:                    # W += -rate dW in the tile itself
+        gradient_block[real](table, l, work, batch, first, end - first, 0, outputs, parameters,
+                             matrix(table[l, WEIGHTS] + first * outputs, outputs), -c[0], True)
+    else:
+        for q in range(pieces(outputs, GRADIENT_COLUMNS)):
+            j = q * GRADIENT_COLUMNS
+            width = smaller(GRADIENT_COLUMNS, outputs - j)
+            for p in range(pieces(end - first, BLOCK)):
+                i = first + p * BLOCK
+                height = smaller(BLOCK, end - i)
+                gradient_block[real](table, l, work, batch, i, height, j, width,
+                                     work, matrix(scratch, width), 1, False)
+                w = table[l, WEIGHTS] + i * outputs + j
+                if width == outputs:        # the block's rows follow each other in memory
+                    update[real](optimizer, parameters, w, work, scratch, state, w, w + slot,
+                                 height * width, c)
+                    continue
+                for r in range(height):
+                    update[real](optimizer, parameters, w + r * outputs, work, scratch + r * width,
+                                 state, w + r * outputs, w + r * outputs + slot, width, c)
+    first, end = outputs * thread // threads, outputs * (thread + 1) // threads
+    w = table[l, BIASES] + first
+    bias_gradient[real](table, l, work, batch, first, end - first, work, scratch, False)
+    update[real](optimizer, parameters, w, work, scratch, state, w, w + slot, end - first, c)
+
+
+cdef void accumulate_layer(Py_ssize_t thread, Py_ssize_t threads, const int64_t[:, ::1] table, Py_ssize_t l,
+                           real[::1] work, Py_ssize_t batch, real[::1] gradients, bint add) noexcept nogil:
+    """This thread's share of dW_l and db_l, written to (or added to) an arena like the parameters."""
+    cdef Py_ssize_t inputs = table[l, INPUTS], outputs = table[l, OUTPUTS]
+    cdef Py_ssize_t first = inputs * thread // threads, end = inputs * (thread + 1) // threads
+    gradient_block[real](table, l, work, batch, first, end - first, 0, outputs, gradients,
+                         matrix(table[l, WEIGHTS] + first * outputs, outputs), 1, add)
+    first, end = outputs * thread // threads, outputs * (thread + 1) // threads
+    bias_gradient[real](table, l, work, batch, first, end - first, gradients, table[l, BIASES] + first, add)
+
+
+cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] parameters, real[::1] state,
+                Py_ssize_t slot, int optimizer, int loss, Data* data, real scale, const int32_t[::1] rows,
+                int target, const int64_t[::1] labels, const real[::1] targets, Py_ssize_t samples,
+                Py_ssize_t batch_size, const double[:, ::1] coefficients, bint learning,
+                real[::1] gradients, real[::1] d_input, bint with_d_input, real[::1] work,
+                Py_ssize_t scratch, Py_ssize_t scratch_size, double[::1] losses, int64_t[::1] agreeing,
+                Result* result) noexcept nogil:
+    """One thread's part of all steps of a call; every thread of the team runs this.
+
+    Not learning: one batch of all rows, whose gradients are the result.
+    """
+    cdef Py_ssize_t thread = threadid(), threads = team_size()
+    cdef Py_ssize_t last = table.shape[0] - 1, outputs = table[last, OUTPUTS]
+    cdef Py_ssize_t steps = pieces(samples, batch_size)
+    cdef Py_ssize_t step, start, batch, block, q, n, first, count, r, l, share, share_end
+    cdef bint whole
+    cdef real weight
+    cdef real c[COEFFICIENTS + 2]
+    for r in range(COEFFICIENTS + 2):
+        c[r] = 0
+    scratch += thread * scratch_size
+    for step in range(steps):
+        start = step * batch_size
+        batch = smaller(batch_size, samples - start)
+        weight = 1.0 / (batch if loss == CROSS_ENTROPY else batch * outputs)
+        whole = learning and batch <= CHUNK     # update as soon as a gradient is there
+        if learning:
+            coefficients_of[real](optimizer, coefficients, step, c)
+        for q in range(pieces(batch, CHUNK)):
+            block = q * CHUNK
+            n = smaller(CHUNK, batch - block)
+            first = n * thread // threads
+            count = n * (thread + 1) // threads - first
+            for r in range(first, first + count):
+                gather_row[real](data, rows[start + block + r] if learning else block + r,
+                                 work, table[0, H] + r * table[0, STRIDE], scale)
+            forward_rows[real](table, slopes, parameters, work, 0, first, count, True)
+            output_rows[real](table, work, 0, first, count, loss, target, labels, targets,
+                              start + block + first, weight, losses, agreeing, first)
+            if target == OUTPUT_GRADIENT or loss == MEAN_SQUARED_ERROR:
+                differentiate_rows[real](table, last, slopes, work, first, count)
+            backward_rows[real](table, slopes, parameters, work, scratch, first, count)
+            if with_d_input:
+                backward_layer[real](table, 1, parameters, work, scratch, first, count, d_input,
+                                     matrix((block + first) * table[1, INPUTS], table[1, INPUTS]))
+            barrier()
+            for l in range(1, last + 1):
+                if whole:
+                    learn_layer[real](thread, threads, table, l, parameters, state, slot, optimizer,
+                                      c, work, scratch, n)
+                else:
+                    accumulate_layer[real](thread, threads, table, l, work, n, gradients, block > 0)
+            if thread == 0 and target != OUTPUT_GRADIENT:
+                for r in range(n):
+                    result.loss += losses[r]
+                    result.agreeing += agreeing[r]
+            barrier()
+        if learning and not whole:
+            share = gradients.shape[0] * thread // threads
+            share_end = gradients.shape[0] * (thread + 1) // threads
+            update[real](optimizer, parameters, share, gradients, share, state, share, share + slot,
+                         share_end - share, c)
+            barrier()
+
+
+# --- the doors: checks, memory, and one parallel region a call ------------------------------------------------
+
+FORWARD_ROWS = 96               # rows that a thread carries through the network at a time
+
+
+def _table(program, Py_ssize_t rows, bint with_dz):
+    """The layer table for a work arena of `rows` rows, and that arena's size; checks the program."""
+    layers = program.layers
+    cdef int64_t[:, ::1] columns = layers
+    cdef int64_t[:, ::1] table = np.zeros((len(layers) + 1, COLUMNS), np.int64)
+    cdef Py_ssize_t l, j, size = 0, end = len(program.parameters) - MAX_LANES
+    cdef Py_ssize_t width = 4 if program.parameters.dtype == np.float32 else 8
+    if not 0 < len(layers) or columns.shape[1] != BIASES + 1:
+        raise ValueError(f"expected a table of layers (L, {BIASES + 1}), got {layers.shape}")
+    table[0, OUTPUTS] = columns[0, INPUTS]
+    for l in range(1, table.shape[0]):
+        for j in range(BIASES + 1):
+            table[l, j] = columns[l - 1, j]
+        if not (table[l, INPUTS] == table[l - 1, OUTPUTS] > 0 and 0 < table[l, OUTPUTS] < 1 << 31
+                and 0 <= table[l, ACTIVATION] < ACTIVATIONS
+                and 0 <= table[l, WEIGHTS] <= end - table[l, INPUTS] * table[l, OUTPUTS]
+                and 0 <= table[l, BIASES] <= end - table[l, OUTPUTS]):
+            raise ValueError(f"layer {l} of the program does not fit: {list(table[l, :BIASES + 1])}")
+    for l in range(table.shape[0]):
+        table[l, STRIDE] = padded(table[l, OUTPUTS])
+        if table[l, STRIDE] * width % 1024 == 0:    # rows a power of two apart would share a cache set
+            table[l, STRIDE] += 16
+        table[l, H] = size
+        size += rows * table[l, STRIDE]
+        if with_dz:
+            table[l, DZ] = size
+            size += rows * table[l, STRIDE] if l else 0
+    return np.asarray(table), size
+
+
+def _scratch_size(program):
+    """Elements of a thread's own scratch: a turned group of dz rows and its product, or a block of dW."""
+    widest = int(program.layers[:, OUTPUTS].max())
+    return max((widest + BLOCK) * MAX_LANES, BLOCK * GRADIENT_COLUMNS, widest) + MAX_LANES
+
+
+def _zeros(size, dtype):
+    """Zeros that start on a cache line."""
+    memory = np.zeros(size * dtype.itemsize + 64, np.uint8)
+    first = -memory.ctypes.data % 64
+    return memory[first:first + size * dtype.itemsize].view(dtype)
+
+
+def _is(array, name, dtype, shape):
+    """Refuses an array of another dtype or shape, or one whose elements do not follow each other."""
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != tuple(shape):
+        found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
+        raise ValueError(f"expected {name} to be {np.dtype(dtype)} {tuple(shape)}, got {found}")
+    if not array.flags.c_contiguous:
+        raise ValueError(f"expected {name} to be C-contiguous, got strides {array.strides}")
+    return array
+
+
+def _dtype(program):
+    if program.parameters.dtype not in (np.float32, np.float64) or program.parameters.ndim != 1:
+        raise TypeError(f"expected parameters of float32 or float64, got {program.parameters.dtype}")
+    return program.parameters.dtype
+
+
+cdef Data _data(program, x) except *:
+    if x.ndim != 2 or not len(x) or x.shape[1] != program.layers[0, INPUTS]:
+        raise ValueError(f"expected x with {program.layers[0, INPUTS]} features, got {x.shape}")
+    return data_of(x)
+
+
+def _targets(program, y, n):
+    """(kind, labels, targets) of y: int64 labels (n,), or targets (n, O) of the program's dtype."""
+    dtype, outputs = _dtype(program), program.layers[-1, OUTPUTS]
+    if y.dtype == np.int64 and y.ndim == 1:
+        _is(y, "labels", np.int64, (n,))
+        if n and not 0 <= y.min() <= y.max() < outputs:
+            raise ValueError(f"expected labels from 0 to {outputs - 1}, got {y.min()} to {y.max()}")
+        return LABELS, y, np.zeros(0, dtype)
+    return TARGETS, np.zeros(0, np.int64), _is(y, "targets", dtype, (n, outputs)).reshape(-1)
+
+
+def _check_threads(threads):
+    if threads < 1:
+        raise ValueError(f"expected at least 1 thread, got {threads}")
+
+
+cdef void forward_blocks(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
+                         Data* data, real scale, real[:, ::1] out, int loss, int target,
+                         const int64_t[::1] labels, const real[::1] targets, real[::1] work,
+                         Py_ssize_t work_size, Py_ssize_t block_rows, double[::1] losses,
+                         int64_t[::1] agreeing) noexcept nogil:
+    """One thread's blocks of rows, forward: into out, or judged against targets."""
+    cdef Py_ssize_t thread = threadid(), threads = team_size()
+    cdef Py_ssize_t last = table.shape[0] - 1, outputs = table[last, OUTPUTS]
+    cdef Py_ssize_t blocks = pieces(data.rows, block_rows)
+    cdef Py_ssize_t base = thread * work_size, block, first, n, r, j
+    cdef bint judge = losses.shape[0] > 0
+    for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
+        first = block * block_rows
+        n = smaller(block_rows, data.rows - first)
+        for r in range(n):
+            gather_row[real](data, first + r, work, base + table[0, H] + r * table[0, STRIDE], scale)
+        forward_rows[real](table, slopes, parameters, work, base, 0, n, judge)
+        if judge:
+            output_rows[real](table, work, base, 0, n, loss, target, labels, targets, first, 1,
+                              losses, agreeing, first)
+        else:
+            for r in range(n):
+                for j in range(outputs):
+                    out[first + r, j] = work[base + table[last, H] + r * table[last, STRIDE] + j]
+
+
+def _forward(real[::1] parameters, program, x, out, y, Py_ssize_t threads):
+    """Forward into out, or, where out is None, the sum of losses and the agreeing rows."""
+    cdef Data data = _data(program, x)
+    cdef Py_ssize_t block_rows = smaller(FORWARD_ROWS, data.rows), work_size, n
+    dtype = _dtype(program)
+    layers, work_size = _table(program, block_rows, y is not None)
+    threads = min(threads, -(-data.rows // block_rows))
+    cdef const int64_t[:, ::1] table = layers
+    cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
+    cdef real[::1] work = _zeros(work_size * threads + MAX_LANES, dtype)
+    cdef real scale = <real> <double> program.input_scale
+    cdef int loss = program.loss, target = TARGETS
+    cdef const int64_t[::1] labels = np.zeros(0, np.int64)
+    cdef const real[::1] targets = np.zeros(0, dtype)
+    cdef real[:, ::1] result = np.zeros((0, 0), dtype)
+    cdef double[::1] losses = np.zeros(0 if y is None else data.rows)
+    cdef int64_t[::1] agreeing = np.zeros(len(losses), np.int64)
+    if y is None:
+        result = _is(out, "out", dtype, (data.rows, program.layers[-1, OUTPUTS]))
+    else:
+        target, labels, targets = _targets(program, y, data.rows)
+    with nogil, parallel(num_threads=threads):
+        forward_blocks[real](table, slopes, parameters, &data, scale, result, loss, target, labels, targets,
+                             work, work_size, block_rows, losses, agreeing)
+    if y is None:
+        return None
+    cdef double total = 0
+    for n in range(data.rows):
+        total += losses[n]
+    return total, int(np.sum(agreeing))
+
+
+def forward(program, x, out, threads):
+    """The outputs (n, O)."""
+    _check_threads(threads)
+    _forward(program.parameters, program, x, out, None, threads)
+
+
+def evaluate(program, x, y, threads):
+    """The sum of the losses over the rows, and how many rows agree with y."""
+    _check_threads(threads)
+    return _forward(program.parameters, program, x, None, y, threads)
+
+
+def _activations(real[::1] parameters, program, x, list outs, Py_ssize_t threads):
+    cdef Data data = _data(program, x)
+    cdef Py_ssize_t rows = smaller(FORWARD_ROWS, data.rows), first, n, r, l
+    dtype = _dtype(program)
+    layers, size = _table(program, rows, False)
+    cdef const int64_t[:, ::1] table = layers
+    cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
+    arena = _zeros(size + MAX_LANES, dtype)
+    cdef real[::1] work = arena
+    cdef real scale = <real> <double> program.input_scale
+    if len(outs) != len(layers):
+        raise ValueError(f"expected {len(layers)} arrays in outs, got {len(outs)}")
+    for l in range(len(layers)):
+        _is(outs[l], f"outs[{l}]", dtype, (data.rows, layers[l, OUTPUTS]))
+    for first in range(0, data.rows, rows):
+        n = smaller(rows, data.rows - first)
+        with nogil:
+            for r in range(n):
+                gather_row[real](&data, first + r, work, table[0, H] + r * table[0, STRIDE], scale)
+            forward_rows[real](table, slopes, parameters, work, 0, 0, n, False)
+        for l in range(len(layers)):
+            h = arena[table[l, H]:table[l, H] + n * table[l, STRIDE]].reshape(n, table[l, STRIDE])
+            outs[l][first:first + n] = h[:, :table[l, OUTPUTS]]
+
+
+def activations(program, x, outs, threads):
+    """The scaled input and the outputs of every layer, each (n, width)."""
+    _check_threads(threads)
+    _activations(program.parameters, program, x, outs, threads)
+
+
+def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coefficients,
+           gradients, d_input, Py_ssize_t threads, bint output_gradient):
+    """train, gradients and backward: the same steps, with or without updates."""
+    cdef Data data = _data(program, x)
+    cdef bint learning = rows is not None, with_d_input = d_input is not None
+    cdef Py_ssize_t samples = len(rows) if learning else data.rows
+    cdef Py_ssize_t work_rows = smaller(CHUNK, min(batch_size, samples)), scratch, scratch_size
+    dtype = _dtype(program)
+    layers, scratch = _table(program, work_rows, True)
+    scratch_size = _scratch_size(program)
+    cdef const int64_t[:, ::1] table = layers
+    cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
+    cdef real[::1] work = _zeros(scratch + scratch_size * threads, dtype)
+    cdef real scale = <real> <double> program.input_scale
+    cdef int target, loss = program.loss, optimizer = program.optimizer
+    cdef Py_ssize_t slot = len(program.parameters)
+    cdef real[::1] state = program.state.reshape(-1)
+    cdef real[::1] gradient_arena = gradients
+    cdef real[::1] d_input_rows = d_input.reshape(-1) if with_d_input else np.zeros(0, dtype)
+    cdef const int32_t[::1] row_numbers = rows if learning else np.zeros(0, np.int32)
+    cdef const double[:, ::1] numbers = coefficients
+    cdef double[::1] losses = np.zeros(work_rows)
+    cdef int64_t[::1] agreeing = np.zeros(work_rows, np.int64)
+    cdef Result result = Result(0, 0)
+    target, label_array, target_array = _targets(program, y, samples)
+    cdef const int64_t[::1] labels = label_array
+    cdef const real[::1] targets = target_array
+    if output_gradient:
+        target = OUTPUT_GRADIENT
+    with nogil, parallel(num_threads=threads):
+        learn[real](table, slopes, parameters, state, slot, optimizer, loss, &data, scale, row_numbers,
+                    target, labels, targets, samples, batch_size, numbers, learning, gradient_arena,
+                    d_input_rows, with_d_input, work, scratch, scratch_size, losses, agreeing, &result)
+    return result.loss, result.agreeing
+
+
+def backward(program, x, d_output, gradients, d_input, threads):
+    """Gradients of the weights, and of the scaled input, from dh (n, O) of the output."""
+    _check_threads(threads)
+    dtype, n = _dtype(program), len(x)
+    _is(d_output, "d_output", dtype, (n, program.layers[-1, OUTPUTS]))
+    _is(gradients, "gradients", dtype, program.parameters.shape)
+    if d_input is not None:
+        _is(d_input, "d_input", dtype, (n, program.layers[0, INPUTS]))
+    _learn(program.parameters, program, x, None, d_output, n, np.zeros((0, COEFFICIENTS)), gradients,
+           d_input, threads, True)
+
+
+def gradients(program, x, y, gradients, threads):
+    """Gradients of the mean loss over the rows; returns the sum of their losses."""
+    _check_threads(threads)
+    _is(gradients, "gradients", _dtype(program), program.parameters.shape)
+    return _learn(program.parameters, program, x, None, y, len(x), np.zeros((0, COEFFICIENTS)), gradients,
+                  None, threads, False)[0]
+
+
+def train(program, x, rows, y, batch_size, coefficients, threads):
+    """One update for every row of coefficients (S, 5); returns the sum of losses and the agreeing rows.
+
+    Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y.
+    """
+    _check_threads(threads)
+    dtype, steps, m = _dtype(program), len(coefficients), len(rows)
+    _is(coefficients, "coefficients", np.float64, (steps, COEFFICIENTS))
+    _is(rows, "rows", np.int32, (m,))
+    if batch_size < 1 or not (steps - 1) * batch_size < m <= steps * batch_size:
+        raise ValueError(f"expected rows for {steps} batches of {batch_size}, got {m}")
+    if not 0 <= rows.min() <= rows.max() < len(x):
+        raise ValueError(f"expected rows from 0 to {len(x) - 1}, got {rows.min()} to {rows.max()}")
+    if not 0 <= program.optimizer < OPTIMIZERS:
+        raise ValueError(f"expected an optimizer's code below {OPTIMIZERS}, got {program.optimizer}")
+    slots = (0, 1, 1, 2)[program.optimizer]
+    _is(program.state, "state", dtype, (slots, len(program.parameters)))
+    small = batch_size <= CHUNK
+    arena = np.zeros(0, dtype) if small else _zeros(len(program.parameters), dtype)
+    return _learn(program.parameters, program, x, rows, y, batch_size, coefficients, arena, None, threads, False)
+
+
+def shuffle(int32_t[::1] order, const uint32_t[::1] words):
+    """Fill the order (n,) with a permutation of 0 .. n - 1 drawn by the words (n,).
+
+    Source: the inside-out Fisher-Yates shuffle; Lemire, Fast random integer generation (2019).
+    """
+    cdef Py_ssize_t i, j
+    if len(order) != len(words):
+        raise ValueError(f"expected {len(order)} words, got {len(words)}")
+    with nogil:
+        for i in range(order.shape[0]):
+            j = <Py_ssize_t> ((<uint64_t> words[i] * <uint64_t> (i + 1)) >> 32)
+            order[i] = order[j]
+            order[j] = <int32_t> i
+
+
+# --- what benchmarks and the chooser ask ---------------------------------------------------------------------
+
+def supported():
+    """Whether this CPU has the instructions of this build."""
+    return bool(cpu_supported())
+
+
+def release_threads():
+    """Ends this thread's idle helpers; called before a fork, which would leave the child waiting for them."""
+    pause_threads()
+
+
+def build_info():
+    """How this engine was compiled."""
+    return {"name": NAME, "compiler": COMPILER.decode(), "openmp": OPENMP, "vector_bytes": VECTOR,
+            "tile_float32": (rows_of(4), lanes_of(4)), "tile_float64": (rows_of(8), lanes_of(8))}
