@@ -46,7 +46,7 @@ def test_activation(
     out = np.empty((len(x), width), dtype)
     z = x.astype(np.float64) @ net.layers[0].weights.astype(np.float64)
     # z is rounded once, |z| <= 8, and the activations have slopes of at most 1
-    bound = 16 * np.finfo(dtype).eps
+    bound = 16 * float(np.finfo(dtype).eps)
     np.testing.assert_allclose(net.predict(x, out=out), FORMULAS[name](z), rtol=bound, atol=bound)
     benchmark(net.predict, x, out=out)
     benchmark.extra_info["ns per element"] = benchmark.stats.stats.median / out.size * 1e9

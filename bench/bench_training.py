@@ -39,7 +39,7 @@ def test_step(benchmark: Any, engine_name: str, rng: Any, net: str, optimizer: s
     sizes, hidden, batch = NETS[net]
     x = rng.random((3 * batch, sizes[0]), dtype=np.float32)
     y = rng.integers(0, sizes[-1], 3 * batch)
-    settings = {"epochs": 1, "batch_size": batch, "verbose": 0, "shuffle": False}
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": batch, "verbose": 0, "shuffle": False}
     settings["optimizer"] = OPTIMIZERS[optimizer]
     fast = network(sizes, hidden, engine_name)
     exact = network(sizes, hidden, "reference", "float64")
@@ -61,7 +61,8 @@ def test_epoch(benchmark: Any, engine_name: str, optimizer: str) -> None:
         [784, 128, 10], hidden="relu", input_scale=1 / 255, engine=engine_name, num_threads=2
     )
     optimizers = {**OPTIMIZERS, "sgd": fastnn.SGD(learning_rate=0.1)}
-    settings = {"epochs": 1, "batch_size": 64, "verbose": 0, "optimizer": optimizers[optimizer]}
+    settings: dict[str, Any] = {"epochs": 1, "batch_size": 64, "verbose": 0}
+    settings["optimizer"] = optimizers[optimizer]
     net.fit(x, y, **settings)
     assert net.evaluate(x_test, y_test)["accuracy"] > 0.8
     benchmark(net.fit, x, y, **settings)

@@ -7,12 +7,12 @@ import datetime
 import json
 import os
 import platform
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
-from .groups import GROUPS, PEERS, Run, missing
+from .groups import GROUPS
+from .run import PEERS, Run, missing
 from .turns import Workers, cores
 
 QUICK = ("training", "products", "prediction", "digits", "threads", "cost")
@@ -66,11 +66,7 @@ def header(run: Run) -> dict[str, Any]:
     for key, value in lines.items():
         print(f"{key}: {value}")
     if absent := missing():
-        packages = " ".join(
-            f'"{word}"' if "=" in word else word
-            for peer in absent.values()
-            for word in peer.install.split()
-        )
+        packages = " ".join(peer.install for peer in absent.values())
         print(f"missing: {', '.join(absent)}; to have them: python -m pip install {packages}")
     return lines
 
@@ -94,4 +90,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    main()

@@ -148,7 +148,7 @@ def peak(spec: Spec) -> Task:
 
     def run() -> float:
         rates = pool.map(lambda _: module.fma_peak(spec["dtype"], seconds), range(threads))
-        return seconds * sum(rates)
+        return float(seconds * sum(rates))
 
     return Task(run, 0.0)
 

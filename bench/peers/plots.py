@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from math import nan
 from pathlib import Path
 from typing import Any
 
@@ -73,7 +74,7 @@ def curve(rows: list[dict[str, Any]], name: str, folder: Path) -> None:
     values = [row[name] for row in rows]
     axes.plot(
         values,
-        [row.get("roofline") for row in rows],
+        [row.get("roofline", nan) for row in rows],
         color="black",
         lw=1,
         ls="--",
@@ -83,7 +84,7 @@ def curve(rows: list[dict[str, Any]], name: str, folder: Path) -> None:
         found = [row["seconds per unit"].get(label) for row in rows]
         axes.plot(
             values,
-            [1 / f["median"] if f else None for f in found],
+            [1 / f["median"] if f else nan for f in found],
             "o-",
             ms=3,
             color=COLOURS[label],

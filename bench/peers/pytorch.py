@@ -161,10 +161,11 @@ def digits(spec: Spec) -> Task:
 
     def train(make: Callable[..., Step], steps: int) -> tuple[float, float]:
         net = model(spec)
-        for layer in net:
-            if isinstance(layer, nn.Linear):
-                nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
-                nn.init.zeros_(layer.bias)
+        layers = [layer for layer in net if isinstance(layer, nn.Linear)]
+        for layer in layers:
+            nn.init.kaiming_uniform_(layer.weight, nonlinearity="relu")
+            nn.init.zeros_(layer.bias)
+        nn.init.xavier_uniform_(layers[-1].weight)
         step = make(net, x, y, spec)
         begin = time.perf_counter()
         s = 0

@@ -29,7 +29,8 @@ def classifier(spec: Spec, x: cases.Array, y: cases.Array, **options: object) ->
     net.partial_fit(x[:1024], y[:1024], classes=range(sizes[-1]))
     layers = cases.weights(sizes)
     if sizes[-1] == 2:
-        layers[-1] = tuple(p[..., 1:] - p[..., :1] for p in layers[-1])
+        w, b = layers[-1]
+        layers[-1] = w[:, 1:] - w[:, :1], b[1:] - b[:1]
     for i, (w, b) in enumerate(layers):
         net.coefs_[i][...] = w
         net.intercepts_[i][...] = b

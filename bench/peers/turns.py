@@ -141,6 +141,13 @@ class Entry:
     def median(self) -> float:
         return statistics.median(self.seconds)
 
+    def figures(self) -> dict[str, Any]:
+        """What the JSON file keeps."""
+        return {
+            "median": self.median, "fastest": min(self.seconds), "slowest": max(self.seconds),
+            "timings": len(self.seconds), "note": self.note, **self.facts,
+        }  # fmt: skip
+
 
 def prepare(
     label: str, worker: Worker | None, spec: dict[str, Any], expected: float, tolerance: float
