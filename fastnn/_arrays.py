@@ -81,11 +81,11 @@ def check_finite(name: str, array: Array, dtype: DTypeLike) -> None:
             part = array[rows].astype(dtype, copy=False)
             if np.isfinite(part.sum()):  # the sum of finite numbers may overflow
                 continue
-            wrong = np.argwhere(~np.isfinite(part))
-            if len(wrong):
-                row, *column = wrong[0].tolist()
-                where = f"row {rows.start + row}" + "".join(f", {i}" for i in column)
-                value = array[rows][tuple(wrong[0])]
+            for position in np.argwhere(~np.isfinite(part)):
+                value = array[rows][tuple(position)]
+                row = rows.start + position[0]
+                column = np.ravel_multi_index(position[1:], part.shape[1:])
+                where = f"row {row}, column {column}"
                 raise ValueError(
                     f"expected finite {dtype} numbers in {name}, got {value} in {where}"
                 )
@@ -115,14 +115,14 @@ def targets(y: ArrayLike, rows: int, outputs: int, loss: str, dtype: DTypeLike) 
         )
     check_finite("y", array, dtype)
     if loss != "mean_squared_error" and (array.min() < 0 or array.max() > 1):
-        raise ValueError(
-            f"expected targets from 0 to 1 for {loss}, got {array.min()}..{array.max()}"
-        )
+        found = f"{array.min()} to {array.max()}"
+        raise ValueError(f"expected targets from 0 to 1 for {loss}, got {found}")
     if loss == "cross_entropy":
         total = array.sum(axis=1)
         worst = np.abs(total - 1).argmax()
         if abs(total[worst] - 1) > 1e-3:
-            raise ValueError(f"expected targets that sum to 1, got {total[worst]} in row {worst}")
+            found = f"{total[worst]} in row {worst}"
+            raise ValueError(f"expected targets that sum to 1 for {loss}, got {found}")
     return array
 
 

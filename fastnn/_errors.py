@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import math
 import operator
 from collections.abc import Iterable
@@ -18,6 +17,8 @@ class DivergenceError(ArithmeticError):
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> ValueError:
     """The error for an unknown name; it suggests the nearest valid one."""
+    import difflib
+
     names = list(valid)
     near = difflib.get_close_matches(str(name).lower(), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""

@@ -6,8 +6,6 @@ import functools
 import importlib
 import math
 import os
-import platform
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -69,18 +67,19 @@ def get(name: str = "auto") -> Engine:
 
 
 def cgroup_quota() -> float:
-    """How many CPUs the control group may use; infinity where nothing limits it."""
+    """How many CPUs the control group, or one above it, may use; infinity where none is limited."""
     quota = math.inf
     for line in read("/proc/self/cgroup").splitlines():
         _, controllers, group = line.split(":", 2)
-        for folder in (Path(group), *Path(group).parents):
+        parts = group.strip("/").split("/")
+        for depth in range(len(parts) + 1):
+            folder = "/".join(parts[:depth])
+            limit: list[str] = []
             if controllers == "":  # version 2
-                limit = read(f"/sys/fs/cgroup{folder}/cpu.max").split()
+                limit = read(f"/sys/fs/cgroup/{folder}/cpu.max").split()
             elif "cpu" in controllers.split(","):
-                base = f"/sys/fs/cgroup/cpu{folder}/cpu.cfs"
-                limit = (read(f"{base}_quota_us") + " " + read(f"{base}_period_us")).split()
-            else:
-                continue
+                base = f"/sys/fs/cgroup/cpu/{folder}/cpu.cfs"
+                limit = [read(f"{base}_quota_us").strip(), read(f"{base}_period_us").strip()]
             if len(limit) == 2 and limit[0].isdigit():  # "max" and -1 are no limit
                 quota = min(quota, int(limit[0]) / int(limit[1]))
     return quota
@@ -89,7 +88,8 @@ def cgroup_quota() -> float:
 def read(path: str) -> str:
     """The text of a file of the kernel, empty where there is none."""
     try:
-        return Path(path).read_text()
+        with open(path) as file:
+            return file.read()
     except OSError:
         return ""
 
@@ -126,6 +126,8 @@ def set_num_threads(num_threads: int) -> None:
 
 def config() -> dict[str, str]:
     """What runs here: the version, the engine and how it was built, the threads."""
+    import platform
+
     from . import __version__
 
     rows = {

@@ -15,7 +15,7 @@ from ._errors import unknown
 from ._random import INITIALIZE, stream
 from .activations import Activation
 
-Initializer = Callable[[int, int, np.random.Generator], NDArray[np.float64]]
+Initializer = Callable[[int, int, "np.random.Generator"], NDArray[np.float64]]  # random is lazy
 
 
 def uniform(variance: Callable[[int, int], float]) -> Initializer:

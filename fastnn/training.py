@@ -30,6 +30,7 @@ Callback = Callable[["Network", int, dict[str, float]], object]
 # reported loss are the same in every run.
 CALL_COST = 1 << 32
 STEP_COST = 1 << 18  # what a step costs at least, in flops
+CALL_SIZE = 1 << 23  # numbers of x at most, since some must be converted
 
 
 @dataclass
@@ -127,8 +128,9 @@ class Run:
         if network.training.optimizer != optimizer:
             prepare(network.program, optimizer.code, optimizer.slots)
             network.training.optimizer, network.training.steps = optimizer, 0
-        step_cost = STEP_COST + 3 * network.flops * batch_size
-        self.rows_per_call = batch_size * max(1, CALL_COST // step_cost)
+        step_cost = STEP_COST + 3 * network.flops * batch_size  # two products back for one forward
+        steps = min(CALL_COST // step_cost, CALL_SIZE // (network.inputs * batch_size))
+        self.rows_per_call = batch_size * max(1, steps)
 
     def epoch(self, number: int, shuffle: bool, bar: Progress) -> dict[str, float]:
         """Every row once; returns the means of loss and accuracy. Raises DivergenceError."""

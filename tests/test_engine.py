@@ -1,0 +1,148 @@
+"""The chooser of engines and threads."""
+
+import math
+import os
+import subprocess
+import sys
+
+import pytest
+
+import fastnn
+from fastnn import engine
+
+
+def test_available_ends_with_the_reference():
+    names = engine.available()
+    assert names[-1] == "reference"
+    assert list(names) == [name for name in engine.NAMES if name in names]
+
+
+def test_get_by_name(engine_name):
+    assert engine.get(engine_name).NAME == engine_name
+    assert fastnn.mlp([2, 2], engine=engine_name).engine == engine_name
+
+
+def test_auto_follows_the_environment(monkeypatch):
+    monkeypatch.setenv("FASTNN_ENGINE", "reference")
+    assert engine.get().NAME == "reference"
+    monkeypatch.setenv("FASTNN_ENGINE", "refrence")
+    with pytest.raises(ValueError, match=r"^unknown engine 'refrence'; did you mean 'reference'\?"):
+        engine.get()
+
+
+def test_auto_takes_the_best_compiled_engine(monkeypatch):
+    monkeypatch.delenv("FASTNN_ENGINE", raising=False)
+    monkeypatch.setattr(engine, "load", {"avx2": "AVX2", "baseline": "BASE"}.get)
+    assert engine.get() == "AVX2"
+
+
+def test_without_a_compiled_engine_auto_says_how_to_build_one(monkeypatch):
+    monkeypatch.delenv("FASTNN_ENGINE", raising=False)
+    monkeypatch.setattr(engine, "load", {"reference": "REFERENCE"}.get)
+    with pytest.raises(ImportError, match=r"not built here: run `python -m pip install \.`"):
+        engine.get()
+    assert engine.get("reference") == "REFERENCE"
+
+
+def test_an_engine_that_cannot_run_here(monkeypatch):
+    monkeypatch.setattr(engine, "load", {"reference": "REFERENCE"}.get)
+    with pytest.raises(ValueError, match=r"runs here \(reference\), got 'avx512'$"):
+        engine.get("avx512")
+
+
+def test_unknown_engine_suggests_the_nearest():
+    with pytest.raises(ValueError, match=r"^unknown engine 'avx511'; did you mean 'avx512'\?"):
+        engine.get("avx511")
+
+
+def test_set_num_threads():
+    before = fastnn.get_num_threads()
+    try:
+        fastnn.set_num_threads(3)
+        assert fastnn.get_num_threads() == 3
+    finally:
+        fastnn.set_num_threads(before)
+
+
+@pytest.mark.parametrize("bad", [0, -1])
+def test_zero_or_negative_threads(bad):
+    with pytest.raises(ValueError, match=rf"^expected num_threads to be at least 1, got {bad}$"):
+        fastnn.set_num_threads(bad)
+    with pytest.raises(ValueError, match=rf"^expected num_threads to be at least 1, got {bad}$"):
+        fastnn.mlp([2, 2], engine="reference", num_threads=bad)
+
+
+def test_default_threads_follow_the_environment(monkeypatch):
+    monkeypatch.setenv("FASTNN_NUM_THREADS", "5")
+    assert engine.default_num_threads() == 5
+    monkeypatch.setenv("FASTNN_NUM_THREADS", "two")
+    with pytest.raises(ValueError, match=r"^expected a whole number in FASTNN_NUM_THREADS"):
+        engine.default_num_threads()
+
+
+@pytest.mark.parametrize(("quota", "threads"), [(math.inf, 4), (1.5, 2), (0.2, 1), (9, 4)])
+def test_default_threads_follow_affinity_and_quota(monkeypatch, quota, threads):
+    monkeypatch.delenv("FASTNN_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 5}, raising=False)
+    monkeypatch.setattr(engine, "cgroup_quota", lambda: quota)
+    assert engine.default_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("files", "quota"),
+    [
+        ({}, math.inf),
+        ({"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "max 100000\n"}, math.inf),
+        ({"/proc/self/cgroup": "0::/\n", "/sys/fs/cgroup/cpu.max": "150000 100000\n"}, 1.5),
+        (
+            {
+                "/proc/self/cgroup": "0::/a/b\n",
+                "/sys/fs/cgroup/a/cpu.max": "300000 100000\n",
+                "/sys/fs/cgroup/a/b/cpu.max": "max 100000\n",
+            },
+            3.0,
+        ),
+        (
+            {
+                "/proc/self/cgroup": "5:memory:/x\n4:cpu,cpuacct:/x\n",
+                "/sys/fs/cgroup/cpu/x/cpu.cfs_quota_us": "50000\n",
+                "/sys/fs/cgroup/cpu/x/cpu.cfs_period_us": "100000\n",
+                "/sys/fs/cgroup/cpu/cpu.cfs_quota_us": "-1\n",
+                "/sys/fs/cgroup/cpu/cpu.cfs_period_us": "100000\n",
+            },
+            0.5,
+        ),
+    ],
+)
+def test_cgroup_quota(monkeypatch, files, quota):
+    monkeypatch.setattr(engine, "read", lambda path: files.get(os.path.normpath(path), ""))
+    assert engine.cgroup_quota() == quota
+
+
+def test_show_config_names_version_engine_and_threads(capsys, monkeypatch, engine_name):
+    monkeypatch.setenv("FASTNN_ENGINE", engine_name)
+    fastnn.show_config()
+    rows = dict(line.split(maxsplit=1) for line in capsys.readouterr().out.splitlines())
+    assert rows["fastnn"] == fastnn.__version__
+    assert rows["engine"] == engine_name
+    assert rows["threads"] == str(fastnn.get_num_threads())
+
+
+def test_import_is_light():
+    code = """
+import sys, numpy
+before = set(sys.modules)
+import fastnn
+new = set(sys.modules) - before
+roots = {name.split(".")[0] for name in new}
+print(sorted(roots - set(sys.stdlib_module_names)), "numpy.random" in new)
+print(sorted(roots & {"json", "gzip", "urllib", "argparse", "tqdm", "email", "pathlib", "difflib"}))
+"""
+    run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert run.stdout.split("\n") == ["['fastnn', 'numpy'] False", "[]", ""]
+
+
+def test_datasets_are_imported_when_first_used():
+    assert fastnn.datasets.load_digits
+    with pytest.raises(AttributeError, match="has no attribute 'dataset'"):
+        fastnn.dataset  # noqa: B018
