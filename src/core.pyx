@@ -16,6 +16,8 @@ thread does what decides nothing about the bits: each sum belongs to one element
 Memory: one `work` arena holds h_l and dz_l of at most CHUNK rows, and each thread's own scratch behind them. A row
 is padded to whole vectors. Larger batches go through in blocks of CHUNK rows, whose gradients are added in order.
 """
+from time import perf_counter
+
 import numpy as np
 
 from cython.parallel cimport parallel, threadid
@@ -167,34 +169,39 @@ cdef void forward_rows(const int64_t[:, ::1] table, const real[::1] slopes, cons
             activate[real](<int> table[l, ACTIVATION], work, z.start, work, h.start, rows * width, slopes[l])
 
 
-cdef void backward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters,
-                         real[::1] work, Py_ssize_t scratch, Py_ssize_t first, Py_ssize_t rows,
-                         real[::1] d, Matrix D) noexcept nogil:
-    """D = dz_l W_l^T for some rows of the batch.
+cdef void multiply_transposed(const real[::1] a, Matrix A, const real[::1] w, Matrix W, real[::1] d, Matrix D,
+                              real[::1] work, Py_ssize_t scratch, Py_ssize_t rows, Py_ssize_t inputs,
+                              Py_ssize_t outputs) noexcept nogil:
+    """D = A W^T, A (rows, outputs), W (inputs, outputs), as D^T = W A^T.
 
-    Computed as D^T = W dz^T, since vectors need the batch side by side: a group of rows is turned, multiplied
-    and turned back. The weights are read as they lie.
+    Vectors need the rows of A side by side: a group of them is turned, multiplied and turned back. W is
+    read as it lies.
     """
-    cdef int lanes = MAX_LANES
-    cdef Py_ssize_t inputs = table[l, INPUTS], outputs = table[l, OUTPUTS]
-    cdef Py_ssize_t turned = scratch, result = scratch + outputs * lanes
-    cdef Py_ssize_t dz, r, i, j, r0, i0, block, group, height, width
-    for r0 in range(0, rows, 32):
-        group = smaller(lanes, rows - r0)
-        width = (group + 7) // 8 * 8
-        dz = table[l, DZ] + (first + r0) * table[l, STRIDE]
+    cdef Py_ssize_t turned = scratch, result = scratch + outputs * MAX_LANES
+    cdef Py_ssize_t q, block, r0, i0, r, i, j, group, height
+    for q in range(pieces(rows, MAX_LANES)):
+        r0 = q * MAX_LANES
+        group = smaller(MAX_LANES, rows - r0)
         for j in range(outputs):
             for r in range(group):
-                work[turned + j * lanes + r] = work[dz + r * table[l, STRIDE] + j]
+                work[turned + j * MAX_LANES + r] = a[A.start + (r0 + r) * A.row + j]
         for block in range(pieces(inputs, BLOCK)):
             i0 = block * BLOCK
             height = smaller(BLOCK, inputs - i0)
-            multiply[real](parameters, matrix(table[l, WEIGHTS] + i0 * outputs, outputs),
-                           work, matrix(turned, lanes), work, matrix(result, lanes),
-                           1, False, height, width, outputs)
+            multiply[real](w, part(W, i0, 0), work, matrix(turned, MAX_LANES), work, matrix(result, MAX_LANES),
+                           1, False, height, (group + 7) // 8 * 8, outputs)
             for r in range(group):
                 for i in range(height):
-                    d[D.start + (r0 + r) * D.row + i0 + i] = work[result + i * lanes + r]
+                    d[D.start + (r0 + r) * D.row + i0 + i] = work[result + i * MAX_LANES + r]
+
+
+cdef void backward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters,
+                         real[::1] work, Py_ssize_t scratch, Py_ssize_t first, Py_ssize_t rows,
+                         real[::1] d, Matrix D) noexcept nogil:
+    """D = dh_{l-1} = dz_l W_l^T for some rows of the batch."""
+    cdef Matrix dz = matrix(table[l, DZ] + first * table[l, STRIDE], table[l, STRIDE])
+    multiply_transposed[real](work, dz, parameters, matrix(table[l, WEIGHTS], table[l, OUTPUTS]), d, D,
+                              work, scratch, rows, table[l, INPUTS], table[l, OUTPUTS])
 
 
 cdef void backward_rows(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
@@ -716,6 +723,94 @@ def shuffle(int32_t[::1] order, const uint32_t[::1] words):
 
 
 # --- what benchmarks and the chooser ask ---------------------------------------------------------------------
+
+cdef enum:
+    PLAIN, FIRST_TRANSPOSED, SECOND_TRANSPOSED
+
+
+cdef void product_rows(int form, const real[::1] a, const real[::1] b, real[::1] out, real[::1] work,
+                       Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
+    """One thread's rows of a product."""
+    cdef Py_ssize_t thread = threadid(), threads = team_size()
+    cdef Py_ssize_t first = rows * thread // threads, count = rows * (thread + 1) // threads - first
+    cdef Matrix C = matrix(first * columns, columns)
+    if form == SECOND_TRANSPOSED:
+        multiply_transposed[real](a, matrix(first * depth, depth), b, matrix(0, depth), out, C, work,
+                                  thread * (depth + BLOCK) * MAX_LANES, count, columns, depth)
+    else:
+        multiply[real](a, matrix(first, 1, rows) if form == FIRST_TRANSPOSED else matrix(first * depth, depth),
+                       b, matrix(0, columns), out, C, 1, False, count, columns, depth)
+
+
+def _product(real[::1] out_arena, int form, a, b, out, Py_ssize_t threads):
+    cdef Py_ssize_t rows, columns, depth
+    dtype = out.dtype
+    rows, columns = out.shape
+    depth = a.shape[0] if form == FIRST_TRANSPOSED else a.shape[1]
+    _is(a, "the first factor", dtype, (depth, rows) if form == FIRST_TRANSPOSED else (rows, depth))
+    _is(b, "the second factor", dtype, (columns, depth) if form == SECOND_TRANSPOSED else (depth, columns))
+    if form != SECOND_TRANSPOSED and columns % 8:       # whole vectors are read: make the last one safe
+        b_padded = np.zeros(b.size + MAX_LANES, dtype)
+        b_padded[:b.size] = b.reshape(-1)
+        b = b_padded
+    cdef const real[::1] a_arena = a.reshape(-1), b_arena = b.reshape(-1)
+    turned = (depth + BLOCK) * MAX_LANES * threads if form == SECOND_TRANSPOSED else 0
+    cdef real[::1] work = _zeros(turned, dtype)
+    with nogil, parallel(num_threads=threads):
+        product_rows[real](form, a_arena, b_arena, out_arena, work, rows, columns, depth)
+
+
+def product(x, w, out, threads):
+    """out = x @ w, as in z: x (n, k), w (k, m), C-contiguous, of one dtype."""
+    _product(out.reshape(-1), PLAIN, x, w, out, threads)
+
+
+def product_tn(x, dz, out, threads):
+    """out = x.T @ dz, as in dW: x (k, n), dz (k, m)."""
+    _product(out.reshape(-1), FIRST_TRANSPOSED, x, dz, out, threads)
+
+
+def product_nt(dz, w, out, threads):
+    """out = dz @ w.T, as in dx: dz (n, m), w (k, m)."""
+    _product(out.reshape(-1), SECOND_TRANSPOSED, dz, w, out, threads)
+
+
+cdef inline void fma_chains(real[::1] sums, Py_ssize_t repeats, int lanes) noexcept nogil:
+    """As many independent chains of fused multiply-adds as a tile has."""
+    cdef real chains[ROWS][MAX_LANES]
+    cdef real x = sums[0], y = sums[1]
+    cdef int i, j
+    cdef Py_ssize_t k
+    for i in range(ROWS):
+        for j in range(lanes):
+            chains[i][j] = sums[i * MAX_LANES + j]
+    for k in range(repeats):
+        for i in range(ROWS):
+            for j in range(lanes):
+                chains[i][j] = fma[real](chains[i][j], x, y)
+    for i in range(ROWS):
+        for j in range(lanes):
+            sums[i * MAX_LANES + j] = chains[i][j]
+
+cdef void fma_loop(real[::1] sums, Py_ssize_t repeats) noexcept nogil:
+    fma_chains[real](sums, repeats, lanes_of(sizeof(real)))
+
+
+def _fma_rate(real[::1] sums, double seconds):
+    cdef Py_ssize_t repeats = 1 << 20
+    best, end = 0.0, perf_counter() + seconds
+    while perf_counter() < end:
+        start = perf_counter()
+        with nogil:
+            fma_loop[real](sums, repeats)
+        best = max(best, 2.0 * repeats * ROWS * lanes_of(sizeof(real)) / (perf_counter() - start))
+    return best
+
+
+def fma_peak(str dtype, double seconds):
+    """Floating-point operations a second that one thread reaches in registers: the peak to measure against."""
+    return _fma_rate(np.full(ROWS * MAX_LANES, 1e-3, dtype), seconds)
+
 
 def supported():
     """Whether this CPU has the instructions of this build."""
