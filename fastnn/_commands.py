@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import signal
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
@@ -189,6 +190,8 @@ def train(chosen: argparse.Namespace, out: Screen) -> None:
     network.save(path)
     if not chosen.quiet:
         _show(out, _result(data, network, path))
+        rows = ["--file", source, "--label", chosen.label] if os.path.isfile(source) else []
+        _show(out, [f"look inside: {shlex.join(['fastnn', 'inspect', str(path), *rows])}"])
 
 
 def _default_output(data: str) -> str:
@@ -235,7 +238,7 @@ def _result(data: _Data, network: Network, path: Path) -> list[str]:
         "",
         f"{percent(history['val_accuracy'][-1])} of the {len(data.y_test):,} test rows are right, "
         f"after {seconds:.1f} s of training",
-        f"saved {path}; look inside: fastnn inspect {path}",
+        f"saved {path}",
     ]
 
 
@@ -378,19 +381,18 @@ def _csv_lines(network: Network, classes: list[int] | None, h: Array) -> Iterato
 
 def _text_lines(network: Network, classes: list[int] | None, h: Array) -> Iterator[str]:
     """One line a row: all outputs if they fit, else the three largest."""
-    unit, factor, digits = (" %", 100, ".2f") if _is_probability(network) else ("", 1, ".4g")
-    width = network.outputs
-    names = [f"{k}{unit}" for k in range(width)]
-    if width == 1:
-        names = [f"1{unit}"] if unit else ["output"]
-    elif width > WIDE_TABLE:
-        names = ["first", "second", "third"]
-    column = 7 if width <= WIDE_TABLE else 16
-    answer = "" if classes is None else f"{'class':>7}"
+    probable, outputs = _is_probability(network), network.outputs
+    unit, factor, digits, column = (" %", 100, ".1f", 6) if probable else ("", 1, ".4g", 11)
+    names = [f"{k}{unit}" for k in range(outputs)]
+    if outputs == 1:
+        names = [f"1{unit}"] if probable else ["output"]
+    elif outputs > WIDE_TABLE:
+        names, column = ["first", "second", "third"], 16
+    answer = "" if classes is None else "  class"
     yield f"{'row':>7}{answer}  {''.join(name.rjust(column) for name in names)}"
     for i, row in enumerate(h):
         cells = [f"{factor * value:{digits}}" for value in row]
-        if width > WIDE_TABLE:
+        if outputs > WIDE_TABLE:
             top = np.argsort(-row, kind="stable")[:3]
             cells = [f"{k}: {cells[k]}{unit}" for k in top]
         answer = "" if classes is None else f"{classes[i]:>7}"

@@ -7,9 +7,9 @@ dtype. The metadata entry `fastnn` holds the description as JSON text:
      "loss": "cross_entropy", "seed": 0, "sha256": "...",
      "layers": [{"units": 128, "activation": "relu", "initializer": "he_normal"}, ...]}
 
-A layer of leaky_relu also holds its `slope`. The digest covers the description without
-itself and the bytes of all tensors. What format 1 does not name is an error: a file that says more
-has a higher number.
+A layer of leaky_relu also holds its `slope`. The digest covers the description without itself and
+the bytes of all tensors. What format 1 does not name is an error: a file that says more has a
+higher number.
 """
 
 from __future__ import annotations

@@ -171,6 +171,18 @@ def test_train_and_evaluate_on_a_folder_of_idx_files(tmp_path: Path, test_digits
     assert "100 rows" in run(tmp_path, "evaluate", "digits.fastnn", "--data", ".")
 
 
+def test_train_says_how_to_look_inside(folder: Path, flowers: Path, tmp_path: Path) -> None:
+    hint = re.compile(r"^look inside: fastnn (.+)$", re.M)
+    text = (folder / "training.txt").read_text(encoding="utf-8")
+    assert hint.findall(text) == ["inspect digits.fastnn"]
+    name = "my flowers.csv"
+    (tmp_path / name).write_bytes((flowers / "flowers.csv").read_bytes())
+    text = run(tmp_path, "train", "--data", name, "--label", "last", *TINY)
+    (line,) = hint.findall(text)
+    assert "saved my flowers.fastnn\n" in text
+    assert run(tmp_path, *shlex.split(line)).startswith(f"row 0 of {name}\n\nthe network says ")
+
+
 def test_diverging_is_an_error(tmp_path: Path) -> None:
     options = ("--optimizer", "sgd", "--learning-rate", "1e30", "--schedule", "constant")
     done = subprocess.run(
@@ -324,7 +336,7 @@ def test_predict_says_what_the_library_says(
     ]
     assert head[:4] == ["row", "class", "0", "%"]
     assert rows == [
-        [str(i), str(classes[i]), *(f"{100 * value:.2f}" for value in h[i])] for i in range(50)
+        [str(i), str(classes[i]), *(f"{100 * value:.1f}" for value in h[i])] for i in range(50)
     ]
 
 
