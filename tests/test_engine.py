@@ -18,7 +18,9 @@ def test_available_ends_with_the_reference():
 
 
 def test_get_by_name(engine_name):
-    assert engine.get(engine_name).NAME == engine_name
+    module = engine.get(engine_name)
+    assert module is engine.get(engine_name)
+    assert engine_name == module.NAME
     assert fastnn.mlp([2, 2], engine=engine_name).engine == engine_name
 
 

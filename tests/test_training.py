@@ -1,0 +1,377 @@
+"""Training: epochs, order, validation, callbacks, history, progress, and what goes wrong."""
+
+# ruff: noqa: N806 (the textbook's capital letters)
+
+import io
+import itertools
+import os
+import re
+import signal
+import threading
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import engine
+from fastnn.optimizers import OPTIMIZERS
+from fastnn.program import blocks
+
+OPTIMIZERS_TRIED = [
+    fastnn.SGD(0.1),
+    fastnn.SGD(0.1, momentum=0.9),
+    fastnn.SGD(0.1, momentum=0.9, nesterov=True),
+    fastnn.Adam(0.01),
+]
+
+
+@pytest.fixture
+def data():
+    """Three classes that a net can learn: which third of the row is brightest."""
+    random = np.random.default_rng(0)
+    y = random.integers(0, 3, 301)
+    x = random.random((301, 9), np.float32)
+    x.reshape(301, 3, 3)[np.arange(301), y] += 1
+    return x, y
+
+
+def make(engine_name="reference", **options):
+    return fastnn.mlp([9, 8, 3], engine=engine_name, **options)
+
+
+def weights(net):
+    return net.program.parameters.tobytes()
+
+
+@pytest.mark.parametrize("optimizer", [*OPTIMIZERS_TRIED, *OPTIMIZERS], ids=str)
+def test_every_optimizer_learns(engine_name, data, optimizer):
+    x, y = data
+    net = make(engine_name)
+    history = net.fit(x, y, epochs=30, batch_size=16, optimizer=optimizer, verbose=0).history
+    assert history["loss"][-1] < 0.8 * history["loss"][0]
+    assert net.evaluate(x, y)["loss"] < 0.8 * history["loss"][0]
+
+
+def test_digits_are_learnt(engine_name):
+    (x, y), (x_test, y_test) = fastnn.datasets.load_digits()
+    net = fastnn.mlp([784, 16, 10], input_scale=1 / 255, engine=engine_name)
+    net.fit(x, y, epochs=2, batch_size=32, verbose=0)
+    assert net.evaluate(x_test, y_test)["accuracy"] > 0.85
+
+
+def test_regression(engine_name):
+    x = np.random.default_rng(0).random((200, 2), np.float32)
+    net = fastnn.mlp([2, 16, 1], hidden="tanh", output="identity", engine=engine_name)
+    logs = net.fit(
+        x,
+        x[:, 0] * x[:, 1],
+        epochs=200,
+        optimizer=fastnn.Adam(0.01),
+        validation_data=(x, x[:, 0] * x[:, 1]),
+        verbose=0,
+    ).history
+    assert logs["val_loss"][-1] < 1e-3
+    assert not {"accuracy", "val_accuracy"} & set(logs)
+
+
+# What the history says.
+
+
+def test_history(engine_name, data):
+    x, y = data
+    net = make(engine_name)
+    result = net.fit(x, y, epochs=3, validation_data=(x[:50], y[:50]), verbose=0)
+    assert net.history is result
+    assert set(result.history) == {
+        "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds",
+    }  # fmt: skip
+    assert all(len(values) == 3 for values in result.history.values())
+    assert all(type(value) is float for values in result.history.values() for value in values)
+    assert result.history["learning_rate"] == [1e-3] * 3
+    figures = net.evaluate(x[:50], y[:50])
+    assert result.history["val_loss"][-1] == figures["loss"]
+    assert result.history["val_accuracy"][-1] == figures["accuracy"]
+
+
+def test_the_loss_of_an_epoch_is_taken_before_each_update(data):
+    x, y = data
+    net = make()
+    expected = net.evaluate(x, y)
+    logs = net.fit(x, y, epochs=1, batch_size=400, verbose=0).history
+    assert logs["loss"] == pytest.approx([expected["loss"]])
+    assert logs["accuracy"] == [expected["accuracy"]]
+
+
+def test_schedules_run_over_all_steps_of_a_fit(data):
+    x, y = data
+    schedule = fastnn.Cosine(0.1)
+    logs = make().fit(x, y, epochs=4, batch_size=100, optimizer=fastnn.SGD(schedule), verbose=0)
+    assert logs.history["learning_rate"] == schedule.rates(0, 16, 16)[3::4].tolist()
+
+
+def test_each_step_gets_its_rate(data):
+    """One-cycle training is single steps at its rates."""
+    x, y = data
+    schedule, optimizer = fastnn.OneCycle(0.1), fastnn.SGD
+    whole, single = make(), make()
+    whole.fit(
+        x, y, epochs=1, batch_size=50, optimizer=optimizer(schedule), shuffle=False, verbose=0
+    )
+    for step, rate in enumerate(schedule.rates(0, 7, 7)):
+        rows = slice(50 * step, 50 * step + 50)
+        single.fit(
+            x[rows], y[rows], epochs=1, batch_size=50, optimizer=optimizer(rate), shuffle=False,
+            verbose=0,
+        )  # fmt: skip
+    assert weights(whole) == weights(single)
+
+
+# Order.
+
+
+def test_without_shuffle_rows_come_in_order(data):
+    x, y = data
+    net, by_hand = make(), make()
+    net.fit(x, y, epochs=2, batch_size=64, optimizer=fastnn.SGD(0.1), shuffle=False, verbose=0)
+    for _, first in itertools.product(range(2), range(0, 301, 64)):
+        _, gradients = by_hand.gradients(x[first : first + 64], y[first : first + 64])
+        parameters = blocks(by_hand.program, by_hand.program.parameters)
+        for (W, b), (dW, db) in zip(parameters, gradients, strict=True):
+            W -= np.float32(0.1) * dW
+            b -= np.float32(0.1) * db
+    for layer, expected in zip(net.layers, by_hand.layers, strict=True):
+        assert layer.weights == pytest.approx(expected.weights, rel=1e-5, abs=1e-6)
+
+
+def test_every_epoch_has_its_own_order_of_all_rows(data, monkeypatch):
+    orders = []
+
+    class Spy:
+        def __getattr__(self, name):
+            return getattr(engine.get("reference"), name)
+
+        def train(self, program, x, rows, *rest):
+            orders.append(rows.copy())
+            return engine.get("reference").train(program, x, rows, *rest)
+
+    x, y = data
+    net = make()
+    net._engine = Spy()
+    net.fit(x, y, epochs=3, verbose=0)
+    assert [sorted(order.tolist()) for order in orders] == [list(range(301))] * 3
+    assert len({order.tobytes() for order in orders}) == 3
+
+
+# The same bits.
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS_TRIED, ids=str)
+def test_the_same_seed_gives_the_same_bits(engine_name, data, optimizer):
+    runs = []
+    for num_threads in (1, 2, 3, 4):
+        net = make(engine_name, seed=3, num_threads=num_threads)
+        logs = net.fit(*data, epochs=3, batch_size=33, optimizer=optimizer, verbose=0).history
+        runs.append((weights(net), logs["loss"], logs["accuracy"]))
+    assert all(run == runs[0] for run in runs)
+    other = make(engine_name, seed=4)
+    other.fit(*data, epochs=3, batch_size=33, optimizer=optimizer, verbose=0)
+    assert weights(other) != runs[0][0]
+
+
+def test_compiled_builds_give_the_same_bits(data):
+    """All but the baseline, which has no fused multiply-add."""
+    names = [name for name in engine.COMPILED[:-1] if name in engine.available()]
+    runs = set()
+    for name in names:
+        net = fastnn.mlp([9, 33, 17, 3], hidden="tanh", engine=name)
+        net.fit(*data, epochs=3, batch_size=31, verbose=0)
+        runs.add(weights(net))
+    assert len(runs) == min(len(names), 1)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS_TRIED, ids=str)
+def test_a_second_fit_goes_on(engine_name, data, optimizer):
+    once, twice = make(engine_name), make(engine_name)
+    whole = once.fit(*data, epochs=5, optimizer=optimizer, verbose=0).history["loss"]
+    first = twice.fit(*data, epochs=2, optimizer=optimizer, verbose=0).history["loss"]
+    second = twice.fit(*data, epochs=3, optimizer=optimizer, verbose=0).history["loss"]
+    assert first + second == whole
+    assert weights(once) == weights(twice)
+
+
+def test_another_optimizer_starts_with_its_own_state(data):
+    net = make()
+    net.fit(*data, epochs=1, optimizer=fastnn.Adam(), verbose=0)
+    net.fit(*data, epochs=1, optimizer=fastnn.SGD(momentum=0.5), verbose=0)
+    assert net.program.state.shape[0] == 1
+    net.fit(*data, epochs=1, optimizer="adam", verbose=0)
+    assert net.training.steps == 5
+
+
+def test_calls_of_the_engine_change_nothing(engine_name, data, monkeypatch):
+    one, many = make(engine_name), make(engine_name)
+    one.fit(*data, epochs=2, batch_size=8, verbose=0)
+    monkeypatch.setattr(fastnn.training, "CALL_COST", 1)  # one step a call
+    many.fit(*data, epochs=2, batch_size=8, verbose=0)
+    assert weights(one) == weights(many)
+    assert one.history.history["accuracy"] == many.history.history["accuracy"]
+    assert one.history.history["loss"] == pytest.approx(many.history.history["loss"])
+
+
+# Callbacks.
+
+
+def test_callbacks_see_every_epoch(data):
+    seen = []
+    net = make()
+
+    def callback(network, epoch, logs):
+        assert network is net
+        seen.append((epoch, logs))
+
+    logs = net.fit(*data, epochs=2, callbacks=[callback], verbose=0).history
+    assert [epoch for epoch, _ in seen] == [1, 2]
+    assert [epoch_logs["loss"] for _, epoch_logs in seen] == logs["loss"]
+
+
+def test_a_callback_that_returns_true_stops(data):
+    net = make()
+    calls = []
+    callbacks = [lambda net, epoch, logs: epoch == 2, lambda *_: calls.append(1)]
+    logs = net.fit(*data, epochs=5, callbacks=callbacks, verbose=0).history
+    assert len(logs["loss"]) == len(calls) == 2
+
+
+# Progress.
+
+
+class Terminal(io.StringIO):
+    def isatty(self):
+        return True
+
+
+def test_silent(data, capfd):
+    make().fit(*data, epochs=2, verbose=0)
+    assert capfd.readouterr() == ("", "")
+
+
+def test_one_line_an_epoch_where_there_is_no_terminal(data, capfd):
+    make().fit(*data, epochs=2, validation_data=data)
+    out, err = capfd.readouterr()
+    assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 2
+    number = r"\d\.\d{4}"
+    for epoch, line in enumerate(lines, start=1):
+        assert line.startswith(f"epoch {epoch}/2: loss ")
+        pattern = f"loss {number}, accuracy {number}, val_loss {number}, val_accuracy {number}, "
+        assert re.search(pattern + r"[\d,]+ samples/s$", line)
+
+
+def test_a_bar_in_a_terminal(data, monkeypatch):
+    terminal = Terminal()
+    monkeypatch.setattr("sys.stderr", terminal)
+    make().fit(*data, epochs=2, validation_data=data)
+    text = terminal.getvalue()
+    for part in ("epoch 1/2", "epoch 2/2", "100%", "loss ", "val_accuracy ", "samples/s"):
+        assert part in text
+    assert text.endswith("\n")
+
+
+# What goes wrong.
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 0}, "expected epochs to be at least 1, got 0"),
+        ({"epochs": -1}, "expected epochs to be at least 1, got -1"),
+        ({"batch_size": 0}, "expected batch_size to be at least 1, got 0"),
+        ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; did you mean 'sgd'? (one of: sgd, adam)"),
+        ({"validation_data": 3}, "expected validation_data as a pair (x, y)"),
+        ({"validation_data": (1, 2, 3)}, "expected validation_data as a pair (x, y)"),
+    ],
+)
+def test_bad_arguments(data, options, message):
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (compared in full below)
+        make().fit(*data, verbose=0, **options)
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"epochs": 1.5}, "expected epochs to be a whole number, got float 1.5"),
+        ({"batch_size": "64"}, "expected batch_size to be a whole number, got str '64'"),
+        ({"optimizer": 0.1}, "expected an optimizer or its name, got float"),
+    ],
+)
+def test_arguments_of_another_type(data, options, message):
+    with pytest.raises(TypeError) as error:
+        make().fit(*data, verbose=0, **options)
+    assert str(error.value) == message
+
+
+def test_divergence_says_when_and_restores_the_epoch(engine_name):
+    random = np.random.default_rng(0)
+    x = random.random((64, 4), np.float32)
+    net = fastnn.mlp([4, 1], output="identity", engine=engine_name)
+    after = []
+    with pytest.raises(fastnn.DivergenceError) as error:
+        net.fit(
+            x,
+            random.random(64),
+            epochs=200,
+            batch_size=8,
+            optimizer=fastnn.SGD(1.5, momentum=0.5),
+            callbacks=[lambda net, *_: after.append(weights(net))],
+            verbose=0,
+        )
+    epoch = len(after) + 1
+    assert epoch > 1
+    message = str(error.value)
+    assert message.startswith(f"training diverged in epoch {epoch}: expected a finite loss")
+    assert "\n" not in message
+    assert weights(net) == after[-1]
+    assert np.isfinite(net.program.parameters).all()
+    assert len(net.history.history["loss"]) == epoch - 1
+    # the optimizer's state was lost with the weights, and starts anew
+    net.layers[0].weights[...] = net.layers[0].biases[...] = 0
+    net.fit(x, x[:, 0], epochs=1, optimizer=fastnn.SGD(1.5, momentum=0.5), verbose=0)
+    assert np.isfinite(net.program.parameters).all()
+
+
+def test_weights_that_become_infinite_are_divergence(engine_name):
+    net = fastnn.mlp([1, 1], output="identity", engine=engine_name)
+    before = weights(net)
+    with pytest.raises(fastnn.DivergenceError, match=r"got infinite weights"):
+        net.fit([[1e10]], [1e10], epochs=1, optimizer=fastnn.SGD(1e30), verbose=0)
+    assert weights(net) == before
+
+
+def test_an_interrupt_keeps_weights_and_history(engine_name, data):
+    net = make(engine_name)
+    after = []
+
+    def callback(network, epoch, logs):
+        after.append(weights(network))
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(*data, epochs=9, callbacks=[callback], verbose=0)
+    assert weights(net) == after[-1]
+    assert len(net.history.history["loss"]) == 3
+
+
+def test_ctrl_c_is_prompt(engine_name):
+    """The signal comes in the midst of a long epoch, and training ends."""
+    x = np.zeros((200_000, 50), np.float32)
+    net = fastnn.mlp([50, 64, 3], engine=engine_name)
+    timer = threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(x, np.zeros(len(x), int), epochs=10_000, verbose=0)
+    timer.join()
+    assert np.isfinite(net.program.parameters).all()
+    net.fit(x[:64], np.zeros(64, int), epochs=1, verbose=0)
