@@ -118,7 +118,7 @@ def targets(y: ArrayLike, rows: int, outputs: int, loss: str, dtype: DTypeLike) 
         found = f"{array.min()} to {array.max()}"
         raise ValueError(f"expected targets from 0 to 1 for {loss}, got {found}")
     if loss == "cross_entropy":
-        total = array.sum(axis=1)
+        total = array.sum(axis=1, dtype=np.float64)
         worst = np.abs(total - 1).argmax()
         if abs(total[worst] - 1) > 1e-3:
             found = f"{total[worst]} in row {worst}"

@@ -69,6 +69,7 @@ class Network:
         self.dtype = float_dtype(dtype)
         self.seed = checked_seed(seed)
         self.num_threads = None if num_threads is None else count("num_threads", num_threads)
+        self._engine_wanted = engine
         self._engine = engines.get(engine)
         sizes = [self.inputs, *(layer.units for layer in layers)]
         self.program = build(
@@ -83,7 +84,7 @@ class Network:
             shape = sizes[number], sizes[number + 1]
             layer.weights[...] = initializers.weights(layer.initializer, shape, self.seed, number)
         self.history: History | None = None  # of the latest fit
-        self.training = training.State()
+        self._training = training.State()
         self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
 
     @property
@@ -245,10 +246,10 @@ class Network:
             raise ValueError(f"expected out to be C-contiguous and writeable, got {found}")
 
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engine": self._engine.NAME}
+        return {**self.__dict__, "_engine": None}  # a module; another machine may choose another
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _engine=engines.get(state["_engine"]))
+        self.__dict__.update(state, _engine=engines.get(state["_engine_wanted"]))
         self.program.parameters = aligned_copy(self.program.parameters)
         self.program.state = aligned_copy(self.program.state)
 

@@ -25,10 +25,10 @@ if TYPE_CHECKING:
 
 Callback = Callable[["Network", int, dict[str, float]], object]
 
-# One call of an engine takes about as many steps as cost this many flops: some 10 to 50 ms, so that
+# One call of an engine takes about as many steps as cost this many flops: some 5 to 50 ms, so that
 # Ctrl-C and the progress bar are prompt. A count and not a clock, so that the sums behind the
 # reported loss are the same in every run.
-CALL_COST = 1 << 32
+CALL_COST = 1 << 31
 STEP_COST = 1 << 18  # what a step costs at least, in flops
 CALL_SIZE = 1 << 23  # numbers of x at most, since some must be converted
 
@@ -125,41 +125,48 @@ class Run:
         self.rate = math.nan  # of the latest step
         self.order = np.arange(len(x), dtype=np.int32)
         self.direct = _arrays.direct(x)
-        if network.training.optimizer != optimizer:
+        if network._training.optimizer != optimizer:
             prepare(network.program, optimizer.code, optimizer.slots)
-            network.training.optimizer, network.training.steps = optimizer, 0
+            network._training.optimizer, network._training.steps = optimizer, 0
         step_cost = STEP_COST + 3 * network.flops * batch_size  # two products back for one forward
         steps = min(CALL_COST // step_cost, CALL_SIZE // (network.inputs * batch_size))
         self.rows_per_call = batch_size * max(1, steps)
 
     def epoch(self, number: int, shuffle: bool, bar: Progress) -> dict[str, float]:
         """Every row once; returns the means of loss and accuracy. Raises DivergenceError."""
-        network, rows = self.network, len(self.x)
-        before = network.program.parameters.copy()
+        network, weights = self.network, self.network.program.parameters
+        before = weights.copy()
         if shuffle:
             self.shuffle()
         loss, agreeing = 0.0, 0
-        for part in _arrays.pieces(rows, self.rows_per_call):
-            part_loss, part_agreeing = self.call(part)
-            loss, agreeing = loss + part_loss, agreeing + part_agreeing
-            if not math.isfinite(loss):
-                break
-            bar.advance(part.stop - part.start, network._figures(loss, agreeing, part.stop, self.y))
-        if not (math.isfinite(loss) and np.isfinite(network.program.parameters).all()):
-            network.program.parameters[:] = before
-            network.training.optimizer = None  # its state is lost
+        figures: dict[str, float] = {}
+        try:
+            for part in _arrays.pieces(len(self.x), self.rows_per_call):
+                part_loss, part_agreeing = self.call(part)
+                loss, agreeing = loss + part_loss, agreeing + part_agreeing
+                if not math.isfinite(loss):
+                    break
+                figures = network._figures(loss, agreeing, part.stop, self.y)
+                bar.advance(part.stop - part.start, figures)
+        finally:  # after Ctrl-C, too
+            finite = math.isfinite(loss) and bool(np.isfinite(weights).all())
+            if not finite:
+                weights[:] = before
+                network._training.optimizer = None  # its state is lost
+        if not finite:
+            found = "infinite weights" if math.isfinite(loss) else f"loss {loss}"
             raise DivergenceError(
-                f"training diverged in epoch {number}: expected a finite loss and weights, "
-                f"got {'infinite weights' if math.isfinite(loss) else f'loss {loss}'}; the weights "
-                f"are those from the start of that epoch (try a smaller learning rate)"
+                f"training diverged in epoch {number}: expected a finite loss and weights, got "
+                f"{found}; the weights are those from the start of that epoch (try a smaller "
+                f"learning rate)"
             )
-        network.training.epochs += 1
-        return network._figures(loss, agreeing, rows, self.y)
+        network._training.epochs += 1
+        return figures
 
     def shuffle(self) -> None:
         """Draw the order of rows, a function of the seed and the number of the epoch."""
         network = self.network
-        random = stream(network.seed, SHUFFLE, network.training.epochs)
+        random = stream(network.seed, SHUFFLE, network._training.epochs)
         words = random.random_raw(-(-len(self.order) // 2)).view(np.uint32)
         network._engine.shuffle(self.order, words[: len(self.order)])
 
@@ -168,7 +175,7 @@ class Run:
         network, chosen = self.network, self.order[part]
         steps = -(-len(chosen) // self.batch_size)
         rates = self.schedule.rates(self.step, steps, self.total_steps)
-        numbers = network.training.steps + np.arange(steps, dtype=np.int64)
+        numbers = network._training.steps + np.arange(steps, dtype=np.int64)
         x, rows = self.x, chosen
         if not self.direct:
             x = _arrays.block(x, chosen, network.inputs, network.dtype)
@@ -185,7 +192,7 @@ class Run:
             )
         self.step += steps
         self.rate = float(rates[-1])
-        network.training.steps += steps
+        network._training.steps += steps
         return sums
 
 

@@ -205,7 +205,7 @@ def test_another_optimizer_starts_with_its_own_state(data):
     net.fit(*data, epochs=1, optimizer=fastnn.SGD(momentum=0.5), verbose=0)
     assert net.program.state.shape[0] == 1
     net.fit(*data, epochs=1, optimizer="adam", verbose=0)
-    assert net.training.steps == 5
+    assert net._training.steps == 5
 
 
 def test_calls_of_the_engine_change_nothing(engine_name, data, monkeypatch):
@@ -375,3 +375,20 @@ def test_ctrl_c_is_prompt(engine_name):
     timer.join()
     assert np.isfinite(net.program.parameters).all()
     net.fit(x[:64], np.zeros(64, int), epochs=1, verbose=0)
+
+
+def test_an_interrupt_never_leaves_infinite_weights(data):
+    class Interrupted:
+        def __getattr__(self, name):
+            return getattr(engine.get("reference"), name)
+
+        def train(self, program, *rest):
+            program.parameters[0] = np.nan
+            raise KeyboardInterrupt
+
+    net = make()
+    before = weights(net)
+    net._engine = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        net.fit(*data, verbose=0)
+    assert weights(net) == before
