@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn import _arrays
 
 I, O, ROWS = 12, 3, 10  # noqa: E741
 
@@ -291,6 +292,17 @@ ODD = {
     "unaligned": unaligned,
     "a list": lambda plain, path: plain.tolist(),
 }
+
+
+def test_only_native_aligned_arrays_go_to_an_engine_as_they_are(tmp_path):
+    plain = np.ones((5, 784), np.float32)
+    direct = {odd for odd in ODD if _arrays.direct(np.asarray(ODD[odd](plain, tmp_path)))}
+    assert set(ODD) - direct == {
+        "byte-swapped", "images", "images, Fortran", "images, mirrored", "unaligned",
+    }  # fmt: skip
+    images = _arrays.features(plain.reshape(5, 28, 28), 784)
+    assert _arrays.direct(images)
+    assert np.may_share_memory(images, plain)
 
 
 @pytest.mark.parametrize("odd", ODD)

@@ -22,6 +22,7 @@ def test_one_layer_may_be_used_in_many_networks():
     two = fastnn.Network(3, [layer], engine="reference")
     one.layers[0].weights[...] = 0
     assert two.layers[0].weights.any()
+    assert layer._place is None
 
 
 def test_a_layer_without_network_has_no_weights():
