@@ -28,19 +28,36 @@ from tile cimport *
 
 cdef extern from *:
     """
+    #include <sched.h>
+    #if defined(__x86_64__) || defined(__i386__)
+    #define FASTNN_PAUSE() __builtin_ia32_pause()
+    #else
+    #define FASTNN_PAUSE() ((void) 0)
+    #endif
     #ifdef _OPENMP
     #include <omp.h>
     #define fastnn_threads() omp_get_num_threads()
     #define fastnn_release() omp_pause_resource_all(omp_pause_soft)
-    static inline void fastnn_barrier(void) {
-        #pragma omp barrier
-    }
     #else
     #define fastnn_threads() 1
     #define fastnn_release() 0
-    static inline void fastnn_barrier(void) {}
     #define _OPENMP 0
     #endif
+
+    /* The threads of a team meet: OpenMP's own barrier burns a whole time slice wherever another process
+       has taken the core of the thread that is waited for; this one steps aside after some microseconds. */
+    typedef struct { int arrived, round; } fastnn_meeting;
+
+    static inline void fastnn_meet(fastnn_meeting *meeting, int threads) {
+        int round = __atomic_load_n(&meeting->round, __ATOMIC_RELAXED), spins = 0;
+        if (__atomic_add_fetch(&meeting->arrived, 1, __ATOMIC_ACQ_REL) == threads) {
+            __atomic_store_n(&meeting->arrived, 0, __ATOMIC_RELAXED);
+            __atomic_store_n(&meeting->round, round + 1, __ATOMIC_RELEASE);
+        } else while (__atomic_load_n(&meeting->round, __ATOMIC_ACQUIRE) == round) {
+            if (++spins > 2000) sched_yield();
+            FASTNN_PAUSE();
+        }
+    }
 
     #if defined(__x86_64__) && defined(__AVX512F__)
     #define fastnn_supported() (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") \\
@@ -57,7 +74,9 @@ cdef extern from *:
     int OPENMP "_OPENMP"
     int team_size "fastnn_threads" () noexcept nogil
     int pause_threads "fastnn_release" () noexcept nogil
-    void barrier "fastnn_barrier" () noexcept nogil
+    ctypedef struct Meeting "fastnn_meeting":
+        int arrived, round
+    void meet "fastnn_meet" (Meeting* meeting, Py_ssize_t threads) noexcept nogil
     int cpu_supported "fastnn_supported" () noexcept nogil
 
 NAME = BUILD.decode()
@@ -383,7 +402,7 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
                 Py_ssize_t batch_size, const double[:, ::1] coefficients, bint learning,
                 real[::1] gradients, real[::1] d_input, bint with_d_input, real[::1] work,
                 Py_ssize_t scratch, Py_ssize_t scratch_size, double[::1] losses, int64_t[::1] agreeing,
-                Result* result) noexcept nogil:
+                Result* result, Meeting* meeting) noexcept nogil:
     """One thread's part of all steps of a call; every thread of the team runs this.
 
     Not learning: one batch of all rows, whose gradients are the result.
@@ -422,7 +441,7 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
             if with_d_input:
                 backward_layer[real](table, 1, parameters, work, scratch, first, count, d_input,
                                      matrix((block + first) * table[1, INPUTS], table[1, INPUTS]))
-            barrier()
+            meet(meeting, threads)
             for l in range(1, last + 1):
                 if whole:
                     learn_layer[real](thread, threads, table, l, parameters, state, slot, optimizer,
@@ -433,13 +452,13 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
                 for r in range(n):
                     result.loss += losses[r]
                     result.agreeing += agreeing[r]
-            barrier()
+            meet(meeting, threads)
         if learning and not whole:
             share = gradients.shape[0] * thread // threads
             share_end = gradients.shape[0] * (thread + 1) // threads
             update[real](optimizer, parameters, share, gradients, share, state, share, share + slot,
                          share_end - share, c)
-            barrier()
+            meet(meeting, threads)
 
 
 # --- the doors: checks, memory, and one parallel region a call ------------------------------------------------
@@ -653,6 +672,7 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     cdef double[::1] losses = np.zeros(work_rows)
     cdef int64_t[::1] agreeing = np.zeros(work_rows, np.int64)
     cdef Result result = Result(0, 0)
+    cdef Meeting meeting = Meeting(0, 0)
     target, label_array, target_array = _targets(program, y, samples)
     cdef const int64_t[::1] labels = label_array
     cdef const real[::1] targets = target_array
@@ -661,7 +681,7 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     with nogil, parallel(num_threads=threads):
         learn[real](table, slopes, parameters, state, slot, optimizer, loss, &data, scale, row_numbers,
                     target, labels, targets, samples, batch_size, numbers, learning, gradient_arena,
-                    d_input_rows, with_d_input, work, scratch, scratch_size, losses, agreeing, &result)
+                    d_input_rows, with_d_input, work, scratch, scratch_size, losses, agreeing, &result, &meeting)
     return result.loss, result.agreeing
 
 
@@ -778,13 +798,14 @@ def product_nt(dz, w, out, threads):
 cdef inline void fma_chains(real[::1] sums, Py_ssize_t repeats, int lanes) noexcept nogil:
     """As many independent chains of fused multiply-adds as a tile has."""
     cdef real chains[ROWS][MAX_LANES]
-    cdef real x = sums[0], y = sums[1]
+    cdef real x, y = sums[1]
     cdef int i, j
     cdef Py_ssize_t k
     for i in range(ROWS):
         for j in range(lanes):
             chains[i][j] = sums[i * MAX_LANES + j]
     for k in range(repeats):
+        x = sums[k & 1]             # a new x each time: or the compiler runs the chains one after another
         for i in range(ROWS):
             for j in range(lanes):
                 chains[i][j] = fma[real](chains[i][j], x, y)
