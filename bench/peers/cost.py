@@ -58,7 +58,9 @@ def cost(run: Run) -> None:
     rows = []
     for name in modules:
         ours = name == "fastnn"
-        size = installed("fastnn-cpu" if ours else PEERS[name].install.strip('"').split("==")[0])
+        size = installed(
+            "fastnn-cpu" if ours else PEERS[name].install.split()[0].strip('"').split("==")[0]
+        )
         more = megabytes[name] - megabytes["NumPy"]
         run.rows.append({
             "group": "cost", "name": name, "seconds": seconds[name], "MB": megabytes[name],

@@ -21,7 +21,7 @@ def training(run: Run) -> None:
         to_jax, adam_to_jax, to_torch, of_peak = net["goals"]
         small = net["sizes"][0] < 2048
         if run.quick and not small:
-            net = net | {"rows": 512}
+            net = net | {"rows": cases.CHECKED_STEPS * net["batch"]}
         peers = ["JAX", "PyTorch", "scikit-learn"] if small else ["JAX", "PyTorch"]
         for optimizer in ("sgd", "adam"):
             spec = net | {"optimizer": optimizer}

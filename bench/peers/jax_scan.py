@@ -59,7 +59,7 @@ def epoch(
             )
         return (parameters, (t, ms, vs)), loss
 
-    (parameters, state), losses = jax.lax.scan(step, (parameters, state), order)
+    (parameters, state), losses = jax.lax.scan(step, (parameters, state), order, unroll=4)
     return parameters, state, losses.mean()
 
 

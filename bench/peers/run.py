@@ -88,6 +88,9 @@ class Run:
         result = {entry.label: entry for entry in take_turns(present, milliseconds, rounds)}
         figures = {label: entry.figures() for label, entry in result.items()}
         self.rows.append({"group": group, **case, "seconds per unit": figures})
+        medians = ", ".join(f"{label} {entry.median:.3g} s" for label, entry in result.items())
+        what = " ".join(str(value) for key, value in case.items() if key != "goals")
+        print(f"  {group} {what}: {medians}", file=sys.stderr, flush=True)
         forget(self.workers)
         return result
 
