@@ -1,20 +1,21 @@
 """The compiled engine: the calls of fastnn/reference.py, with the same names and arguments.
 
-How a training step runs. The threads share the rows of the batch: each carries its rows through the network
-and back, alone, since a row's way depends on no other row:
+How a training step runs. Each thread owns some neurons of every layer: their columns of W_l, their z_l, h_l and
+dz_l. It computes its neurons for the whole batch, hands them to the other threads, and goes on:
 
     h_0 = x * scale;   z_l = h_{l-1} W_l + b_l,  h_l = g(z_l);   dz_L from the loss;
-    dz_{l-1} = (dz_l W_l^T) * g'(z_{l-1})
+    dz_{l-1} = (dz_l W_l^T) * g'(z_{l-1});       dW_l = h_{l-1}^T dz_l,  db_l = sum of dz_l's rows;
+    W_l, b_l = the optimizer's update
 
-Then they meet, share the rows of the weights instead, and each learns its own, summing over the whole batch:
+All steps of a call run in one parallel region, and nothing is allocated in it. The weights of a neuron are read
+going forward and written by the same thread, so most of them never leave its core's cache; what travels is z and
+dz. It travels into the other thread's own arena, where g and g' are applied in place: a cache line that both cores
+hold would cost the next writer more than the line's arithmetic. Which thread does what decides nothing about the
+bits: each sum belongs to one element and runs in ascending order.
 
-    dW_l = h_{l-1}^T dz_l,  db_l = sum of dz_l's rows;  W_l, b_l = the optimizer's update
-
-and meet again: two barriers a step, all steps of a call in one parallel region, nothing allocated in it. Which
-thread does what decides nothing about the bits: each sum belongs to one element and runs in ascending order.
-
-Memory: one `work` arena holds h_l and dz_l of at most CHUNK rows, and each thread's own scratch behind them. A row
-is padded to whole vectors. Larger batches go through in blocks of CHUNK rows, whose gradients are added in order.
+Memory: each thread's part of the `work` arena holds h_l and dz_l of at most CHUNK rows, and scratch behind them. A
+row is padded to whole vectors. Larger batches go through in blocks of CHUNK rows, whose gradients are added in
+order. Prediction shares the rows instead: a thread carries its own through all layers.
 """
 from time import perf_counter
 
@@ -92,7 +93,9 @@ cdef enum:
     LABELS, TARGETS, OUTPUT_GRADIENT
 
 cdef enum:
-    GRADIENT_COLUMNS = 512          # of a block of dW between product and update
+    GRADIENT_ROWS = 96              # of a block of dW between product and update
+    GRADIENT_COLUMNS = 512
+    TURNED_ROWS = 96                # of a block of D^T = W A^T before it is turned back
 
 
 # --- the data set: read where it lies -------------------------------------------------------------------
@@ -155,37 +158,57 @@ cdef void gather_row(Data* data, Py_ssize_t row, real[::1] h, Py_ssize_t h0, rea
 # --- one layer -------------------------------------------------------------------------------------------
 
 cdef void multiply(const real[::1] a, Matrix A, const real[::1] b, Matrix B, real[::1] c, Matrix C,
-                   real alpha, bint add, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
+                   real alpha, bint add, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth,
+                   real[::1] work, Py_ssize_t scratch) noexcept nogil:
     # the one place where the tiles are compiled
-    block_product[real](a, A, b, B, c, C, alpha, add, rows, columns, depth)
+    block_product[real](a, A, b, B, c, C, alpha, add, rows, columns, depth, work, scratch)
 
 cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
     return (n + 15) // 16 * 16
 
-cdef void forward_rows(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
-                       real[::1] work, Py_ssize_t base, Py_ssize_t first, Py_ssize_t rows,
-                       bint keep_z) noexcept nogil:
-    """h_l = g(h_{l-1} W_l + b_l) through all layers; keep_z leaves the last z where dz will be."""
-    cdef Py_ssize_t l, r, j, last = table.shape[0] - 1, outputs, width
-    cdef Matrix below, z, h
-    for l in range(1, last + 1):
-        outputs = table[l, OUTPUTS]
-        width = table[l, STRIDE]
-        below = matrix(base + table[l - 1, H] + first * table[l - 1, STRIDE], table[l - 1, STRIDE])
-        h = matrix(base + table[l, H] + first * width, width)
-        z = matrix(base + table[l, DZ] + first * width, width) if keep_z and l == last else h
-        # z = h_{l-1} W + b
+cdef inline Py_ssize_t share(Py_ssize_t neurons, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    """The first of a thread's neurons, in whole vectors; the next thread's first is its end."""
+    cdef Py_ssize_t unit = 8 if neurons >= 64 else 16
+    return smaller(neurons, pieces(neurons, unit) * thread // threads * unit)
+
+
+cdef void forward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
+                        Py_ssize_t base, Py_ssize_t scratch, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t end,
+                        Py_ssize_t z0) noexcept nogil:
+    """z_l = h_{l-1} W_l + b_l for the neurons first to end; z_l begins at z0 of the work arena."""
+    cdef Py_ssize_t stride = table[l, STRIDE], outputs = table[l, OUTPUTS], r, j
+    cdef Py_ssize_t columns = (padded(outputs) if end == outputs else end) - first
+    if end <= first:
+        return
+    for r in range(rows):
+        for j in range(columns):
+            work[z0 + r * stride + first + j] = parameters[table[l, BIASES] + first + j]
+    multiply[real](work, matrix(base + table[l - 1, H], table[l - 1, STRIDE]),
+                   parameters, matrix(table[l, WEIGHTS] + first, outputs), work, matrix(z0 + first, stride),
+                   1, True, rows, columns, table[l, INPUTS], work, scratch)
+
+
+cdef void activate_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes, real[::1] work,
+                         Py_ssize_t base, Py_ssize_t rows, Py_ssize_t z0) noexcept nogil:
+    """h_l = g(z_l)."""
+    cdef Py_ssize_t stride = table[l, STRIDE], h0 = base + table[l, H], r
+    if table[l, ACTIVATION] == SOFTMAX:
         for r in range(rows):
-            for j in range(padded(outputs)):
-                work[z.start + r * width + j] = parameters[table[l, BIASES] + j]
-        multiply[real](work, below, parameters, matrix(table[l, WEIGHTS], outputs), work, z,
-                       1, True, rows, padded(outputs), table[l, INPUTS])
-        if table[l, ACTIVATION] == SOFTMAX:
-            if not (keep_z and l == last):      # the last softmax is taken with the loss
-                for r in range(rows):
-                    softmax[real](work, z.start + r * width, work, h.start + r * width, outputs)
-        elif table[l, ACTIVATION] != IDENTITY or z.start != h.start:
-            activate[real](<int> table[l, ACTIVATION], work, z.start, work, h.start, rows * width, slopes[l])
+            softmax[real](work, z0 + r * stride, work, h0 + r * stride, table[l, OUTPUTS])
+    elif table[l, ACTIVATION] != IDENTITY or z0 != h0:
+        activate[real](<int> table[l, ACTIVATION], work, z0, work, h0, rows * stride, slopes[l])
+
+
+cdef void forward_rows(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
+                       real[::1] work, Py_ssize_t base, Py_ssize_t scratch, Py_ssize_t rows,
+                       bint keep_z) noexcept nogil:
+    """All layers, all neurons, for rows whose h_0 is there; keep_z leaves z_L where dz_L will be."""
+    cdef Py_ssize_t l, z0, last = table.shape[0] - 1
+    for l in range(1, last + 1):
+        z0 = base + table[l, DZ if keep_z and l == last else H]
+        forward_layer[real](table, l, parameters, work, base, scratch, rows, 0, table[l, OUTPUTS], z0)
+        if z0 == base + table[l, H] or table[l, ACTIVATION] != SOFTMAX:     # else with the loss
+            activate_layer[real](table, l, slopes, work, base, rows, z0)
 
 
 cdef void multiply_transposed(const real[::1] a, Matrix A, const real[::1] w, Matrix W, real[::1] d, Matrix D,
@@ -196,7 +219,7 @@ cdef void multiply_transposed(const real[::1] a, Matrix A, const real[::1] w, Ma
     Vectors need the rows of A side by side: a group of them is turned, multiplied and turned back. W is
     read as it lies.
     """
-    cdef Py_ssize_t turned = scratch, result = scratch + outputs * MAX_LANES
+    cdef Py_ssize_t turned = scratch + PACKED, result = turned + outputs * MAX_LANES
     cdef Py_ssize_t q, block, r0, i0, r, i, j, group, height
     for q in range(pieces(rows, MAX_LANES)):
         r0 = q * MAX_LANES
@@ -204,41 +227,30 @@ cdef void multiply_transposed(const real[::1] a, Matrix A, const real[::1] w, Ma
         for j in range(outputs):
             for r in range(group):
                 work[turned + j * MAX_LANES + r] = a[A.start + (r0 + r) * A.row + j]
-        for block in range(pieces(inputs, BLOCK)):
-            i0 = block * BLOCK
-            height = smaller(BLOCK, inputs - i0)
+        for block in range(pieces(inputs, TURNED_ROWS)):
+            i0 = block * TURNED_ROWS
+            height = smaller(TURNED_ROWS, inputs - i0)
             multiply[real](w, part(W, i0, 0), work, matrix(turned, MAX_LANES), work, matrix(result, MAX_LANES),
-                           1, False, height, (group + 7) // 8 * 8, outputs)
+                           1, False, height, (group + 7) // 8 * 8, outputs, work, scratch)
             for r in range(group):
                 for i in range(height):
                     d[D.start + (r0 + r) * D.row + i0 + i] = work[result + i * MAX_LANES + r]
 
 
-cdef void backward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters,
-                         real[::1] work, Py_ssize_t scratch, Py_ssize_t first, Py_ssize_t rows,
+cdef void backward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
+                         Py_ssize_t base, Py_ssize_t scratch, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t end,
                          real[::1] d, Matrix D) noexcept nogil:
-    """D = dh_{l-1} = dz_l W_l^T for some rows of the batch."""
-    cdef Matrix dz = matrix(table[l, DZ] + first * table[l, STRIDE], table[l, STRIDE])
-    multiply_transposed[real](work, dz, parameters, matrix(table[l, WEIGHTS], table[l, OUTPUTS]), d, D,
-                              work, scratch, rows, table[l, INPUTS], table[l, OUTPUTS])
+    """D = dh_{l-1} = dz_l W_l^T for the neurons first to end of layer l - 1."""
+    cdef Matrix W = matrix(table[l, WEIGHTS] + first * table[l, OUTPUTS], table[l, OUTPUTS])
+    multiply_transposed[real](work, matrix(base + table[l, DZ], table[l, STRIDE]), parameters, W,
+                              d, part(D, 0, first), work, scratch, rows, end - first, table[l, OUTPUTS])
 
 
-cdef void backward_rows(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
-                        real[::1] work, Py_ssize_t scratch, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
-    """dz_{l-1} = (dz_l W_l^T) * g'(z_{l-1}) for all layers but the first."""
-    cdef Py_ssize_t l, dz, stride
-    for l in range(table.shape[0] - 1, 1, -1):
-        stride = table[l - 1, STRIDE]
-        dz = table[l - 1, DZ] + first * stride
-        backward_layer[real](table, l, parameters, work, scratch, first, rows, work, matrix(dz, stride))
-        differentiate_rows[real](table, l - 1, slopes, work, first, rows)
-
-
-cdef void differentiate_rows(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes,
-                             real[::1] work, Py_ssize_t first, Py_ssize_t rows) noexcept nogil:
+cdef void differentiate_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes,
+                              real[::1] work, Py_ssize_t base, Py_ssize_t rows) noexcept nogil:
     """dz_l = dh_l * g'(z_l), in place."""
     cdef Py_ssize_t r, stride = table[l, STRIDE]
-    cdef Py_ssize_t h = table[l, H] + first * stride, dz = table[l, DZ] + first * stride
+    cdef Py_ssize_t h = base + table[l, H], dz = base + table[l, DZ]
     if table[l, ACTIVATION] == SOFTMAX:
         for r in range(rows):
             softmax_backward[real](work, h + r * stride, work, dz + r * stride, table[l, OUTPUTS])
@@ -246,18 +258,35 @@ cdef void differentiate_rows(const int64_t[:, ::1] table, Py_ssize_t l, const re
         differentiate[real](<int> table[l, ACTIVATION], work, h, work, dz, rows * stride, slopes[l])
 
 
-cdef void gradient_block(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Py_ssize_t batch,
-                         Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width,
+cdef void hand_over(const int64_t[:, ::1] table, Py_ssize_t l, int column, real[::1] work, Py_ssize_t work_size,
+                    Py_ssize_t thread, Py_ssize_t threads, Py_ssize_t rows, Meeting* meeting) noexcept nogil:
+    """Each thread writes its neurons' columns of z_l or dh_l into the other threads' arenas; then all meet."""
+    cdef Py_ssize_t other, r, j, source, target, stride = table[l, STRIDE]
+    cdef Py_ssize_t first = share(table[l, OUTPUTS], thread, threads)
+    cdef Py_ssize_t width = share(table[l, OUTPUTS], thread + 1, threads) - first
+    for other in range(threads):
+        if other != thread:
+            for r in range(rows):
+                source = thread * work_size + table[l, column] + r * stride + first
+                target = other * work_size + table[l, column] + r * stride + first
+                for j in range(width):
+                    work[target + j] = work[source + j]
+    meet(meeting, threads)
+
+
+cdef void gradient_block(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Py_ssize_t base,
+                         Py_ssize_t scratch, Py_ssize_t batch, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width,
                          real[::1] g, Matrix G, real alpha, bint add) noexcept nogil:
     """G = alpha * dW (or G += it) for `height` rows and `width` columns of dW = h_{l-1}^T dz_l."""
-    multiply[real](work, matrix(table[l - 1, H] + i, 1, table[l - 1, STRIDE]),
-                   work, matrix(table[l, DZ] + j, table[l, STRIDE]), g, G, alpha, add, height, width, batch)
+    multiply[real](work, matrix(base + table[l - 1, H] + i, 1, table[l - 1, STRIDE]),
+                   work, matrix(base + table[l, DZ] + j, table[l, STRIDE]), g, G, alpha, add, height, width, batch,
+                   work, scratch)
 
 
-cdef void bias_gradient(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Py_ssize_t batch,
-                        Py_ssize_t j0, Py_ssize_t width, real[::1] g, Py_ssize_t g0, bint add) noexcept nogil:
+cdef void bias_gradient(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Py_ssize_t base,
+                        Py_ssize_t batch, Py_ssize_t j0, Py_ssize_t width, real[::1] g, Py_ssize_t g0, bint add) noexcept nogil:
     """db = the sum of dz's rows, for `width` outputs from j0 on."""
-    cdef Py_ssize_t r, j, dz = table[l, DZ] + j0
+    cdef Py_ssize_t r, j, dz = base + table[l, DZ] + j0
     if not add:
         for j in range(width):
             g[g0 + j] = 0
@@ -285,7 +314,7 @@ cdef inline Py_ssize_t winner(const real[::1] h, Py_ssize_t h0, Py_ssize_t n) no
 
 
 cdef void output_rows(const int64_t[:, ::1] table, real[::1] work,
-                      Py_ssize_t base, Py_ssize_t first, Py_ssize_t rows, int loss, int target,
+                      Py_ssize_t base, Py_ssize_t rows, int loss, int target,
                       const int64_t[::1] labels, const real[::1] targets, Py_ssize_t y0, real weight,
                       double[::1] losses, int64_t[::1] agreeing, Py_ssize_t l0) noexcept nogil:
     """From z_L (where dz will be) the losses, and d of the mean loss: weight is 1/B, or 1/(B O).
@@ -294,7 +323,7 @@ cdef void output_rows(const int64_t[:, ::1] table, real[::1] work,
     losses and agreeing hold a number for each row, from l0 on.
     """
     cdef Py_ssize_t last = table.shape[0] - 1, outputs = table[last, OUTPUTS], stride = table[last, STRIDE]
-    cdef Py_ssize_t h = base + table[last, H] + first * stride, dz = base + table[last, DZ] + first * stride
+    cdef Py_ssize_t h = base + table[last, H], dz = base + table[last, DZ]
     cdef Py_ssize_t r, j, y, label = -1
     cdef int code = <int> table[last, ACTIVATION]
     cdef real top, t, e
@@ -352,48 +381,61 @@ cdef inline void coefficients_of(int optimizer, const double[:, ::1] coefficient
     c[6] = <real> (1.0 - coefficients[step, 3])
 
 
-cdef void learn_layer(Py_ssize_t thread, Py_ssize_t threads, const int64_t[:, ::1] table, Py_ssize_t l,
-                      real[::1] parameters, real[::1] state, Py_ssize_t slot, int optimizer,
-                      const real* c, real[::1] work, Py_ssize_t scratch, Py_ssize_t batch) noexcept nogil:
-    """This thread's share of dW_l and db_l, and of the update; the gradient never leaves the cache."""
-    cdef Py_ssize_t inputs = table[l, INPUTS], outputs = table[l, OUTPUTS]
-    cdef Py_ssize_t first = inputs * thread // threads, end = inputs * (thread + 1) // threads
-    cdef Py_ssize_t i, j, p, q, r, w, height, width
-    if optimizer == SGD:                    # W += -rate dW in the tile itself
-        gradient_block[real](table, l, work, batch, first, end - first, 0, outputs, parameters,
-                             matrix(table[l, WEIGHTS] + first * outputs, outputs), -c[0], True)
+cdef void update_block(const int64_t[:, ::1] table, Py_ssize_t l, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j,
+                       Py_ssize_t width, real[::1] parameters, const real[::1] g, Py_ssize_t g0, Py_ssize_t g_row,
+                       real[::1] state, Py_ssize_t slot, int optimizer, const real* c) noexcept nogil:
+    """The optimizer's update of a block of W_l, from a block of gradients."""
+    cdef Py_ssize_t outputs = table[l, OUTPUTS], w = table[l, WEIGHTS] + i * outputs + j, r
+    if width == outputs == g_row:           # the block's rows follow each other in memory
+        update[real](optimizer, parameters, w, g, g0, state, w, w + slot, height * width, c)
     else:
-        for q in range(pieces(outputs, GRADIENT_COLUMNS)):
-            j = q * GRADIENT_COLUMNS
-            width = smaller(GRADIENT_COLUMNS, outputs - j)
-            for p in range(pieces(end - first, BLOCK)):
-                i = first + p * BLOCK
-                height = smaller(BLOCK, end - i)
-                gradient_block[real](table, l, work, batch, i, height, j, width,
-                                     work, matrix(scratch, width), 1, False)
-                w = table[l, WEIGHTS] + i * outputs + j
-                if width == outputs:        # the block's rows follow each other in memory
-                    update[real](optimizer, parameters, w, work, scratch, state, w, w + slot,
-                                 height * width, c)
-                    continue
-                for r in range(height):
-                    update[real](optimizer, parameters, w + r * outputs, work, scratch + r * width,
-                                 state, w + r * outputs, w + r * outputs + slot, width, c)
-    first, end = outputs * thread // threads, outputs * (thread + 1) // threads
-    w = table[l, BIASES] + first
-    bias_gradient[real](table, l, work, batch, first, end - first, work, scratch, False)
-    update[real](optimizer, parameters, w, work, scratch, state, w, w + slot, end - first, c)
+        for r in range(height):
+            update[real](optimizer, parameters, w + r * outputs, g, g0 + r * g_row,
+                         state, w + r * outputs, w + r * outputs + slot, width, c)
 
 
-cdef void accumulate_layer(Py_ssize_t thread, Py_ssize_t threads, const int64_t[:, ::1] table, Py_ssize_t l,
-                           real[::1] work, Py_ssize_t batch, real[::1] gradients, bint add) noexcept nogil:
-    """This thread's share of dW_l and db_l, written to (or added to) an arena like the parameters."""
+cdef void learn_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] parameters, real[::1] state,
+                      Py_ssize_t slot, int optimizer, const real* c, real[::1] work, Py_ssize_t base,
+                      Py_ssize_t scratch, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """dW_l and db_l of the neurons first to end, and their update; the gradient never leaves the cache."""
     cdef Py_ssize_t inputs = table[l, INPUTS], outputs = table[l, OUTPUTS]
-    cdef Py_ssize_t first = inputs * thread // threads, end = inputs * (thread + 1) // threads
-    gradient_block[real](table, l, work, batch, first, end - first, 0, outputs, gradients,
-                         matrix(table[l, WEIGHTS] + first * outputs, outputs), 1, add)
-    first, end = outputs * thread // threads, outputs * (thread + 1) // threads
-    bias_gradient[real](table, l, work, batch, first, end - first, gradients, table[l, BIASES] + first, add)
+    cdef Py_ssize_t block = scratch + PACKED, i, j, p, q, w, height, width
+    if optimizer == SGD:                    # W += -rate dW in the tile itself
+        gradient_block[real](table, l, work, base, scratch, batch, 0, inputs, first, end - first, parameters,
+                             matrix(table[l, WEIGHTS] + first, outputs), -c[0], True)
+    else:
+        for q in range(pieces(end - first, GRADIENT_COLUMNS)):
+            j = first + q * GRADIENT_COLUMNS
+            width = smaller(GRADIENT_COLUMNS, end - j)
+            for p in range(pieces(inputs, GRADIENT_ROWS)):
+                i = p * GRADIENT_ROWS
+                height = smaller(GRADIENT_ROWS, inputs - i)
+                gradient_block[real](table, l, work, base, scratch, batch, i, height, j, width,
+                                     work, matrix(block, width), 1, False)
+                update_block[real](table, l, i, height, j, width, parameters, work, block, width,
+                                   state, slot, optimizer, c)
+    w = table[l, BIASES] + first
+    bias_gradient[real](table, l, work, base, batch, first, end - first, work, block, False)
+    update[real](optimizer, parameters, w, work, block, state, w, w + slot, end - first, c)
+
+
+cdef void accumulate_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Py_ssize_t base,
+                           Py_ssize_t scratch, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t end,
+                           real[::1] gradients, bint add) noexcept nogil:
+    """dW_l and db_l of the neurons first to end, written to (or added to) an arena like the parameters."""
+    gradient_block[real](table, l, work, base, scratch, batch, 0, table[l, INPUTS], first, end - first, gradients,
+                         matrix(table[l, WEIGHTS] + first, table[l, OUTPUTS]), 1, add)
+    bias_gradient[real](table, l, work, base, batch, first, end - first, gradients, table[l, BIASES] + first, add)
+
+
+cdef void update_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] parameters, const real[::1] gradients,
+                       real[::1] state, Py_ssize_t slot, int optimizer, const real* c,
+                       Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """The optimizer's update of the neurons first to end, from an arena of gradients."""
+    cdef Py_ssize_t outputs = table[l, OUTPUTS], w = table[l, BIASES] + first
+    update_block[real](table, l, 0, table[l, INPUTS], first, end - first, parameters, gradients,
+                       table[l, WEIGHTS] + first, outputs, state, slot, optimizer, c)
+    update[real](optimizer, parameters, w, gradients, w, state, w, w + slot, end - first, c)
 
 
 cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] parameters, real[::1] state,
@@ -401,69 +443,84 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
                 int target, const int64_t[::1] labels, const real[::1] targets, Py_ssize_t samples,
                 Py_ssize_t batch_size, const double[:, ::1] coefficients, bint learning,
                 real[::1] gradients, real[::1] d_input, bint with_d_input, real[::1] work,
-                Py_ssize_t scratch, Py_ssize_t scratch_size, double[::1] losses, int64_t[::1] agreeing,
+                Py_ssize_t work_size, Py_ssize_t scratch_size, double[::1] losses, int64_t[::1] agreeing,
                 Result* result, Meeting* meeting) noexcept nogil:
     """One thread's part of all steps of a call; every thread of the team runs this.
 
     Not learning: one batch of all rows, whose gradients are the result.
     """
-    cdef Py_ssize_t thread = threadid(), threads = team_size()
-    cdef Py_ssize_t last = table.shape[0] - 1, outputs = table[last, OUTPUTS]
+    cdef Py_ssize_t thread = threadid(), threads = team_size(), last = table.shape[0] - 1
+    cdef Py_ssize_t base = thread * work_size, scratch = base + work_size - scratch_size
+    cdef Py_ssize_t judged = thread * (losses.shape[0] // threads)
     cdef Py_ssize_t steps = pieces(samples, batch_size)
-    cdef Py_ssize_t step, start, batch, block, q, n, first, count, r, l, share, share_end
+    cdef Py_ssize_t step, start, batch, q, block, n, r, l, z0, first, end
     cdef bint whole
     cdef real weight
     cdef real c[COEFFICIENTS + 2]
     for r in range(COEFFICIENTS + 2):
         c[r] = 0
-    scratch += thread * scratch_size
     for step in range(steps):
         start = step * batch_size
         batch = smaller(batch_size, samples - start)
-        weight = 1.0 / (batch if loss == CROSS_ENTROPY else batch * outputs)
+        weight = 1.0 / (batch if loss == CROSS_ENTROPY else batch * table[last, OUTPUTS])
         whole = learning and batch <= CHUNK     # update as soon as a gradient is there
         if learning:
             coefficients_of[real](optimizer, coefficients, step, c)
         for q in range(pieces(batch, CHUNK)):
             block = q * CHUNK
             n = smaller(CHUNK, batch - block)
-            first = n * thread // threads
-            count = n * (thread + 1) // threads - first
-            for r in range(first, first + count):
+            for r in range(n):
                 gather_row[real](data, rows[start + block + r] if learning else block + r,
-                                 work, table[0, H] + r * table[0, STRIDE], scale)
-            forward_rows[real](table, slopes, parameters, work, 0, first, count, True)
-            output_rows[real](table, work, 0, first, count, loss, target, labels, targets,
-                              start + block + first, weight, losses, agreeing, first)
-            if target == OUTPUT_GRADIENT or loss == MEAN_SQUARED_ERROR:
-                differentiate_rows[real](table, last, slopes, work, first, count)
-            backward_rows[real](table, slopes, parameters, work, scratch, first, count)
-            if with_d_input:
-                backward_layer[real](table, 1, parameters, work, scratch, first, count, d_input,
-                                     matrix((block + first) * table[1, INPUTS], table[1, INPUTS]))
-            meet(meeting, threads)
+                                 work, base + table[0, H] + r * table[0, STRIDE], scale)
             for l in range(1, last + 1):
+                z0 = base + table[l, DZ if l == last else H]
+                forward_layer[real](table, l, parameters, work, base, scratch, n,
+                                    share(table[l, OUTPUTS], thread, threads),
+                                    share(table[l, OUTPUTS], thread + 1, threads), z0)
+                if threads > 1:
+                    hand_over[real](table, l, DZ if l == last else H, work, work_size, thread, threads, n, meeting)
+                if l < last or table[l, ACTIVATION] != SOFTMAX:     # the last softmax is taken with the loss
+                    activate_layer[real](table, l, slopes, work, base, n, z0)
+            output_rows[real](table, work, base, n, loss, target, labels, targets,
+                              start + block, weight, losses, agreeing, judged)
+            if target == OUTPUT_GRADIENT or loss == MEAN_SQUARED_ERROR:
+                differentiate_layer[real](table, last, slopes, work, base, n)
+            for l in range(last, 1, -1):
+                backward_layer[real](table, l, parameters, work, base, scratch, n,
+                                     share(table[l, INPUTS], thread, threads),
+                                     share(table[l, INPUTS], thread + 1, threads),
+                                     work, matrix(base + table[l - 1, DZ], table[l - 1, STRIDE]))
+                if threads > 1:
+                    hand_over[real](table, l - 1, DZ, work, work_size, thread, threads, n, meeting)
+                differentiate_layer[real](table, l - 1, slopes, work, base, n)
+            if with_d_input:
+                backward_layer[real](table, 1, parameters, work, base, scratch, n,
+                                     share(table[1, INPUTS], thread, threads),
+                                     share(table[1, INPUTS], thread + 1, threads),
+                                     d_input, matrix(block * table[1, INPUTS], table[1, INPUTS]))
+            for l in range(1, last + 1):
+                first, end = share(table[l, OUTPUTS], thread, threads), share(table[l, OUTPUTS], thread + 1, threads)
+                if end <= first:
+                    continue
                 if whole:
-                    learn_layer[real](thread, threads, table, l, parameters, state, slot, optimizer,
-                                      c, work, scratch, n)
+                    learn_layer[real](table, l, parameters, state, slot, optimizer, c, work, base, scratch, n,
+                                      first, end)
                 else:
-                    accumulate_layer[real](thread, threads, table, l, work, n, gradients, block > 0)
+                    accumulate_layer[real](table, l, work, base, scratch, n, first, end, gradients, block > 0)
+                    if learning and block + n == batch:
+                        update_layer[real](table, l, parameters, gradients, state, slot, optimizer, c, first, end)
             if thread == 0 and target != OUTPUT_GRADIENT:
                 for r in range(n):
                     result.loss += losses[r]
                     result.agreeing += agreeing[r]
-            meet(meeting, threads)
-        if learning and not whole:
-            share = gradients.shape[0] * thread // threads
-            share_end = gradients.shape[0] * (thread + 1) // threads
-            update[real](optimizer, parameters, share, gradients, share, state, share, share + slot,
-                         share_end - share, c)
-            meet(meeting, threads)
+            if threads > 1:     # before the next block is handed into arenas that are still read
+                meet(meeting, threads)
 
 
 # --- the doors: checks, memory, and one parallel region a call ------------------------------------------------
 
 FORWARD_ROWS = 96               # rows that a thread carries through the network at a time
+NEURONS = 32                    # of the widest layer for each thread that trains
 
 
 def _table(program, Py_ssize_t rows, bint with_dz):
@@ -493,13 +550,13 @@ def _table(program, Py_ssize_t rows, bint with_dz):
         if with_dz:
             table[l, DZ] = size
             size += rows * table[l, STRIDE] if l else 0
-    return np.asarray(table), size
+    return np.asarray(table), padded(size)
 
 
 def _scratch_size(program):
     """Elements of a thread's own scratch: a turned group of dz rows and its product, or a block of dW."""
     widest = int(program.layers[:, OUTPUTS].max())
-    return max((widest + BLOCK) * MAX_LANES, BLOCK * GRADIENT_COLUMNS, widest) + MAX_LANES
+    return PACKED + max((widest + TURNED_ROWS) * MAX_LANES, GRADIENT_ROWS * GRADIENT_COLUMNS, widest) + MAX_LANES
 
 
 def _zeros(size, dtype):
@@ -563,9 +620,9 @@ cdef void forward_blocks(const int64_t[:, ::1] table, const real[::1] slopes, co
         n = smaller(block_rows, data.rows - first)
         for r in range(n):
             gather_row[real](data, first + r, work, base + table[0, H] + r * table[0, STRIDE], scale)
-        forward_rows[real](table, slopes, parameters, work, base, 0, n, judge)
+        forward_rows[real](table, slopes, parameters, work, base, base + work_size - PACKED, n, judge)
         if judge:
-            output_rows[real](table, work, base, 0, n, loss, target, labels, targets, first, 1,
+            output_rows[real](table, work, base, n, loss, target, labels, targets, first, 1,
                               losses, agreeing, first)
         else:
             for r in range(n):
@@ -579,6 +636,7 @@ def _forward(real[::1] parameters, program, x, out, y, Py_ssize_t threads):
     cdef Py_ssize_t block_rows = smaller(FORWARD_ROWS, data.rows), work_size, n
     dtype = _dtype(program)
     layers, work_size = _table(program, block_rows, y is not None)
+    work_size += PACKED
     threads = min(threads, -(-data.rows // block_rows))
     cdef const int64_t[:, ::1] table = layers
     cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
@@ -619,12 +677,12 @@ def evaluate(program, x, y, threads):
 
 def _activations(real[::1] parameters, program, x, list outs, Py_ssize_t threads):
     cdef Data data = _data(program, x)
-    cdef Py_ssize_t rows = smaller(FORWARD_ROWS, data.rows), first, n, r, l
+    cdef Py_ssize_t rows = smaller(FORWARD_ROWS, data.rows), size, first, n, r, l
     dtype = _dtype(program)
     layers, size = _table(program, rows, False)
     cdef const int64_t[:, ::1] table = layers
     cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
-    arena = _zeros(size + MAX_LANES, dtype)
+    arena = _zeros(size + PACKED, dtype)
     cdef real[::1] work = arena
     cdef real scale = <real> <double> program.input_scale
     if len(outs) != len(layers):
@@ -636,7 +694,7 @@ def _activations(real[::1] parameters, program, x, list outs, Py_ssize_t threads
         with nogil:
             for r in range(n):
                 gather_row[real](&data, first + r, work, table[0, H] + r * table[0, STRIDE], scale)
-            forward_rows[real](table, slopes, parameters, work, 0, 0, n, False)
+            forward_rows[real](table, slopes, parameters, work, 0, size, n, False)
         for l in range(len(layers)):
             h = arena[table[l, H]:table[l, H] + n * table[l, STRIDE]].reshape(n, table[l, STRIDE])
             outs[l][first:first + n] = h[:, :table[l, OUTPUTS]]
@@ -654,13 +712,15 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     cdef Data data = _data(program, x)
     cdef bint learning = rows is not None, with_d_input = d_input is not None
     cdef Py_ssize_t samples = len(rows) if learning else data.rows
-    cdef Py_ssize_t work_rows = smaller(CHUNK, min(batch_size, samples)), scratch, scratch_size
+    cdef Py_ssize_t work_rows = smaller(CHUNK, min(batch_size, samples)), work_size, scratch_size
     dtype = _dtype(program)
-    layers, scratch = _table(program, work_rows, True)
+    layers, work_size = _table(program, work_rows, True)
     scratch_size = _scratch_size(program)
+    work_size += scratch_size
+    threads = min(threads, max(1, int(program.layers[:, OUTPUTS].max()) // NEURONS))
     cdef const int64_t[:, ::1] table = layers
     cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
-    cdef real[::1] work = _zeros(scratch + scratch_size * threads, dtype)
+    cdef real[::1] work = _zeros(work_size * threads, dtype)
     cdef real scale = <real> <double> program.input_scale
     cdef int target, loss = program.loss, optimizer = program.optimizer
     cdef Py_ssize_t slot = len(program.parameters)
@@ -669,8 +729,8 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     cdef real[::1] d_input_rows = d_input.reshape(-1) if with_d_input else np.zeros(0, dtype)
     cdef const int32_t[::1] row_numbers = rows if learning else np.zeros(0, np.int32)
     cdef const double[:, ::1] numbers = coefficients
-    cdef double[::1] losses = np.zeros(work_rows)
-    cdef int64_t[::1] agreeing = np.zeros(work_rows, np.int64)
+    cdef double[::1] losses = np.zeros(work_rows * threads)
+    cdef int64_t[::1] agreeing = np.zeros(work_rows * threads, np.int64)
     cdef Result result = Result(0, 0)
     cdef Meeting meeting = Meeting(0, 0)
     target, label_array, target_array = _targets(program, y, samples)
@@ -681,7 +741,8 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     with nogil, parallel(num_threads=threads):
         learn[real](table, slopes, parameters, state, slot, optimizer, loss, &data, scale, row_numbers,
                     target, labels, targets, samples, batch_size, numbers, learning, gradient_arena,
-                    d_input_rows, with_d_input, work, scratch, scratch_size, losses, agreeing, &result, &meeting)
+                    d_input_rows, with_d_input, work, work_size, scratch_size, losses, agreeing, &result,
+                    &meeting)
     return result.loss, result.agreeing
 
 
@@ -753,13 +814,14 @@ cdef void product_rows(int form, const real[::1] a, const real[::1] b, real[::1]
     """One thread's rows of a product."""
     cdef Py_ssize_t thread = threadid(), threads = team_size()
     cdef Py_ssize_t first = rows * thread // threads, count = rows * (thread + 1) // threads - first
+    cdef Py_ssize_t scratch = thread * (work.shape[0] // threads)
     cdef Matrix C = matrix(first * columns, columns)
     if form == SECOND_TRANSPOSED:
         multiply_transposed[real](a, matrix(first * depth, depth), b, matrix(0, depth), out, C, work,
-                                  thread * (depth + BLOCK) * MAX_LANES, count, columns, depth)
+                                  scratch, count, columns, depth)
     else:
         multiply[real](a, matrix(first, 1, rows) if form == FIRST_TRANSPOSED else matrix(first * depth, depth),
-                       b, matrix(0, columns), out, C, 1, False, count, columns, depth)
+                       b, matrix(0, columns), out, C, 1, False, count, columns, depth, work, scratch)
 
 
 def _product(real[::1] out_arena, int form, a, b, out, Py_ssize_t threads):
@@ -774,8 +836,8 @@ def _product(real[::1] out_arena, int form, a, b, out, Py_ssize_t threads):
         b_padded[:b.size] = b.reshape(-1)
         b = b_padded
     cdef const real[::1] a_arena = a.reshape(-1), b_arena = b.reshape(-1)
-    turned = (depth + BLOCK) * MAX_LANES * threads if form == SECOND_TRANSPOSED else 0
-    cdef real[::1] work = _zeros(turned, dtype)
+    turned = (depth + TURNED_ROWS) * MAX_LANES if form == SECOND_TRANSPOSED else 0
+    cdef real[::1] work = np.empty((PACKED + turned) * threads, dtype)
     with nogil, parallel(num_threads=threads):
         product_rows[real](form, a_arena, b_arena, out_arena, work, rows, columns, depth)
 
@@ -831,6 +893,25 @@ def _fma_rate(real[::1] sums, double seconds):
 def fma_peak(str dtype, double seconds):
     """Floating-point operations a second that one thread reaches in registers: the peak to measure against."""
     return _fma_rate(np.full(ROWS * MAX_LANES, 1e-3, dtype), seconds)
+
+
+def _function(str name, const real[::1] x, real[::1] out):
+    cdef Py_ssize_t j
+    if len(x) != len(out) or name not in ("exp", "log", "tanh", "sigmoid"):
+        raise ValueError(f"expected exp, log, tanh or sigmoid and arrays of one length, got {name}")
+    if name == "exp":
+        for j in range(x.shape[0]):
+            out[j] = exp[real](x[j])
+    elif name == "log":
+        for j in range(x.shape[0]):
+            out[j] = <real> log64(x[j])
+    else:
+        activate[real](SIGMOID if name == "sigmoid" else TANH, x, 0, out, 0, x.shape[0], 0)
+
+
+def evaluate_function(str name, x, out):
+    """out = exp, log, tanh or sigmoid of x, elementwise: one-dimensional arrays, as the layers compute it."""
+    _function(name, x, out)
 
 
 def supported():

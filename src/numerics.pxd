@@ -222,7 +222,7 @@ cdef inline real derivative(int code, real h, real slope) noexcept nogil:
 
 # --- a range of elements: one choice of the formula, then one plain loop --------------------------------
 
-cdef inline void activate_as(int code, real[::1] z, Py_ssize_t z0, real[::1] h, Py_ssize_t h0,
+cdef inline void activate_as(int code, const real[::1] z, Py_ssize_t z0, real[::1] h, Py_ssize_t h0,
                              Py_ssize_t n, real slope) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(n):
@@ -257,7 +257,7 @@ cdef inline void update_as(int code, real[::1] w, Py_ssize_t w0, const real[::1]
             w[w0 + j] = w[w0 + j] + change
 
 
-cdef inline void activate(int code, real[::1] z, Py_ssize_t z0, real[::1] h, Py_ssize_t h0,
+cdef inline void activate(int code, const real[::1] z, Py_ssize_t z0, real[::1] h, Py_ssize_t h0,
                           Py_ssize_t n, real slope) noexcept nogil:
     """h = g(z), elementwise."""
     if code == SIGMOID:

@@ -29,7 +29,9 @@ cdef enum:
     ROWS = 6                        # of a tile
     MAX_LANES = 32
     CHUNK = 256                     # of the summed index: part of the numerics contract
-    BLOCK = 16 * ROWS               # rows of A that stay in the cache while B's panels pass
+    BLOCK = 64 * ROWS               # rows of A that stay in the cache while B's panels pass
+    PACK_ROWS = 48                  # from which on a panel of B is copied first
+    PACKED = CHUNK * MAX_LANES
 
 
 cdef struct Matrix:
@@ -118,10 +120,36 @@ cdef inline void panel(const real[::1] a, Matrix A, const real[::1] b, Matrix B,
         i += height
 
 
+cdef inline void pack(const real[::1] b, Matrix B, real[::1] packed, Py_ssize_t p0,
+                      Py_ssize_t depth, int lanes) noexcept nogil:
+    """A panel of B, row after row without gaps."""
+    cdef Py_ssize_t k
+    cdef int j
+    for k in range(depth):
+        for j in range(lanes):
+            packed[p0 + k * lanes + j] = b[B.start + k * B.row + j]
+
+
+cdef inline void packed_panel(const real[::1] a, Matrix A, const real[::1] b, Matrix B, real[::1] c, Matrix C,
+                              real alpha, bint add, Py_ssize_t depth,
+                              Py_ssize_t rows, int lanes, Py_ssize_t columns,
+                              real[::1] packed, Py_ssize_t p0) noexcept nogil:
+    # Rows of B lie far apart: where many tiles pass over them, a copy without gaps pays for itself.
+    if rows < PACK_ROWS or B.row == lanes:
+        panel[real](a, A, b, B, c, C, alpha, add, depth, rows, lanes, columns)
+    else:
+        pack[real](b, B, packed, p0, depth, lanes)
+        panel[real](a, A, packed, matrix(p0, lanes), c, C, alpha, add, depth, rows, lanes, columns)
+
+
 cdef inline void block_product(const real[::1] a, Matrix A, const real[::1] b, Matrix B,
                                real[::1] c, Matrix C, real alpha, bint add,
-                               Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
-    """C = alpha * A B (or C += it), A (rows, depth), B (depth, columns), each of any size."""
+                               Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth,
+                               real[::1] packed, Py_ssize_t p0) noexcept nogil:
+    """C = alpha * A B (or C += it), A (rows, depth), B (depth, columns), each of any size.
+
+    packed has room for PACKED elements from p0 on.
+    """
     cdef int lanes = lanes_of(sizeof(real))
     cdef Py_ssize_t chunk, block, k, i, j, height, length, left
     cdef Matrix A_, B_, C_
@@ -138,14 +166,14 @@ cdef inline void block_product(const real[::1] a, Matrix A, const real[::1] b, M
                 B_ = part(B, k, j)
                 C_ = part(C, i, j)
                 if 4 * left > 3 * lanes:
-                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, lanes, left)
+                    packed_panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, lanes, left, packed, p0)
                     j += lanes
                 elif left > 8 and lanes > 16:
-                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, 16, left)
+                    packed_panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, 16, left, packed, p0)
                     j += 16
                 elif left > 8:
-                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, lanes, left)
+                    packed_panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, lanes, left, packed, p0)
                     j += lanes
                 else:
-                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, 8, left)
+                    packed_panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, 8, left, packed, p0)
                     j += 8
