@@ -243,11 +243,11 @@ BATCHES = [1, 2, 4, 8, 16, 32, 64, 128, 256, 512, 1024, 2048, 4096, 8192]
 
 
 def by_width(width: int) -> Spec:
-    rows = max(256, min(25600, 2**32 // (6 * width * (width + 784)) // 128 * 128))
+    rows = max(384, min(25600, 2**32 // (6 * width * (width + 784)) // 128 * 128))
     return {"sizes": [784, width, width, 10], "hidden": "relu", "batch": 128, "rows": rows,
             "epochs": 1}  # fmt: skip
 
 
 def by_batch(batch: int) -> Spec:
     return {"sizes": [784, 256, 10], "hidden": "relu", "batch": batch,
-            "rows": max(2 * batch, min(8192, 512 * batch)), "epochs": 1}  # fmt: skip
+            "rows": max(CHECKED_STEPS * batch, min(8192, 512 * batch)), "epochs": 1}  # fmt: skip
