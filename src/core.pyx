@@ -114,19 +114,21 @@ cdef Data data_of(x) except *:
     cdef const uint8_t[:, :] x8
     cdef const float[:, :] x32
     cdef const double[:, :] x64
-    if x.dtype == np.uint8:
+    cdef str kind = x.dtype.char
+    if kind == "B":
         x8 = x
         data.kind, data.start = UINT8, <const char*> &x8[0, 0]
-    elif x.dtype == np.float32:
+        data.rows, data.columns, data.row_stride, data.column_stride = x8.shape[0], x8.shape[1], x8.strides[0], x8.strides[1]
+    elif kind == "f":
         x32 = x
         data.kind, data.start = FLOAT32, <const char*> &x32[0, 0]
-    elif x.dtype == np.float64:
+        data.rows, data.columns, data.row_stride, data.column_stride = x32.shape[0], x32.shape[1], x32.strides[0], x32.strides[1]
+    elif kind == "d":
         x64 = x
         data.kind, data.start = FLOAT64, <const char*> &x64[0, 0]
+        data.rows, data.columns, data.row_stride, data.column_stride = x64.shape[0], x64.shape[1], x64.strides[0], x64.strides[1]
     else:
         raise TypeError(f"expected x of dtype uint8, float32 or float64, got {x.dtype}")
-    data.rows, data.columns = x.shape
-    data.row_stride, data.column_stride = x.strides
     return data
 
 cdef fused element:
@@ -519,8 +521,10 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
 
 # --- the doors: checks, memory, and one parallel region a call ------------------------------------------------
 
-FORWARD_ROWS = 96               # rows that a thread carries through the network at a time
-NEURONS = 32                    # of the widest layer for each thread that trains
+cdef Py_ssize_t FORWARD_ROWS = 96           # rows that a thread carries through the network at a time
+cdef Py_ssize_t NEURONS = 32                # of the widest layer for each thread that trains
+cdef double STEP_WORK = 1 << 21             # the same for a step of training, with its threads awake
+cdef double WORK = 1 << 24                  # floating-point operations that are worth another thread
 
 
 def _table(program, Py_ssize_t rows, bint with_dz):
@@ -607,14 +611,13 @@ def _check_threads(threads):
 cdef void forward_blocks(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
                          Data* data, real scale, real[:, ::1] out, int loss, int target,
                          const int64_t[::1] labels, const real[::1] targets, real[::1] work,
-                         Py_ssize_t work_size, Py_ssize_t block_rows, double[::1] losses,
-                         int64_t[::1] agreeing) noexcept nogil:
-    """One thread's blocks of rows, forward: into out, or judged against targets."""
-    cdef Py_ssize_t thread = threadid(), threads = team_size()
+                         Py_ssize_t work_size, Py_ssize_t block_rows, double[::1] losses, int64_t[::1] agreeing,
+                         Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    """One thread's blocks of rows, forward: into out, or, where out is None, judged against targets."""
     cdef Py_ssize_t last = table.shape[0] - 1, outputs = table[last, OUTPUTS]
     cdef Py_ssize_t blocks = pieces(data.rows, block_rows)
     cdef Py_ssize_t base = thread * work_size, block, first, n, r, j
-    cdef bint judge = losses.shape[0] > 0
+    cdef bint judge = out is None
     for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
         first = block * block_rows
         n = smaller(block_rows, data.rows - first)
@@ -630,49 +633,101 @@ cdef void forward_blocks(const int64_t[:, ::1] table, const real[::1] slopes, co
                     out[first + r, j] = work[base + table[last, H] + r * table[last, STRIDE] + j]
 
 
-def _forward(real[::1] parameters, program, x, out, y, Py_ssize_t threads):
-    """Forward into out, or, where out is None, the sum of losses and the agreeing rows."""
+cdef class Plan:
+    """What forward needs of a program, checked and laid out once; kept in program.plan."""
+    cdef object layers, parameters, table, slopes, dtype
+    cdef list idle              # work arenas for one thread that no call is using
+    cdef Py_ssize_t work_size, outputs
+    cdef double scale, work_per_row
+
+    def __init__(self, program):
+        self.layers, self.parameters, self.dtype = program.layers, program.parameters, _dtype(program)
+        self.table, self.work_size = _table(program, FORWARD_ROWS, False)
+        self.work_size += PACKED
+        self.slopes = np.concatenate([[0], program.slopes]).astype(self.dtype)
+        self.scale = program.input_scale
+        self.outputs = program.layers[-1, OUTPUTS]
+        self.work_per_row = 2.0 * float((program.layers[:, INPUTS] * program.layers[:, OUTPUTS]).sum())
+        self.idle = []
+
+    def __reduce__(self):       # a copied or pickled program makes its own
+        return type(None), ()
+
+
+cdef Plan _plan(program):
+    plan = program.plan
+    if type(plan) is not Plan or (<Plan> plan).layers is not program.layers or (
+            (<Plan> plan).parameters is not program.parameters):
+        plan = program.plan = Plan(program)
+    return plan
+
+
+cdef _forward(const real[::1] parameters, Plan plan, x, real[:, ::1] out, Py_ssize_t threads):
+    cdef Data data = data_of(x)
+    cdef const int64_t[:, ::1] table = plan.table
+    cdef const real[::1] slopes = plan.slopes, targets = parameters[:0]
+    cdef real scale = <real> plan.scale
+    cdef real[::1] work
+    if data.rows == 0 or data.columns != table[0, OUTPUTS]:
+        raise ValueError(f"expected x with {table[0, OUTPUTS]} features, got {x.shape}")
+    if out.shape[0] != data.rows or out.shape[1] != plan.outputs:
+        raise ValueError(f"expected out of shape {(data.rows, plan.outputs)}, got {(out.shape[0], out.shape[1])}")
+    threads = min(threads, pieces(data.rows, FORWARD_ROWS), 1 + <Py_ssize_t> (plan.work_per_row * data.rows / WORK))
+    if threads == 1:
+        arena = plan.idle.pop() if plan.idle else _zeros(plan.work_size, plan.dtype)
+        work = arena
+        with nogil:
+            forward_blocks[real](table, slopes, parameters, &data, scale, out, 0, 0, None, targets, work,
+                                 plan.work_size, FORWARD_ROWS, None, None, 0, 1)
+        plan.idle.append(arena)
+        return
+    work = _zeros(plan.work_size * threads, plan.dtype)
+    with nogil, parallel(num_threads=threads):
+        forward_blocks[real](table, slopes, parameters, &data, scale, out, 0, 0, None, targets, work,
+                             plan.work_size, FORWARD_ROWS, None, None, threadid(), team_size())
+
+
+def forward(program, x, out, Py_ssize_t threads):
+    """The outputs (n, O)."""
+    cdef Plan plan = _plan(program)
+    if threads < 1:
+        _check_threads(threads)
+    if plan.dtype.char == "f":
+        _forward[float](plan.parameters, plan, x, out, threads)
+    else:
+        _forward[double](plan.parameters, plan, x, out, threads)
+
+
+def _evaluate(real[::1] parameters, program, x, y, Py_ssize_t threads):
     cdef Data data = _data(program, x)
     cdef Py_ssize_t block_rows = smaller(FORWARD_ROWS, data.rows), work_size, n
     dtype = _dtype(program)
-    layers, work_size = _table(program, block_rows, y is not None)
+    layers, work_size = _table(program, block_rows, True)
     work_size += PACKED
-    threads = min(threads, -(-data.rows // block_rows))
+    threads = min(threads, pieces(data.rows, block_rows))
     cdef const int64_t[:, ::1] table = layers
     cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
-    cdef real[::1] work = _zeros(work_size * threads + MAX_LANES, dtype)
+    cdef real[::1] work = _zeros(work_size * threads, dtype)
     cdef real scale = <real> <double> program.input_scale
-    cdef int loss = program.loss, target = TARGETS
-    cdef const int64_t[::1] labels = np.zeros(0, np.int64)
-    cdef const real[::1] targets = np.zeros(0, dtype)
-    cdef real[:, ::1] result = np.zeros((0, 0), dtype)
-    cdef double[::1] losses = np.zeros(0 if y is None else data.rows)
-    cdef int64_t[::1] agreeing = np.zeros(len(losses), np.int64)
-    if y is None:
-        result = _is(out, "out", dtype, (data.rows, program.layers[-1, OUTPUTS]))
-    else:
-        target, labels, targets = _targets(program, y, data.rows)
+    cdef int loss = program.loss, target
+    target, label_array, target_array = _targets(program, y, data.rows)
+    cdef const int64_t[::1] labels = label_array
+    cdef const real[::1] targets = target_array
+    cdef double[::1] losses = np.zeros(data.rows)
+    cdef int64_t[::1] agreeing = np.zeros(data.rows, np.int64)
     with nogil, parallel(num_threads=threads):
-        forward_blocks[real](table, slopes, parameters, &data, scale, result, loss, target, labels, targets,
-                             work, work_size, block_rows, losses, agreeing)
-    if y is None:
-        return None
+        forward_blocks[real](table, slopes, parameters, &data, scale, None, loss, target, labels, targets, work,
+                             work_size, block_rows, losses, agreeing, threadid(), team_size())
     cdef double total = 0
     for n in range(data.rows):
         total += losses[n]
     return total, int(np.sum(agreeing))
 
 
-def forward(program, x, out, threads):
-    """The outputs (n, O)."""
-    _check_threads(threads)
-    _forward(program.parameters, program, x, out, None, threads)
-
-
 def evaluate(program, x, y, threads):
     """The sum of the losses over the rows, and how many rows agree with y."""
     _check_threads(threads)
-    return _forward(program.parameters, program, x, None, y, threads)
+    return _evaluate(program.parameters, program, x, y, threads)
 
 
 def _activations(real[::1] parameters, program, x, list outs, Py_ssize_t threads):
@@ -717,10 +772,12 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     layers, work_size = _table(program, work_rows, True)
     scratch_size = _scratch_size(program)
     work_size += scratch_size
-    threads = min(threads, max(1, int(program.layers[:, OUTPUTS].max()) // NEURONS))
+    # a thread is worth it for enough neurons, and for some ten microseconds of work between two meetings
+    work = 6.0 * work_rows * float((program.layers[:, INPUTS] * program.layers[:, OUTPUTS]).sum())
+    threads = min(threads, max(1, int(program.layers[:, OUTPUTS].max()) // NEURONS), 1 + int(work / STEP_WORK))
     cdef const int64_t[:, ::1] table = layers
     cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
-    cdef real[::1] work = _zeros(work_size * threads, dtype)
+    cdef real[::1] arena = _zeros(work_size * threads, dtype)
     cdef real scale = <real> <double> program.input_scale
     cdef int target, loss = program.loss, optimizer = program.optimizer
     cdef Py_ssize_t slot = len(program.parameters)
@@ -741,7 +798,7 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     with nogil, parallel(num_threads=threads):
         learn[real](table, slopes, parameters, state, slot, optimizer, loss, &data, scale, row_numbers,
                     target, labels, targets, samples, batch_size, numbers, learning, gradient_arena,
-                    d_input_rows, with_d_input, work, work_size, scratch_size, losses, agreeing, &result,
+                    d_input_rows, with_d_input, arena, work_size, scratch_size, losses, agreeing, &result,
                     &meeting)
     return result.loss, result.agreeing
 

@@ -28,6 +28,7 @@ cdef extern from *:
 cdef enum:
     ROWS = 6                        # of a tile
     MAX_LANES = 32
+    ROW_LANES = 3 * MAX_LANES       # of a tile of one row, which needs more columns to fill the registers
     CHUNK = 256                     # of the summed index: part of the numerics contract
     BLOCK = 64 * ROWS               # rows of A that stay in the cache while B's panels pass
     PACK_ROWS = 48                  # from which on a panel of B is copied first
@@ -69,8 +70,8 @@ cdef inline void tile(const real[::1] a, Matrix A, const real[::1] b, Matrix B, 
                       real alpha, bint add, Py_ssize_t depth,
                       int rows, int lanes, Py_ssize_t columns) noexcept nogil:
     """C = alpha * A B (or C += it) for rows x lanes elements; the first `columns` of a row are written."""
-    cdef real sums[ROWS][MAX_LANES]
-    cdef real row[MAX_LANES]
+    cdef real sums[ROWS][ROW_LANES]
+    cdef real row[ROW_LANES]
     cdef real x
     cdef Py_ssize_t k
     cdef int i, j
@@ -165,7 +166,10 @@ cdef inline void block_product(const real[::1] a, Matrix A, const real[::1] b, M
                 left = columns - j
                 B_ = part(B, k, j)
                 C_ = part(C, i, j)
-                if 4 * left > 3 * lanes:
+                if height == 1 and left >= 3 * lanes:
+                    tile[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, 1, 3 * lanes, left)
+                    j += 3 * lanes
+                elif 4 * left > 3 * lanes:
                     packed_panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, lanes, left, packed, p0)
                     j += lanes
                 elif left > 8 and lanes > 16:
