@@ -24,6 +24,7 @@ cdef extern from *:
     """
     enum:
         VECTOR "FASTNN_VECTOR"      # bytes
+    void prefetch "__builtin_prefetch" (const void* address) noexcept nogil
 
 cdef enum:
     ROWS = 6                        # of a tile
@@ -76,6 +77,9 @@ cdef inline void tile(const real[::1] a, Matrix A, const real[::1] b, Matrix B, 
     cdef Py_ssize_t k
     cdef int i, j
     for i in range(rows):
+        if add:             # C comes from afar while A and B are worked on
+            prefetch(&c[C.start + i * C.row])
+            prefetch(&c[C.start + i * C.row + lanes // 2])
         for j in range(lanes):
             sums[i][j] = 0
     for k in range(depth):
