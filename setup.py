@@ -2,7 +2,6 @@
 
 import os
 import platform
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -16,15 +15,12 @@ from setuptools.command.build_ext import build_ext
 # The numerics contract: each operation is rounded as it is written; only `fma` fuses.
 CONTRACT = ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
 
-# The tile has 6 rows (unrolled) of at least 8 lanes (vectorised): with GCC's own limit of 16 it unrolls
-# both before it looks for vectors, and the tile runs 20 times slower.
+# The tile has 6 rows (unrolled) of at least 8 lanes (vectorised): with GCC's own limit of 16 it
+# unrolls both before it looks for vectors, and the tile runs 20 times slower.
 GCC_ONLY = ["--param=max-completely-peel-times=6"]
 
 # Inlining is what turns the tile's sizes into constants.
-MACROS = [
-    ("CYTHON_INLINE", "inline __attribute__((always_inline))"),
-    ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
-]
+MACROS = [("CYTHON_INLINE", "inline __attribute__((always_inline))")]
 
 INSTRUCTION_SETS = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
@@ -39,7 +35,16 @@ def accepts(compiler: list[str], *flags: str) -> bool:
         source = Path(folder, "probe.c")
         omp = "#include <omp.h>\nint f(void) { return omp_get_max_threads(); }"
         source.write_text(omp if "-fopenmp" in flags else "int f(void) { return 0; }")
-        command = [*compiler, *flags, "-Werror", "-shared", "-fPIC", str(source), "-o", f"{folder}/probe.so"]
+        command = [
+            *compiler,
+            *flags,
+            "-Werror",
+            "-shared",
+            "-fPIC",
+            str(source),
+            "-o",
+            f"{folder}/probe.so",
+        ]
         try:
             return subprocess.run(command, capture_output=True, check=False).returncode == 0
         except OSError:
@@ -51,7 +56,8 @@ class BuildEngines(build_ext):
 
     def build_extensions(self):
         compiler = self.compiler.compiler_so[:1]
-        openmp = os.environ.get("FASTNN_NO_OPENMP", "0") in ("", "0") and accepts(compiler, "-fopenmp")
+        wanted = os.environ.get("FASTNN_NO_OPENMP", "0") in ("", "0")
+        openmp = wanted and accepts(compiler, "-fopenmp")
         if not openmp:
             print("fastnn: built without OpenMP: one thread", file=sys.stderr)
         optional = [flag for flag in GCC_ONLY if accepts(compiler, flag)]

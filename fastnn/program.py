@@ -43,7 +43,9 @@ class Program:
     loss: int  # code
     optimizer: int  # code
     state: NDArray[Any]  # (slots, P + PADDING), the optimizer's
-    plan: Any = None  # an engine's own notes on this program; it makes them anew where they are not its own
+    plan: Any = (
+        None  # an engine's own notes on this program; it makes them anew where they are not its own
+    )
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

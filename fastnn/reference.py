@@ -258,6 +258,11 @@ def train(
     return loss, agree
 
 
+def within(x: Array, limit: float) -> bool:
+    """Whether -limit <= x <= limit for all of x; a NaN is not."""
+    return bool((np.abs(x.astype(np.float64)) <= limit).all())
+
+
 def shuffle(order: NDArray[np.int32], words: NDArray[np.uint32]) -> None:
     """Fill the order (n,) with a permutation of 0 .. n - 1 drawn by the words (n,).
 

@@ -857,6 +857,39 @@ def train(program, x, rows, y, batch_size, coefficients, threads):
     return _learn(program.parameters, program, x, rows, y, batch_size, coefficients, arena, None, threads, False)
 
 
+cdef inline bint row_within(const element* x, Py_ssize_t stride, Py_ssize_t n, double limit) noexcept nogil:
+    cdef element top = <element> limit
+    cdef int outside = 0
+    cdef Py_ssize_t j
+    if stride == sizeof(element):
+        for j in range(n):
+            outside |= not (-top <= x[j] <= top)
+    else:
+        for j in range(n):
+            outside |= not (-top <= (<const element*> (<const char*> x + j * stride))[0] <= top)
+    return not outside
+
+
+def within(x, double limit):
+    """Whether -limit <= x <= limit for all of x (n, I); a NaN is not."""
+    cdef Data data = data_of(x)
+    cdef const char* row
+    cdef Py_ssize_t r
+    cdef bint fine = True
+    if data.kind == UINT8:
+        return True
+    with nogil:
+        for r in range(data.rows):
+            row = data.start + r * data.row_stride
+            if data.kind == FLOAT32:
+                fine = row_within[float](<const float*> row, data.column_stride, data.columns, limit)
+            else:
+                fine = row_within[double](<const double*> row, data.column_stride, data.columns, limit)
+            if not fine:
+                break
+    return fine
+
+
 def shuffle(int32_t[::1] order, const uint32_t[::1] words):
     """Fill the order (n,) with a permutation of 0 .. n - 1 drawn by the words (n,).
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 import fastnn
@@ -148,3 +149,18 @@ def test_datasets_are_imported_when_first_used():
     assert fastnn.datasets.load_digits
     with pytest.raises(AttributeError, match="has no attribute 'dataset'"):
         fastnn.dataset  # noqa: B018
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_within_finds_what_is_outside_wherever_it_is(engine_name, dtype):
+    core = engine.get(engine_name)
+    limit = float(np.finfo("float32").max)
+    x = np.full((3, 37), limit, dtype)
+    assert core.within(x, limit)
+    assert core.within(x[:, ::-2], limit)
+    for bad in (np.nan, np.inf, -np.inf):
+        for place in ((0, 0), (1, 17), (2, 36)):
+            y = x.copy()
+            y[place] = bad
+            assert not core.within(y, limit)
+            assert not core.within(y[::-1, ::-1], limit)
