@@ -1,0 +1,416 @@
+"""The same bits: for any number of threads, any split of a prediction, any build that has FMA.
+
+A `digest` holds every bit of what was computed; digests that must agree are compared as they are.
+Threads race, so the same is computed several times where threads share work.
+"""
+
+import copy
+import hashlib
+import itertools
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import fastnn
+from fastnn import engine, initializers
+from fastnn.activations import ACTIVATIONS
+from fastnn.losses import LOSSES
+from fastnn.optimizers import SGD, Adam
+from fastnn.program import blocks, build, prepare, zeros_like_parameters
+from fastnn.training import Run
+
+THREADS = (1, 2, 3, 4)
+DTYPES = ("float32", "float64")
+BASELINE_ERROR = {"float32": 1e-4, "float64": 1e-12}  # relative to the largest number around
+OPTIMIZERS = [
+    SGD(0.05),
+    SGD(0.05, momentum=0.9),
+    SGD(0.05, momentum=0.9, nesterov=True),
+    Adam(0.01),
+]
+FITTING = [
+    (output, loss)
+    for output, loss in itertools.product(ACTIVATIONS, LOSSES)
+    if LOSSES[loss].output in (None, output)
+]
+HIDDEN = [["identity", "tanh"], ["relu", "sigmoid"], ["softmax", "leaky_relu"]]
+CHUNK = 256  # rows that are summed together, and inputs of one chain: part of the numerics contract
+
+# (sizes, rows): one input, one output, one row; widths round 8, 16 and 32; chains and batches round
+# a chunk, with a short rest.
+SMALL = [
+    ([1, 2], 1),
+    ([1, 1, 2], 3),
+    ([3, 17, 5], 7),
+    ([9, 15, 33, 31], 19),
+    ([CHUNK + 1, 7, 2], 65),
+    ([5, CHUNK + 3, 3], CHUNK - 1),
+    ([33, 65, 9], CHUNK + 1),
+]
+# The same with enough neurons and work that all of four threads take part (see test_processes.py).
+LARGE = [
+    ([1, 1501, 2], CHUNK),
+    ([787, 131, 3], 33),
+    ([40, 129, 130, 131, 7], 65),
+    ([50, 70, 301], CHUNK + 1),
+    ([131, 257, 129, 11], 2 * CHUNK + 37),
+]
+ONE_OUTPUT = [([1, 1], 1), ([7, 1], CHUNK + 5), ([163, 530, 1], 329)]
+
+
+def fuses(core):
+    """Whether the engine multiplies and adds with one rounding: s^2 - (1 + 2^-11) = 2^-24."""
+    s = 1 + 2.0**-12
+    program = build([2, 1], [(ACTIVATIONS["identity"].code, 0.0)], 2, "float32")
+    ((weights, _),) = blocks(program, program.parameters)
+    weights[:, 0] = -(1 + 2.0**-11), s
+    out = np.empty((1, 1), np.float32)
+    core.forward(program, np.array([[1, s]], np.float32), out, 1)
+    assert out in (0, 2.0**-24)
+    return out == 2.0**-24
+
+
+COMPILED = [engine.get(name) for name in engine.available() if name != "reference"]
+FUSED = [core for core in COMPILED if fuses(core)]
+ROUNDED_TWICE = [core for core in COMPILED if core not in FUSED]
+
+
+def digest(*values):
+    """Every bit of arrays and numbers."""
+    bits = hashlib.sha256()
+    for value in values:
+        bits.update(np.ascontiguousarray(value).tobytes())
+    return bits.hexdigest()
+
+
+def make_program(sizes, names, loss, dtype, seed=0):
+    """A program whose numbers are all different, and whose outputs are not all saturated."""
+    random = np.random.default_rng(seed)
+    codes = [(ACTIVATIONS[name].code, ACTIVATIONS[name].slope) for name in names]
+    program = build(sizes, codes, LOSSES[loss].code, dtype, input_scale=1 / 3)
+    for weights, biases in blocks(program, program.parameters):
+        weights[...] = random.normal(size=weights.shape) * np.sqrt(2 / len(weights))
+        biases[...] = random.normal(size=biases.shape)
+    return program
+
+
+def make_data(sizes, rows, dtype, x_dtype="float32", labels=True, seed=1):
+    """(x, y): labels, or targets that sum to 1."""
+    random = np.random.default_rng(seed)
+    x = (random.normal(size=(rows, sizes[0])) * 3).astype(x_dtype)
+    if x_dtype == "uint8":
+        x = random.integers(0, 256, x.shape, np.uint8)
+    if labels and sizes[-1] > 1:
+        return x, random.integers(0, sizes[-1], rows)
+    t = random.random((rows, sizes[-1]))
+    return x, (t / t.sum(axis=1, keepdims=True) if sizes[-1] > 1 else t).astype(dtype)
+
+
+def everything(core, program, x, y, threads):
+    """What each call but train gives, as a list of arrays."""
+    rows, outputs = len(x), program.layers[-1, 1]
+    widths = [program.layers[0, 0], *program.layers[:, 1]]
+    out = np.empty((rows, outputs), program.dtype)
+    core.forward(program, x, out, threads)
+    outs = [np.empty((rows, width), program.dtype) for width in widths]
+    core.activations(program, x, outs, threads)
+    figures = core.evaluate(program, x, y, threads)
+    gradients, by_hand = zeros_like_parameters(program), zeros_like_parameters(program)
+    loss = core.gradients(program, x, y, gradients, threads)
+    d_output = np.cos(np.arange(out.size)).astype(program.dtype).reshape(out.shape)
+    d_input = np.empty((rows, widths[0]), program.dtype)
+    core.backward(program, x, d_output, by_hand, d_input, threads)
+    return [out, *outs, np.array(figures), np.array(loss), gradients, by_hand, d_input]
+
+
+def trained(core, program, x, y, batch_size, optimizer, threads):
+    """Weights, state, loss and hits of three rounds over the rows, each with a short last batch."""
+    program = copy.deepcopy(program)
+    prepare(program, optimizer.code, optimizer.slots)
+    steps = -(-len(x) // batch_size)
+    sums = []
+    for epoch in range(3):
+        rows = np.random.default_rng(epoch).permutation(len(x)).astype(np.int32)
+        numbers = np.arange(steps) + epoch * steps
+        table = optimizer.coefficients(numbers, np.full(steps, optimizer.learning_rate))
+        sums += core.train(program, x, rows, y[rows], batch_size, table, threads)
+    return [program.parameters, program.state, np.array(sums)]
+
+
+def agree(compute, dtype):
+    """`compute(core, threads)` gives the same bits on any number of threads and every fused build;
+    a build that is not fused has its own bits, near those of the others."""
+    expected = None
+    for core in FUSED:
+        for threads in THREADS if expected is None else (3,):
+            found = compute(core, threads)
+            expected = expected or found
+            assert digest(*found) == digest(*expected), (core.NAME, threads)
+    for core in ROUNDED_TWICE:
+        single = compute(core, 1)
+        assert digest(*compute(core, 2)) == digest(*single), core.NAME
+        for found, other in zip(single, expected or single, strict=True):
+            limit = BASELINE_ERROR[dtype] * max(1, np.abs(other).max(initial=0))
+            assert np.abs(found - other).max(initial=0) <= limit
+
+
+def test_every_activation_is_among_the_hidden_ones():
+    assert {name for names in HIDDEN for name in names} == set(ACTIVATIONS)
+
+
+def test_the_builds_with_the_instruction_fuse():
+    assert [core.NAME for core in FUSED][:2] == [
+        core.NAME for core in COMPILED if core.NAME in ("avx512", "avx2")
+    ]
+
+
+# Every call.
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("sizes", "rows"), SMALL + LARGE, ids=str)
+def test_shapes(sizes, rows, dtype):
+    hidden = ["tanh", "sigmoid", "relu"][: len(sizes) - 2]
+    for labels in (True, False):
+        program = make_program(sizes, [*hidden, "softmax"], "cross_entropy", dtype)
+        x, y = make_data(sizes, rows, dtype, labels=labels)
+        agree(lambda core, threads: everything(core, program, x, y, threads), dtype)  # noqa: B023
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("sizes", "rows"), ONE_OUTPUT, ids=str)
+def test_one_output(sizes, rows, dtype):
+    for output, loss in (("sigmoid", "binary_cross_entropy"), ("identity", "mean_squared_error")):
+        program = make_program(sizes, [*["tanh"] * (len(sizes) - 2), output], loss, dtype)
+        x, y = make_data(sizes, rows, dtype)
+        agree(lambda core, threads: everything(core, program, x, y, threads), dtype)  # noqa: B023
+
+
+@pytest.mark.parametrize(("output", "loss"), FITTING)
+def test_every_activation_and_loss(output, loss):
+    sizes, rows = [37, 131, 133, 13], CHUNK + 30
+    for (number, hidden), dtype in itertools.product(enumerate(HIDDEN), DTYPES):
+        program = make_program(sizes, [*hidden, output], loss, dtype)
+        x, y = make_data(sizes, rows, dtype, labels=number % 2)
+        agree(lambda core, threads: everything(core, program, x, y, threads), dtype)  # noqa: B023
+
+
+@pytest.mark.parametrize("x_dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_every_dtype_of_the_data(x_dtype, dtype):
+    sizes, rows = [237, 150, 3], 77
+    program = make_program(sizes, ["leaky_relu", "softmax"], "cross_entropy", dtype)
+    x, y = make_data(sizes, 2 * rows, dtype, x_dtype)
+    agree(lambda core, threads: everything(core, program, x[::2], y[:rows], threads), dtype)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_subnormal_numbers(dtype):
+    """No build and no thread flushes them to zero."""
+    sizes, rows = [119, 140, 6], 70
+    program = make_program(sizes, ["tanh", "identity"], "mean_squared_error", dtype)
+    program.parameters *= np.finfo(dtype).tiny
+    x, y = make_data(sizes, rows, dtype, dtype)
+    outs = [np.empty((rows, width), dtype) for width in sizes]
+    for core, threads in itertools.product(COMPILED, THREADS):
+        core.activations(program, x, outs, threads)
+        small = np.abs(outs[1])
+        assert ((small > 0) & (small < np.finfo(dtype).tiny)).mean() > 0.05
+    agree(lambda core, threads: everything(core, program, x, y, threads), dtype)
+
+
+# Predictions in pieces.
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("sizes", "names"),
+    [
+        ([1, 2], ["softmax"]),
+        ([13, 1], ["sigmoid"]),
+        ([300, 240, 21, 9], ["sigmoid", "tanh", "softmax"]),
+        ([35, 515, 133], ["relu", "leaky_relu"]),
+    ],
+    ids=str,
+)
+def test_any_split_of_a_prediction(sizes, names, dtype):
+    rows = 2 * CHUNK + 91
+    program = make_program(sizes, names, "mean_squared_error", dtype)
+    x, _ = make_data(sizes, rows, dtype)
+    digests = set()
+    for core, length in itertools.product(FUSED, (1, 2, 5, 31, 97, CHUNK + 1, rows)):
+        for threads in THREADS if length > 5 else (1, 2):
+            out = np.full((rows, sizes[-1]), np.nan, dtype)
+            for first in range(0, rows, length):
+                part = slice(first, first + length)
+                core.forward(program, x[part], out[part], threads)
+            digests.add(digest(out))
+    assert len(digests) == bool(FUSED)
+
+
+def test_networks_predict_the_same_bits_in_any_split():
+    x = np.random.default_rng(3).random((701, 50), np.float32)
+    for dtype, name in itertools.product(DTYPES, engine.available()[:-1]):
+        net = fastnn.mlp([50, 33, 7], hidden="tanh", dtype=dtype, engine=name)
+        whole = net.predict(x).tobytes()
+        for num_threads, cuts in itertools.product(
+            (1, 4), (range(1, 701), [1, 4, 20, 333], [350], [96, 97, 512])
+        ):
+            net.num_threads = num_threads
+            assert b"".join(net.predict(part).tobytes() for part in np.split(x, cuts)) == whole
+            outs = [net.activations(part)[-1] for part in np.split(x, cuts)]
+            assert np.concatenate(outs).tobytes() == whole
+
+
+# Training.
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("sizes", "rows", "batch_size"),
+    [
+        ([1, 1, 2], 11, 1),
+        ([7, 9, 3], 50, 3),
+        ([CHUNK + 2, 33, 5], 100, 33),
+        ([9, 1, 15], 2 * CHUNK + 1, 5 * CHUNK),
+        ([119, 134, 3], 700, CHUNK),
+        ([119, 134, 3], 900, CHUNK + 61),  # last batch: fewer rows than a chunk
+        ([11, 1530, 2], 70, 32),
+        ([70, 129, 301], 75, 31),
+        ([131, 257, 129, 11], 300, 96),
+    ],
+)
+def test_every_optimizer(sizes, rows, batch_size, dtype, optimizer):
+    names = ["tanh", "relu"][: len(sizes) - 2]
+    program = make_program(sizes, [*names, "softmax"], "cross_entropy", dtype)
+    x, y = make_data(sizes, rows, dtype)
+
+    def compute(core, threads):
+        return trained(core, program, x, y, batch_size, optimizer, threads)
+
+    agree(compute, dtype)
+
+
+@pytest.mark.parametrize(("output", "loss"), FITTING)
+def test_every_activation_and_loss_in_training(output, loss):
+    sizes, rows = [112, 135, 130, 6], 81
+    for (number, hidden), dtype in itertools.product(enumerate(HIDDEN), DTYPES):
+        program = make_program(sizes, [*hidden, output], loss, dtype)
+        x, y = make_data(sizes, rows, dtype, labels=number % 2)
+        optimizer = OPTIMIZERS[-number]
+
+        def compute(core, threads):
+            return trained(core, program, x, y, 50, optimizer, threads)  # noqa: B023
+
+        agree(compute, dtype)
+
+
+@pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], OPTIMIZERS[3]], ids=str)
+def test_many_small_steps_never_race(optimizer):
+    """Threads meet several times in each of a thousand steps; one missing meeting is seen."""
+    sizes, rows = [24, 160, 130, 8], 8000
+    program = make_program(sizes, ["relu", "tanh", "softmax"], "cross_entropy", "float32")
+    x, y = make_data(sizes, rows, "float32")
+    core = COMPILED[0]
+    expected = digest(*trained(core, program, x, y, 40, optimizer, 1))
+    for threads in (2, 4):
+        assert digest(*trained(core, program, x, y, 40, optimizer, threads)) == expected
+
+
+# Networks: the initial weights, the order of rows, schedules, history.
+
+
+def fitted(core, threads, dtype, optimizer):
+    """A network after fit, and its history: a list of arrays."""
+    raw = np.random.Philox(5).random_raw(6000)  # the same in every version of NumPy
+    x, y = raw[:5460].view(np.uint8).reshape(336, 130), (raw[-336:] % 4).astype(np.int64)
+    net = fastnn.mlp(
+        [130, 137, 129, 4], hidden="tanh", input_scale=1 / 255, dtype=dtype, seed=11,
+        engine=core.NAME, num_threads=threads,
+    )  # fmt: skip
+    logs = net.fit(
+        x, y, epochs=2, batch_size=50, optimizer=optimizer, validation_data=(x[:101], y[:101]),
+        verbose=0,
+    ).history  # fmt: skip
+    del logs["seconds"]
+    history = np.array([*logs.values()])
+    gradients = [array for pair in net.gradients(x, y)[1] for array in pair]
+    return [net.program.parameters, net.program.state, history, net.predict(x), *gradients]
+
+
+@pytest.mark.parametrize(
+    ("number", "optimizer"),
+    [*enumerate([*OPTIMIZERS, SGD(fastnn.Cosine(0.1), momentum=0.5), Adam(fastnn.OneCycle(0.1))])],
+    ids=str,
+)
+def test_fit_and_its_history(number, optimizer):
+    dtype = DTYPES[number % 2]
+    agree(lambda core, threads: fitted(core, threads, dtype, optimizer), dtype)
+
+
+def test_the_order_of_rows_is_the_same_on_every_engine():
+    for rows in (1, 2, 101, 10_007):
+        orders = {}
+        for name in engine.available():
+            net = fastnn.mlp([1, 2], seed=2**63 + 5, engine=name)
+            x = np.zeros((rows, 1), np.float32)
+            run = Run(net, x, np.zeros(rows, np.int64), 8, SGD(), 1)
+            for epoch in range(3):
+                net._training.epochs = epoch
+                run.shuffle()
+                assert np.bincount(run.order, minlength=rows).tolist() == [1] * rows
+                orders.setdefault(epoch, set()).add(run.order.tobytes())
+        assert all(len(bits) == 1 for bits in orders.values())
+        assert rows < 100 or len(set.union(*orders.values())) == 3
+
+
+# From commit to commit, and on CPUs with fewer instructions.
+
+
+def what_numpy_computes():
+    """Bits that depend on the initial weights, the rates and the optimizers' coefficients."""
+    bits = [
+        digest(initializers.weights(name, (31, 17), 0, 1)) for name in initializers.INITIALIZERS
+    ]
+    for rate, optimizer in itertools.product(
+        (fastnn.Cosine(0.1), fastnn.OneCycle(0.1)), OPTIMIZERS
+    ):
+        rates = rate.rates(0, 1001, 2000)
+        bits.append(digest(optimizer.coefficients(np.arange(1001), rates)))
+    return [*bits, digest(*fitted(COMPILED[0], 2, "float64", Adam(fastnn.OneCycle(0.1))))]
+
+
+def test_numpy_with_fewer_instructions_gives_the_same_bits():
+    """NumPy's own vector code differs between CPUs; nothing that is computed with it may."""
+    found = np.show_config(mode="dicts")["SIMD Extensions"].get("found", [])
+    environment = {
+        **os.environ,
+        "NPY_DISABLE_CPU_FEATURES": " ".join(found),
+        "PYTHONPATH": os.pathsep.join([os.path.dirname(__file__), *sys.path]),
+    }
+    code = "import test_bits; print(*test_bits.what_numpy_computes())"
+    run = subprocess.run(
+        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+    )
+    assert run.stdout.split() == what_numpy_computes(), run.stderr
+
+
+GOLDEN = {
+    "float32": "f892691e475c07b1664df0273f769809cc23ad58a17ab49651726460b578dab6",
+    "float64": "ddd361958d6a66949ea83eeea04710a6858e3ed1524fd2e00e0a254d770e7ef7",
+}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_bits_stay_from_commit_to_commit(dtype):
+    for core in FUSED:
+        found = digest(*fitted(core, 2, dtype, OPTIMIZERS[3]))
+        assert found == GOLDEN[dtype], (
+            f"{core.NAME}: a training in {dtype} ends with other bits than it did at earlier "
+            f"commits. If the numerics were changed on purpose, put {found!r} in GOLDEN and say so "
+            f"in CHANGELOG.md: seeds give other networks from now on. If not, this is a bug."
+        )

@@ -1,0 +1,384 @@
+"""Forks, threads and signals, each in a process of its own that has a deadline."""
+
+import os
+import signal
+import subprocess
+import sys
+
+import pytest
+
+from fastnn import engine
+
+DEADLINE = 60  # seconds; each takes a few
+
+# What every script starts with. `work` trains and predicts with enough arithmetic that two threads
+# are worth it, and gives every bit of the result.
+START = """
+import faulthandler
+faulthandler.dump_traceback_later(50, exit=True)  # a hang says where
+import hashlib, multiprocessing, os, signal, sys, threading, time
+import numpy as np
+import fastnn
+
+random = np.random.default_rng(0)
+x, y = random.random((512, 100), np.float32), random.integers(0, 10, 512)
+
+def make(num_threads=2, seed=0):
+    return fastnn.mlp([100, 256, 128, 10], hidden="tanh", num_threads=num_threads, seed=seed)
+
+def train(net):
+    net.fit(x, y, epochs=2, batch_size=128, verbose=0)
+    return net
+
+def bits(net):
+    figures = repr(net.evaluate(x, y)).encode()
+    predicted = net.predict(x).tobytes() + net.predict(x[:1]).tobytes()
+    arenas = net.program.parameters.tobytes() + net.program.state.tobytes()
+    return hashlib.sha256(figures + predicted + arenas).hexdigest()
+
+def work(seed=0, num_threads=2):
+    return bits(train(make(num_threads, seed)))
+
+def check_threads():
+    # OpenMP's helpers are there, so that what follows is a test of them
+    tasks, openmp = "/proc/self/task", net._engine.build_info()["openmp"]
+    assert not openmp or not os.path.exists(tasks) or len(os.listdir(tasks)) > 1
+
+def child(run):
+    # fork, and leave the child with 0 if it gives what is expected
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(30)  # kills a child that hangs (faulthandler's watchdog is not inherited)
+        try:
+            os._exit(0 if run() == expected else 3)
+        except BaseException:
+            faulthandler.dump_traceback()
+            os._exit(4)
+    return pid
+
+def ended(pid):
+    code = os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+    assert code == 0, code
+"""
+
+
+def run(path, script, timeout=DEADLINE, **environment):
+    """The output of a script in a new session, all of which is killed at the deadline."""
+    file = path / "script.py"
+    file.write_text(START + script)
+    variables = {
+        **os.environ,
+        "OPENBLAS_NUM_THREADS": "1",  # NumPy's threads are no matter of ours
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        **environment,
+    }
+    process = subprocess.Popen(
+        [sys.executable, str(file)], env=variables, text=True, start_new_session=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        out, err = process.communicate(timeout=timeout)
+    except subprocess.TimeoutExpired:
+        os.killpg(process.pid, signal.SIGKILL)
+        out, err = process.communicate()
+        pytest.fail(f"no end after {timeout} s:\n{out}\n{err}")
+    assert process.returncode == 0, f"exit code {process.returncode}:\n{out}\n{err}"
+    return out.split()
+
+
+# Forks.
+
+
+def test_fifty_forks_after_training(tmp_path):
+    script = """
+net = train(make())
+expected = bits(net)
+check_threads()
+for number in range(50):
+    pid = child(lambda: bits(net) if number % 2 else work())
+    assert (bits(net) if number % 3 else work()) == expected  # the parent does not wait
+    ended(pid)
+"""
+    run(tmp_path, script)
+
+
+def test_a_child_forks_as_well(tmp_path):
+    script = """
+net = train(make())
+expected = bits(net)
+
+def grandchild():
+    before = work()
+    ended(child(work))
+    return before if before == work(num_threads=3) else "different"
+
+for _ in range(10):
+    ended(child(grandchild))
+"""
+    run(tmp_path, script)
+
+
+@pytest.mark.parametrize("method", ["fork", "forkserver", "spawn"])
+def test_multiprocessing(tmp_path, method):
+    script = f"""
+if __name__ == "__main__":
+    expected = [work(seed) for seed in range(6)]
+    for _ in range(3 if "{method}" == "fork" else 1):
+        with multiprocessing.get_context("{method}").Pool(2) as pool:
+            assert pool.map(work, range(6), chunksize=1) == expected
+        assert work(5) == expected[5]
+"""
+    run(tmp_path, script)
+
+
+def test_a_network_goes_to_another_process(tmp_path):
+    script = """
+if __name__ == "__main__":
+    net = train(make())
+    for method in ("fork", "spawn"):
+        with multiprocessing.get_context(method).Pool(1) as pool:
+            assert pool.apply(bits, [net]) == bits(net)
+            twin = pool.apply(train, [net])
+        assert bits(twin) == bits(train(pickled := __import__("copy").deepcopy(net)))
+"""
+    run(tmp_path, script)
+
+
+def test_a_second_thread_forks(tmp_path):
+    script = """
+net = train(make())
+expected = bits(net)
+failures = []
+
+def second():
+    try:
+        for number in range(10):
+            if number % 2:
+                assert work() == expected  # this thread has helpers of its own
+            ended(child(work))
+    except BaseException as error:
+        failures.append(error)
+
+thread = threading.Thread(target=second)
+thread.start()
+thread.join()
+assert not failures, failures
+assert work() == expected
+"""
+    run(tmp_path, script)
+
+
+def test_forks_while_another_thread_trains(tmp_path):
+    script = """
+net = train(make())
+expected, done, results = bits(net), threading.Event(), []
+
+def second():
+    while not done.is_set():
+        results.append(work(num_threads=3))
+
+thread = threading.Thread(target=second)
+thread.start()
+try:
+    for number in range(20):
+        ended(child(work))
+        assert work() == expected
+finally:
+    done.set()
+    thread.join()
+assert set(results) == {expected}
+"""
+    run(tmp_path, script)
+
+
+# Threads.
+
+
+def test_sixteen_threads_predict_with_one_network(tmp_path):
+    script = """
+from concurrent.futures import ThreadPoolExecutor
+net = train(make())
+rows = random.random((16, 3000, 100), np.float32)
+parts = [part[:length] for part in rows for length in (1, 2, 33, 500, 3000)]
+expected = [net.predict(part).tobytes() for part in parts]
+activations = [h.tobytes() for h in net.activations(rows[0])]
+with ThreadPoolExecutor(16) as pool:
+    for _ in range(3):
+        found = pool.map(lambda part: net.predict(part).tobytes(), parts, timeout=40)
+        hidden = [pool.submit(net.activations, rows[0]) for _ in range(2)]
+        assert list(found) == expected
+        for result in hidden:
+            assert [h.tobytes() for h in result.result(timeout=40)] == activations
+"""
+    run(tmp_path, script)
+
+
+def test_four_threads_train_four_networks(tmp_path):
+    script = """
+from concurrent.futures import ThreadPoolExecutor
+alone = [work(seed) for seed in range(4)]
+with ThreadPoolExecutor(4) as pool:
+    for num_threads in (1, 2, 4):
+        assert list(pool.map(work, range(4), [num_threads] * 4, timeout=40)) == alone
+"""
+    run(tmp_path, script)
+
+
+def test_the_process_ends_while_a_daemon_thread_trains(tmp_path):
+    script = """
+started = threading.Event()
+def forever():
+    while True:
+        work()
+        started.set()
+threading.Thread(target=forever, daemon=True).start()
+started.wait()
+time.sleep(0.05)
+print("end")
+"""
+    for _ in range(3):
+        assert run(tmp_path, script) == ["end"]
+
+
+def test_four_threads_take_part_in_the_tests_of_bits(tmp_path):
+    """Where more threads would not pay, fewer are taken than asked for; not in these."""
+    script = """
+import test_bits
+
+def helpers(core, work):
+    core.release_threads()
+    while len(os.listdir("/proc/self/task")) > before:
+        time.sleep(0.001)
+    work()
+    return len(os.listdir("/proc/self/task")) - before
+
+before = len(os.listdir("/proc/self/task")) if os.path.exists("/proc/self/task") else None
+for core in test_bits.COMPILED:
+    for sizes, rows in test_bits.LARGE:
+        names = ["tanh"] * (len(sizes) - 2) + ["softmax"]
+        program = test_bits.make_program(sizes, names, "cross_entropy", "float32")
+        x, y = test_bits.make_data(sizes, rows, "float32")
+        arguments = core, program, x, y, rows, test_bits.OPTIMIZERS[0], 4
+        if before and core.build_info()["openmp"]:
+            assert helpers(core, lambda: test_bits.trained(*arguments)) == 3, sizes
+"""
+    tests = os.pathsep.join([os.path.dirname(__file__), *sys.path])
+    run(tmp_path, script, PYTHONPATH=tests)
+
+
+# OpenMP's own settings, and more threads than cores.
+
+SETTINGS = [
+    {"OMP_NUM_THREADS": "1"},
+    {"OMP_THREAD_LIMIT": "1"},
+    {"OMP_THREAD_LIMIT": "3"},
+    {"OMP_DYNAMIC": "true"},
+    {"OMP_MAX_ACTIVE_LEVELS": "0"},
+    {"OMP_WAIT_POLICY": "active"},
+    {"OMP_WAIT_POLICY": "passive"},
+    {"OMP_PROC_BIND": "true"},
+]
+
+
+@pytest.mark.parametrize("setting", SETTINGS, ids=str)
+def test_settings_of_openmp_change_no_bits(tmp_path, setting):
+    script = "print(*{work(0, num_threads) for num_threads in (1, 2, 4, 9)}, work())"
+    found = run(tmp_path, script, **setting)
+    assert found == run(tmp_path, "print(work(), work(0, 1))")
+
+
+def test_many_more_threads_than_cores(tmp_path):
+    script = """
+expected = work(0, 1)
+for num_threads in (16, 64):
+    net = make(num_threads)
+    net.fit(x, y, epochs=2, batch_size=128, verbose=0)
+    assert bits(net) == expected
+    net.fit(x, y, epochs=1, batch_size=2, verbose=0)  # most threads have no row
+    assert np.isfinite(net.program.parameters).all()
+"""
+    run(tmp_path, script)
+
+
+# Environment variables.
+
+
+@pytest.mark.parametrize("name", engine.available())
+def test_the_engine_of_the_environment(tmp_path, name):
+    script = "net = make(); print(net.engine, fastnn.mlp([2, 2], engine='reference').engine)"
+    assert run(tmp_path, script, FASTNN_ENGINE=name) == [name, "reference"]
+
+
+def test_the_threads_of_the_environment(tmp_path):
+    script = """
+class Spy:
+    def __getattr__(self, name):
+        def call(*arguments):
+            asked.add(arguments[-1])
+            return getattr(core, name)(*arguments)
+        return getattr(core, name) if name in ("NAME", "shuffle") else call
+
+asked, net = set(), make(num_threads=None)
+core, net._engine = net._engine, Spy()
+bits(train(net))
+print(fastnn.get_num_threads(), *asked)
+fastnn.set_num_threads(2)
+asked.clear()
+bits(train(net))
+print(fastnn.get_num_threads(), *asked)
+"""
+    assert run(tmp_path, script, FASTNN_NUM_THREADS="3") == ["3", "3", "2", "2"]
+
+
+# Ctrl-C.
+
+
+def test_interrupts_leave_a_network_that_works(tmp_path):
+    """Ctrl-C at any moment of a fit on two threads: weights are finite, and all goes on."""
+    script = """
+big = random.random((20_000, 100), np.float32)
+labels = random.integers(0, 10, len(big))
+wide = fastnn.mlp([100, 1000, 1000, 10], num_threads=2)
+for net in (make(), wide):
+    for delay in (0.0, 0.02, 0.1, 0.3):
+        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+        try:
+            timer.start()
+            net.fit(big, labels, epochs=10**6, batch_size=100, verbose=0)
+        except KeyboardInterrupt:
+            pass
+        timer.join()
+        assert np.isfinite(net.program.parameters).all()
+        assert np.isfinite(net.program.state).all()
+        fresh = fastnn.mlp([layer.weights.shape[0] for layer in net.layers] + [10],
+                           hidden=net.layers[0].activation, num_threads=1)
+        fresh.program.parameters[:] = net.program.parameters
+        assert fresh.predict(x).tobytes() == net.predict(x).tobytes()
+    before = net.evaluate(x, y)["loss"]
+    net.fit(x, y, epochs=20, batch_size=128, verbose=0)
+    assert net.evaluate(x, y)["loss"] < before
+"""
+    run(tmp_path, script)
+
+
+def test_an_interrupted_process_ends(tmp_path):
+    """The signal comes from outside, as from a terminal, and nobody catches the exception."""
+    script = """
+print("training", flush=True)
+make().fit(x, y, epochs=10**6, verbose=0)
+"""
+    file = tmp_path / "script.py"
+    file.write_text(START + script)
+    variables = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
+    process = subprocess.Popen(
+        [sys.executable, str(file)], env=variables, text=True, stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    )  # fmt: skip
+    try:
+        assert process.stdout.readline() == "training\n"
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=DEADLINE)
+    finally:
+        process.kill()
+    assert process.returncode == -signal.SIGINT
+    assert err.rstrip().endswith("KeyboardInterrupt")
