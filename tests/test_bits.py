@@ -394,7 +394,11 @@ def test_numpy_with_fewer_instructions_gives_the_same_bits():
     }
     code = "import test_bits; print(*test_bits.what_numpy_computes())"
     run = subprocess.run(
-        [sys.executable, "-c", code], env=environment, capture_output=True, text=True, timeout=60
+        [sys.executable, "-P", "-c", code],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
     )
     assert run.stdout.split() == what_numpy_computes(), run.stderr
 
