@@ -37,12 +37,13 @@ cdef extern from *:
     #endif
     #ifdef _OPENMP
     #include <omp.h>
+    #define FASTNN_OPENMP _OPENMP
     #define fastnn_threads() omp_get_num_threads()
     #define fastnn_release() omp_pause_resource_all(omp_pause_soft)
     #else
     #define fastnn_threads() 1
     #define fastnn_release() 0
-    #define _OPENMP 0
+    #define FASTNN_OPENMP 0
     #endif
 
     /* The threads of a team meet: OpenMP's own barrier burns a whole time slice wherever another process
@@ -72,7 +73,7 @@ cdef extern from *:
     """
     const char* BUILD "FASTNN_BUILD"
     const char* COMPILER "__VERSION__"
-    int OPENMP "_OPENMP"
+    int OPENMP "FASTNN_OPENMP"
     int team_size "fastnn_threads" () noexcept nogil
     int pause_threads "fastnn_release" () noexcept nogil
     ctypedef struct Meeting "fastnn_meeting":
