@@ -1,0 +1,333 @@
+"""Accuracy of exp, tanh, sigmoid, softmax and log, as networks show them.
+
+An error is |found - exact| in ulp(exact) = 2^(floor(log2 |exact|) - mantissa bits), at least the
+smallest subnormal. Exact values come from float64 for float32, and from `decimal` for float64.
+`bench/ulp.py` does the same for all 2^32 numbers of float32.
+"""
+
+import decimal
+import math
+from decimal import Decimal
+
+import numpy as np
+import pytest
+
+from fastnn.activations import ACTIVATIONS
+from fastnn.losses import LOSSES
+from fastnn.program import blocks, build
+
+DTYPES = ["float32", "float64"]
+LIMITS = {"exp": 1.1, "tanh": 2.25, "sigmoid": 2.25}  # ulp, of builds with fused multiply-add
+ROUNDED_TWICE = 4.0  # ulp, of any function where multiply and add are two roundings
+LOG_LIMIT = 2.0
+NEVER = -1e4  # a logit whose exponential is 0
+
+
+def program(name, dtype, width=1, loss="mean_squared_error"):
+    """h = g(x): the weights are the identity."""
+    identity = build([width, width], [(ACTIVATIONS[name].code, 0.01)], LOSSES[loss].code, dtype)
+    ((weights, _),) = blocks(identity, identity.parameters)
+    weights[...] = np.eye(width)
+    return identity
+
+
+def forward(core, net, x):
+    out = np.full((len(x), net.layers[-1, 1]), np.nan, net.dtype)
+    core.forward(net, x, out, 1)
+    return out
+
+
+def function(core, name, dtype):
+    """g of numbers (n,)."""
+    net = program(name, dtype)
+    return lambda x: forward(core, net, np.asarray(x, dtype)[:, None])[:, 0]
+
+
+def exponential(core, dtype):
+    """exp of numbers (n,) below or equal to 0; NaN where softmax does not show it.
+
+    Softmax divides by the sum of exponentials. Next to exp(0), a small exp(x) leaves the sum at 1;
+    else fillers make it 2. The first output shows the divisor: where it was a power of two, the
+    second is exp(x), exactly divided.
+    """
+    net = program("softmax", dtype, width=4)
+    tiny = np.finfo(dtype).eps / 8
+
+    def exp(x):
+        z = np.zeros((len(x), 4), dtype)
+        z[:, 1] = x
+        rest = -np.expm1(x.astype("float64"))  # the fillers' exponentials sum to 1 - exp(x)
+        rest[x < np.log(tiny)] = 0
+        with np.errstate(divide="ignore", invalid="ignore"):
+            z[:, 2] = np.fmax(np.log(rest) - 2.0**-10, NEVER)
+            z[:, 3] = np.fmax(np.log(rest - np.exp(z[:, 2].astype("float64"))), NEVER)
+        p = forward(core, net, z)
+        shown = (p[:, 0] == 0.5) | (p[:, 0] == 1)
+        return np.where(shown, p[:, 1] / p[:, 0], np.nan).astype(dtype)
+
+    return exp
+
+
+def sigmoid64(x):
+    e = np.exp(-np.abs(x))
+    return np.where(x < 0, e, 1) / (1 + e)
+
+
+def sigmoid_decimal(x):
+    e = (-abs(x)).exp()
+    return (e if x < 0 else 1) / (1 + e)
+
+
+def tanh_decimal(x):
+    e = (-2 * abs(x)).exp()
+    return (1 - e) / (1 + e) if x > 0 else -(1 - e) / (1 + e)
+
+
+EXACT = {
+    "exp": (np.exp, Decimal.exp),
+    "tanh": (np.tanh, tanh_decimal),
+    "sigmoid": (sigmoid64, sigmoid_decimal),
+}
+
+
+def ulp_errors(found, x, name):
+    """The errors (n,) of `found`, which should be the function of x."""
+    kind = np.finfo(found.dtype)
+    if found.dtype == np.float32:
+        exact = EXACT[name][0](x.astype("float64"))
+        exponent = np.frexp(exact)[1] - 1
+        ulp = np.ldexp(1.0, np.maximum(exponent, kind.minexp) - kind.nmant)
+        return np.abs(found - exact) / ulp
+    errors = []
+    with decimal.localcontext(prec=60):
+        for value, argument in zip(found.tolist(), x.tolist(), strict=True):
+            exact = EXACT[name][1](Decimal(argument))
+            exponent = max(math.frexp(float(exact))[1] - 1, kind.minexp)
+            ulp = Decimal(2) ** (exponent - kind.nmant)
+            errors.append(float(abs(Decimal(value) - exact) / ulp))
+    return np.array(errors)
+
+
+def fuses(core):
+    """Whether the engine multiplies and adds with one rounding: s^2 - (1 + 2^-11) = 2^-24."""
+    s = 1 + 2.0**-12
+    net = program("identity", "float32", width=2)
+    net.parameters[:2], net.parameters[2] = -(1 + 2.0**-11), s
+    return forward(core, net, np.array([[1, s]], np.float32))[0, 0] == 2.0**-24
+
+
+def limit(core, name):
+    return LIMITS[name] if fuses(core) else ROUNDED_TWICE
+
+
+def arguments(name, dtype, count):
+    """A dense sample of what a network may meet: all magnitudes, the slopes, the tails."""
+    random = np.random.default_rng(0)
+    tail = 745.5 if dtype == "float64" else 104.5  # beyond it exp rounds to 0
+    parts = [
+        random.uniform(-1, 1, count),
+        random.uniform(-12, 12, count),
+        random.uniform(-tail, tail, count),
+        np.exp2(random.uniform(-140, 10, count)),  # some are subnormal in float32
+        -np.exp2(random.uniform(-140, 10, count)),
+        -tail + random.uniform(0, 20, count),  # results are subnormal
+        np.arange(-64, 65) * (math.log(2) / 2),  # where the powers of two change
+        [-5.891182899475098, -50.24914],  # the hardest for exp in float32
+        [0.0, -0.0, 1e30, -1e30, np.finfo(dtype).max, -np.finfo(dtype).max],
+        [np.finfo(dtype).smallest_subnormal, -np.finfo(dtype).smallest_subnormal],
+    ]
+    x = np.concatenate(parts).astype(dtype)
+    return -np.abs(x) if name == "exp" else x
+
+
+@pytest.fixture(params=["exp", "tanh", "sigmoid"])
+def name(request):
+    return request.param
+
+
+def as_shown(core, name, dtype):
+    return exponential(core, dtype) if name == "exp" else function(core, name, dtype)
+
+
+def test_accuracy_in_float32(compiled, name):
+    x = arguments(name, "float32", 30_000)
+    found = as_shown(compiled, name, "float32")(x)
+    known = ~np.isnan(found)
+    assert known.all() or (name == "exp" and known.mean() > 0.8)
+    errors = ulp_errors(found[known], x[known], name)
+    worst = errors.argmax()
+    assert errors[worst] <= limit(compiled, name), f"at {x[known][worst]!r}"
+
+
+def test_accuracy_in_float64(compiled, name):
+    x = arguments(name, "float64", 800)
+    found = as_shown(compiled, name, "float64")(x)
+    known = ~np.isnan(found)
+    assert known.all() or (name == "exp" and known.mean() > 0.4)
+    errors = ulp_errors(found[known], x[known], name)
+    worst = errors.argmax()
+    assert errors[worst] <= limit(compiled, name), f"at {x[known][worst]!r}"
+
+
+def neighbours(start, count, dtype):
+    """That many consecutive numbers, ascending, whose middle is `start` (not 0)."""
+    bits = {"float32": np.int32, "float64": np.int64}[dtype]
+    middle = int(np.array(start, dtype).view(bits))
+    numbers = np.arange(middle - count // 2, middle + count // 2, dtype=bits).view(dtype)
+    assert np.isfinite(numbers).all()
+    return np.sort(numbers)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_infinities_and_the_ends(compiled, dtype):
+    x = [-np.inf, np.inf, -1e30, 1e30]
+    assert function(compiled, "tanh", dtype)(x).tolist() == [-1, 1, -1, 1]
+    assert function(compiled, "sigmoid", dtype)(x).tolist() == [0, 1, 0, 1]
+    assert function(compiled, "relu", dtype)([-np.inf, np.inf]).tolist() == [0, np.inf]
+    z = np.array([[0, -np.inf], [-1e30, 1e30]], dtype)  # an infinity times 0 would be NaN
+    net = program("softmax", dtype, width=2)
+    net.parameters[:4] = 0
+    ((_, biases),) = blocks(net, net.parameters)
+    for logits, expected in zip(z, [[1, 0], [0, 1]], strict=True):
+        biases[...] = logits
+        assert forward(compiled, net, np.zeros((1, 2), dtype)).tolist() == [expected]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_zero(compiled, dtype):
+    assert function(compiled, "sigmoid", dtype)([0.0, -0.0]).tolist() == [0.5, 0.5]
+    for name in ("tanh", "identity"):
+        assert function(compiled, name, dtype)([0.0, -0.0]).tolist() == [0, 0]
+    if not fuses(compiled):
+        return
+    # -0 as z: a product too small for one rounding, next to a bias of -0
+    net = program("tanh", dtype)
+    ((weights, biases),) = blocks(net, net.parameters)
+    weights[...], biases[...] = np.finfo(dtype).tiny, -0.0
+    found = forward(compiled, net, np.array([[-np.finfo(dtype).tiny]], dtype))
+    assert found == 0
+    assert np.signbit(found)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nan_is_kept_and_stays_in_its_row(compiled, dtype):
+    bits = {"float32": np.uint32, "float64": np.uint64}[dtype]
+    quiet = np.array([np.nan, -np.nan], dtype).view(bits)
+    nans = np.concatenate([quiet, quiet + bits(1), quiet + bits(12345)]).view(dtype)
+    for name in ACTIVATIONS:
+        width = 3 if name == "softmax" else 1
+        net = program(name, dtype, width)
+        for position in range(width):
+            x = np.zeros((3 * len(nans), width), dtype)
+            x[1::3, position] = nans
+            found = forward(compiled, net, x)
+            assert np.isnan(found[1::3]).all()
+            assert not np.isnan(found[0::3]).any()
+            assert not np.isnan(found[2::3]).any()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_symmetry_and_range(compiled, dtype):
+    x = np.abs(arguments("tanh", dtype, 2000))
+    tanh, sigmoid = (function(compiled, name, dtype) for name in ("tanh", "sigmoid"))
+    assert tanh(-x).tobytes() == (-tanh(x)).tobytes() or not x.all()
+    assert (tanh(-x) == -tanh(x)).all()
+    assert (np.abs(tanh(x)) <= 1).all()
+    assert (sigmoid(x) >= 0.5).all()
+    assert (sigmoid(x) <= 1).all()
+    assert (sigmoid(-x) >= 0).all()
+    eps = float(np.finfo(dtype).eps)
+    assert np.abs(sigmoid(x).astype("float64") + sigmoid(-x) - 1).max() <= 2 * eps
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_tanh_of_small_numbers_is_the_number(compiled, dtype):
+    kind = np.finfo(dtype)
+    x = np.exp2(np.random.default_rng(0).uniform(kind.minexp - kind.nmant, -60, 5000))
+    x = np.concatenate([x, -x, [kind.smallest_subnormal, kind.tiny]]).astype(dtype)
+    assert function(compiled, "tanh", dtype)(x).tobytes() == x.tobytes()
+
+
+# Softmax.
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("width", [2, 3, 10, 33, 300])
+@pytest.mark.parametrize("spread", [1, 30, 300])
+def test_softmax(compiled, dtype, width, spread):
+    """Each p has the error of z - max z, of exp, of the sum (in float64) and of two roundings."""
+    random = np.random.default_rng(width)
+    z = (random.normal(size=(40, width)) * spread).astype(dtype)
+    z[::4] += 1000 * spread  # shared by all: changes nothing but how z is rounded
+    p = forward(compiled, program("softmax", dtype, width), z)
+    wide = z.astype(np.longdouble)
+    wide -= wide.max(axis=1, keepdims=True)
+    exact = np.exp(wide) / np.exp(wide).sum(axis=1, keepdims=True)
+    kind = np.finfo(dtype)
+    units = np.abs(wide) / 2 + limit(compiled, "exp") + 1.5
+    sums = width * np.finfo("float64").eps
+    bound = exact * (units * kind.eps + sums) + kind.smallest_subnormal
+    extended = np.abs(exact) * width * 4 * float(np.finfo(np.longdouble).eps) * (1 + np.abs(wide))
+    assert (np.abs(p - exact) <= bound + extended).all()
+    assert np.abs(p.astype("float64").sum(axis=1) - 1).max() <= width * kind.eps
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_softmax_of_equal_logits(compiled, dtype):
+    for width, value in ((2, 0.0), (3, -7.5), (64, 1e30), (64, -1e30)):
+        net = program("softmax", dtype, width)
+        net.parameters[: width * width] = 0
+        blocks(net, net.parameters)[0][1][...] = value
+        p = forward(compiled, net, np.zeros((1, width), dtype))
+        assert p.tolist() == [[np.dtype(dtype).type(1 / width)] * width]
+
+
+# Log, in the losses: always in float64.
+
+
+def loss_of(core, logits, y, loss):
+    """The loss of one row with these logits."""
+    logits = np.asarray(logits, "float64")
+    net = program("softmax" if loss == "cross_entropy" else "sigmoid", "float64", len(logits), loss)
+    net.parameters[: len(logits) ** 2] = 0
+    blocks(net, net.parameters)[0][1][...] = logits
+    return core.evaluate(net, np.zeros((1, len(logits))), y, 1)[0]
+
+
+def test_log_of_whole_numbers(compiled):
+    """Cross-entropy where k logits are 0 and the others far below: log k."""
+    width = 700
+    net = program("softmax", "float64", width, "cross_entropy")
+    net.parameters[: width * width] = 0
+    ((_, biases),) = blocks(net, net.parameters)
+    x, label = np.zeros((1, width)), np.zeros(1, np.int64)
+    for k in range(1, width + 1):
+        biases[...] = np.where(np.arange(width) < k, 0, NEVER)
+        found = compiled.evaluate(net, x, label, 1)[0]
+        exact = Decimal(k).ln()
+        ulp = math.ulp(float(exact))
+        assert abs(float(Decimal(found) - exact)) <= LOG_LIMIT * ulp, k
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", "binary_cross_entropy"])
+def test_log_of_one_plus_e(compiled, loss):
+    """log(1 + e^-z), whose argument is rounded: an absolute error of eps / 2, and that of e."""
+    eps = float(np.finfo("float64").eps)
+    for z in np.random.default_rng(0).uniform(0, 40, 300).tolist():
+        exact = (1 + (-Decimal(z)).exp()).ln()
+        if loss == "cross_entropy":
+            found = loss_of(compiled, [0, -z], np.zeros(1, np.int64), loss)
+        else:
+            found = loss_of(compiled, [z], np.ones((1, 1)), loss)
+        error = abs(float(Decimal(found) - exact))
+        assert error <= LOG_LIMIT * math.ulp(float(exact)) + eps / 2 + eps * math.exp(-z)
+
+
+def test_losses_of_large_logits(compiled):
+    """They are linear far from the target, and neither overflow nor vanish."""
+    for z in (50.0, 1e4, 1e300):
+        label = np.ones(1, np.int64)
+        assert loss_of(compiled, [z, 0], label, "cross_entropy") == z
+        assert loss_of(compiled, [0, z], label, "cross_entropy") == pytest.approx(0, abs=1e-15)
+        assert loss_of(compiled, [z], np.zeros((1, 1)), "binary_cross_entropy") == z
+        assert loss_of(compiled, [-z], np.ones((1, 1)), "binary_cross_entropy") == z
