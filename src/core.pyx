@@ -1,21 +1,22 @@
 """The compiled engine: the calls of fastnn/reference.py, with the same names and arguments.
 
-How a training step runs. Each thread owns some neurons of every layer: their columns of W_l, their z_l, h_l and
-dz_l. It computes its neurons for the whole batch, hands them to the other threads, and goes on:
+How a training step runs. Each thread owns some neurons of every layer, the inputs too, and the weights that leave
+them: rows of W_l for its neurons of layer l - 1. These weights never leave its core's cache. What travels is z and dz:
 
-    h_0 = x * scale;   z_l = h_{l-1} W_l + b_l,  h_l = g(z_l);   dz_L from the loss;
-    dz_{l-1} = (dz_l W_l^T) * g'(z_{l-1});       dW_l = h_{l-1}^T dz_l,  db_l = sum of dz_l's rows;
-    W_l, b_l = the optimizer's update
+    z_l = h_{l-1} W_l + b_l     each thread sums over its neurons of layer l - 1, for all outputs
+                                all meet; each adds the threads' sums for its own neurons of layer l
+    h_l = g(z_l)                its own neurons; of the last layer, each thread takes them all
+    dz_L                        from the loss
+    dz_{l-1} = (dz_l W_l^T) * g'(z_{l-1})       its own neurons
+    dW_l = h_{l-1}^T dz_l, db_l                 its own rows, and the optimizer's update
+                                all meet; each copies the others' neurons of dz_{l-1}
 
-All steps of a call run in one parallel region, and nothing is allocated in it. The weights of a neuron are read
-going forward and written by the same thread, so most of them never leave its core's cache; what travels is z and
-dz. It travels into the other thread's own arena, where g and g' are applied in place: a cache line that both cores
-hold would cost the next writer more than the line's arithmetic. Which thread does what decides nothing about the
-bits: each sum belongs to one element and runs in ascending order.
+All steps of a call run in one parallel region, and nothing is allocated in it. Which thread does what decides nothing
+about the bits: a sum over neurons is cut into pieces that depend on the layer's size alone.
 
-Memory: each thread's part of the `work` arena holds h_l and dz_l of at most CHUNK rows, and scratch behind them. A
-row is padded to whole vectors. Larger batches go through in blocks of CHUNK rows, whose gradients are added in
-order. Prediction shares the rows instead: a thread carries its own through all layers.
+Memory: each thread's part of the `work` arena holds h_l and dz_l of at most CHUNK rows, its sums for the others, and
+scratch. A row is padded to whole vectors. Larger batches go through in blocks of CHUNK rows, whose gradients are added
+in order. Prediction shares the rows instead: a thread carries its own through all layers.
 """
 from time import perf_counter
 
@@ -97,6 +98,7 @@ cdef enum:
     GRADIENT_ROWS = 96              # of a block of dW between product and update
     GRADIENT_COLUMNS = 512
     TURNED_ROWS = 96                # of a block of D^T = W A^T before it is turned back
+    SUMS = 256                      # at most over the pieces of a layer, where more than two threads train
 
 
 # --- the data set: read where it lies -------------------------------------------------------------------
@@ -150,22 +152,24 @@ cdef inline void scale_row(const element* x, Py_ssize_t stride, real[::1] h, Py_
         for j in range(n):
             h[h0 + j] = <real> (<const element*> (<const char*> x + j * stride))[0] * scale
 
-cdef void gather_row(Data* data, Py_ssize_t row, real[::1] h, Py_ssize_t h0, real scale) noexcept nogil:
-    """h = x[row] * scale"""
-    cdef const char* x = data.start + row * data.row_stride
+cdef void gather_row(Data* data, Py_ssize_t row, Py_ssize_t first, Py_ssize_t end,
+                     real[::1] h, Py_ssize_t h0, real scale) noexcept nogil:
+    """h = x[row] * scale, the features first to end."""
+    cdef const char* x = data.start + row * data.row_stride + first * data.column_stride
     if data.kind == UINT8:
-        scale_row[uint8_t, real](<const uint8_t*> x, data.column_stride, h, h0, data.columns, scale)
+        scale_row[uint8_t, real](<const uint8_t*> x, data.column_stride, h, h0 + first, end - first, scale)
     elif data.kind == FLOAT32:
-        scale_row[float, real](<const float*> x, data.column_stride, h, h0, data.columns, scale)
+        scale_row[float, real](<const float*> x, data.column_stride, h, h0 + first, end - first, scale)
     else:
-        scale_row[double, real](<const double*> x, data.column_stride, h, h0, data.columns, scale)
+        scale_row[double, real](<const double*> x, data.column_stride, h, h0 + first, end - first, scale)
 
-cdef inline void prefetch_row(Data* data, Py_ssize_t row) noexcept nogil:
+cdef inline void prefetch_row(Data* data, Py_ssize_t row, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
     """Shuffled rows lie where no hardware expects them."""
     cdef Py_ssize_t line
+    cdef const char* x = data.start + row * data.row_stride + first * data.column_stride
     if data.column_stride <= 8:
-        for line in range(pieces(data.columns * data.column_stride, 64)):
-            prefetch(data.start + row * data.row_stride + line * 64)
+        for line in range(pieces((end - first) * data.column_stride, 64)):
+            prefetch(x + line * 64)
 
 
 # --- one layer -------------------------------------------------------------------------------------------
@@ -179,26 +183,21 @@ cdef void multiply(const real[::1] a, Matrix A, const real[::1] b, Matrix B, rea
 cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
     return (n + 15) // 16 * 16
 
-cdef inline Py_ssize_t share(Py_ssize_t neurons, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
-    """The first of a thread's neurons, in whole vectors; the next thread's first is its end."""
-    cdef Py_ssize_t unit = 8 if neurons >= 64 else 16
-    return smaller(neurons, pieces(neurons, unit) * thread // threads * unit)
-
-
-cdef void forward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
-                        Py_ssize_t base, Py_ssize_t scratch, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t end,
-                        Py_ssize_t z0) noexcept nogil:
-    """z_l = h_{l-1} W_l + b_l for the neurons first to end; z_l begins at z0 of the work arena."""
-    cdef Py_ssize_t stride = table[l, STRIDE], outputs = table[l, OUTPUTS], r, j
-    cdef Py_ssize_t columns = (padded(outputs) if end == outputs else end) - first
-    if end <= first:
-        return
+cdef inline void start_rows(real[::1] work, Py_ssize_t z0, Py_ssize_t stride, Py_ssize_t rows,
+                            const real[::1] parameters, Py_ssize_t biases, Py_ssize_t columns) noexcept nogil:
+    cdef Py_ssize_t r, j
     for r in range(rows):
         for j in range(columns):
-            work[z0 + r * stride + first + j] = parameters[table[l, BIASES] + first + j]
+            work[z0 + r * stride + j] = parameters[biases + j]
+
+cdef void forward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
+                        Py_ssize_t base, Py_ssize_t scratch, Py_ssize_t rows, Py_ssize_t z0) noexcept nogil:
+    """z_l = h_{l-1} W_l + b_l; z_l begins at z0 of the work arena."""
+    cdef Py_ssize_t stride = table[l, STRIDE], outputs = table[l, OUTPUTS]
+    start_rows[real](work, z0, stride, rows, parameters, table[l, BIASES], padded(outputs))
     multiply[real](work, matrix(base + table[l - 1, H], table[l - 1, STRIDE]),
-                   parameters, matrix(table[l, WEIGHTS] + first, outputs), work, matrix(z0 + first, stride),
-                   1, True, rows, columns, table[l, INPUTS], work, scratch)
+                   parameters, matrix(table[l, WEIGHTS], outputs), work, matrix(z0, stride),
+                   1, True, rows, padded(outputs), table[l, INPUTS], work, scratch)
 
 
 cdef void activate_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes, real[::1] work,
@@ -219,7 +218,7 @@ cdef void forward_rows(const int64_t[:, ::1] table, const real[::1] slopes, cons
     cdef Py_ssize_t l, z0, last = table.shape[0] - 1
     for l in range(1, last + 1):
         z0 = base + table[l, DZ if keep_z and l == last else H]
-        forward_layer[real](table, l, parameters, work, base, scratch, rows, 0, table[l, OUTPUTS], z0)
+        forward_layer[real](table, l, parameters, work, base, scratch, rows, z0)
         if z0 == base + table[l, H] or table[l, ACTIVATION] != SOFTMAX:     # else with the loss
             activate_layer[real](table, l, slopes, work, base, rows, z0)
 
@@ -250,62 +249,18 @@ cdef void multiply_transposed(const real[::1] a, Matrix A, const real[::1] w, Ma
                     d[D.start + (r0 + r) * D.row + i0 + i] = work[result + i * MAX_LANES + r]
 
 
-cdef void backward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
-                         Py_ssize_t base, Py_ssize_t scratch, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t end,
-                         real[::1] d, Matrix D) noexcept nogil:
-    """D = dh_{l-1} = dz_l W_l^T for the neurons first to end of layer l - 1."""
-    cdef Matrix W = matrix(table[l, WEIGHTS] + first * table[l, OUTPUTS], table[l, OUTPUTS])
-    multiply_transposed[real](work, matrix(base + table[l, DZ], table[l, STRIDE]), parameters, W,
-                              d, part(D, 0, first), work, scratch, rows, end - first, table[l, OUTPUTS])
-
-
 cdef void differentiate_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes,
-                              real[::1] work, Py_ssize_t base, Py_ssize_t rows) noexcept nogil:
-    """dz_l = dh_l * g'(z_l), in place."""
+                              real[::1] work, Py_ssize_t base, Py_ssize_t rows,
+                              Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """dz_l = dh_l * g'(z_l), in place, for the neurons first to end; softmax takes them all."""
     cdef Py_ssize_t r, stride = table[l, STRIDE]
     cdef Py_ssize_t h = base + table[l, H], dz = base + table[l, DZ]
-    if table[l, ACTIVATION] == SOFTMAX:
-        for r in range(rows):
+    for r in range(rows):
+        if table[l, ACTIVATION] == SOFTMAX:
             softmax_backward[real](work, h + r * stride, work, dz + r * stride, table[l, OUTPUTS])
-    else:
-        differentiate[real](<int> table[l, ACTIVATION], work, h, work, dz, rows * stride, slopes[l])
-
-
-cdef void hand_over(const int64_t[:, ::1] table, Py_ssize_t l, int column, real[::1] work, Py_ssize_t work_size,
-                    Py_ssize_t thread, Py_ssize_t threads, Py_ssize_t rows, Meeting* meeting) noexcept nogil:
-    """Each thread writes its neurons' columns of z_l or dh_l into the other threads' arenas; then all meet."""
-    cdef Py_ssize_t other, r, j, source, target, stride = table[l, STRIDE]
-    cdef Py_ssize_t first = share(table[l, OUTPUTS], thread, threads)
-    cdef Py_ssize_t width = share(table[l, OUTPUTS], thread + 1, threads) - first
-    for other in range(threads):
-        if other != thread:
-            for r in range(rows):
-                source = thread * work_size + table[l, column] + r * stride + first
-                target = other * work_size + table[l, column] + r * stride + first
-                for j in range(width):
-                    work[target + j] = work[source + j]
-    meet(meeting, threads)
-
-
-cdef void gradient_block(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Py_ssize_t base,
-                         Py_ssize_t scratch, Py_ssize_t batch, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width,
-                         real[::1] g, Matrix G, real alpha, bint add) noexcept nogil:
-    """G = alpha * dW (or G += it) for `height` rows and `width` columns of dW = h_{l-1}^T dz_l."""
-    multiply[real](work, matrix(base + table[l - 1, H] + i, 1, table[l - 1, STRIDE]),
-                   work, matrix(base + table[l, DZ] + j, table[l, STRIDE]), g, G, alpha, add, height, width, batch,
-                   work, scratch)
-
-
-cdef void bias_gradient(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Py_ssize_t base,
-                        Py_ssize_t batch, Py_ssize_t j0, Py_ssize_t width, real[::1] g, Py_ssize_t g0, bint add) noexcept nogil:
-    """db = the sum of dz's rows, for `width` outputs from j0 on."""
-    cdef Py_ssize_t r, j, dz = base + table[l, DZ] + j0
-    if not add:
-        for j in range(width):
-            g[g0 + j] = 0
-    for r in range(batch):
-        for j in range(width):
-            g[g0 + j] = g[g0 + j] + work[dz + r * table[l, STRIDE] + j]
+        else:
+            differentiate[real](<int> table[l, ACTIVATION], work, h + r * stride + first,
+                                work, dz + r * stride + first, end - first, slopes[l])
 
 
 # --- the output: loss and dz_L -----------------------------------------------------------------------------
@@ -394,61 +349,204 @@ cdef inline void coefficients_of(int optimizer, const double[:, ::1] coefficient
     c[6] = <real> (1.0 - coefficients[step, 3])
 
 
-cdef void update_block(const int64_t[:, ::1] table, Py_ssize_t l, Py_ssize_t i, Py_ssize_t height, Py_ssize_t j,
-                       Py_ssize_t width, real[::1] parameters, const real[::1] g, Py_ssize_t g0, Py_ssize_t g_row,
-                       real[::1] state, Py_ssize_t slot, int optimizer, const real* c) noexcept nogil:
-    """The optimizer's update of a block of W_l, from a block of gradients."""
-    cdef Py_ssize_t outputs = table[l, OUTPUTS], w = table[l, WEIGHTS] + i * outputs + j, r
-    if width == outputs == g_row:           # the block's rows follow each other in memory
-        update[real](optimizer, parameters, w, g, g0, state, w, w + slot, height * width, c)
-    else:
-        for r in range(height):
-            update[real](optimizer, parameters, w + r * outputs, g, g0 + r * g_row,
-                         state, w + r * outputs, w + r * outputs + slot, width, c)
+# A thread owns some neurons of every layer, the inputs too, and all weights that leave them: rows of W_{l+1}.
+# What it owns are whole pieces of a layer. The sum over a layer's neurons runs in ascending order within
+# each half of the pieces, and the halves are added last: so the pieces, not the threads, decide the bits.
+
+cdef inline Py_ssize_t pieces_of(Py_ssize_t neurons) noexcept nogil:
+    """1, 2 or 4, or more: pieces are never longer than a chunk. An even number, or 1."""
+    if neurons < 64:
+        return 1 if neurons < 16 else 2
+    return 4 if neurons <= 4 * CHUNK else 2 * pieces(neurons, 2 * CHUNK)
+
+cdef inline Py_ssize_t piece_start(Py_ssize_t neurons, Py_ssize_t piece) noexcept nogil:
+    """The first of a piece's neurons; the next piece's first is its end."""
+    return smaller(neurons, pieces(neurons, 8) * piece // pieces_of(neurons) * 8)
+
+cdef inline Py_ssize_t first_piece(Py_ssize_t neurons, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    return pieces(pieces_of(neurons) * thread, threads)
+
+cdef inline Py_ssize_t share(Py_ssize_t neurons, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    """The first of a thread's neurons; the next thread's first is its end."""
+    return piece_start(neurons, first_piece(neurons, thread, threads))
+
+cdef inline Py_ssize_t half_start(Py_ssize_t neurons, Py_ssize_t piece) noexcept nogil:
+    """The first piece of a piece's half."""
+    return 0 if 2 * piece < pieces_of(neurons) else pieces_of(neurons) // 2
+
+
+cdef inline bint begins(Py_ssize_t neurons, Py_ssize_t piece, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    """Whether a thread begins a sum with this piece: at the beginning of a half, or where it did not sum that."""
+    cdef Py_ssize_t half = half_start(neurons, piece)
+    return piece == half or half < first_piece(neurons, thread, threads)
+
+
+cdef struct Worker:
+    Py_ssize_t thread, threads
+    Py_ssize_t base, size       # where its part of the work arena begins, and how long a part is
+    Py_ssize_t sums, slot       # where in a part the sums over pieces begin, and how long each is
+    Py_ssize_t slots, turn      # two sets of them take turns: others may still read the latest
+    Py_ssize_t scratch
+    Meeting* meeting
+
+cdef inline Worker worker(Worker me, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    """One of a team."""
+    me.thread = thread
+    me.threads = threads
+    me.base = thread * me.size
+    me.scratch = me.base + me.sums + 2 * me.slots * me.slot
+    return me
+
+cdef inline Py_ssize_t sum_start(Worker* me, Py_ssize_t thread, Py_ssize_t neurons, Py_ssize_t piece) noexcept nogil:
+    """Where a thread's sum is that this piece goes into: one for all that a half begins with, else its own."""
+    cdef Py_ssize_t first = first_piece(neurons, thread, me.threads), half = half_start(neurons, piece)
+    return thread * me.size + me.sums + (me.turn * me.slots + (piece if half < first else half) - first) * me.slot
+
+
+cdef void sum_pieces(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
+                     Worker* me, Py_ssize_t rows) noexcept nogil:
+    """h_{l-1} W_l over this thread's pieces of layer l - 1; the first of all begins with b_l."""
+    cdef Py_ssize_t stride = table[l, STRIDE], outputs = table[l, OUTPUTS], inputs = table[l, INPUTS]
+    cdef Py_ssize_t p, i, z, first = first_piece(inputs, me.thread, me.threads)
+    for p in range(first, first_piece(inputs, me.thread + 1, me.threads)):
+        i = piece_start(inputs, p)
+        z = sum_start(me, me.thread, inputs, p)
+        if p == 0:
+            start_rows[real](work, z, stride, rows, parameters, table[l, BIASES], padded(outputs))
+        multiply[real](work, matrix(me.base + table[l - 1, H] + i, table[l - 1, STRIDE]),
+                       parameters, matrix(table[l, WEIGHTS] + i * outputs, outputs), work, matrix(z, stride),
+                       1, p == 0 or not begins(inputs, p, me.thread, me.threads), rows, padded(outputs), piece_start(inputs, p + 1) - i,
+                       work, me.scratch)
+
+
+cdef inline void add_up(real[::1] work, Py_ssize_t target, const Py_ssize_t* sums, Py_ssize_t n,
+                        Py_ssize_t offset, Py_ssize_t width) noexcept nogil:
+    cdef Py_ssize_t j, k
+    for j in range(width):
+        work[target + j] = work[sums[0] + offset + j]
+    for k in range(1, n):
+        for j in range(width):
+            work[target + j] = work[target + j] + work[sums[k] + offset + j]
+
+
+cdef void combine_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes, real[::1] work,
+                        Worker* me, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t end, Py_ssize_t z0) noexcept nogil:
+    """z_l = the sum of the pieces' sums, h_l = g(z_l), for the neurons first to end."""
+    cdef Py_ssize_t inputs = table[l, INPUTS], stride = table[l, STRIDE], h0 = me.base + table[l, H]
+    cdef Py_ssize_t sums[2][SUMS]
+    cdef Py_ssize_t n[2]
+    cdef Py_ssize_t thread, p, r, j, half, offset
+    n[0] = n[1] = 0
+    for thread in range(me.threads):
+        for p in range(first_piece(inputs, thread, me.threads), first_piece(inputs, thread + 1, me.threads)):
+            if begins(inputs, p, thread, me.threads):
+                half = half_start(inputs, p) > 0
+                sums[half][n[half]] = sum_start(me, thread, inputs, p)
+                n[half] += 1
+    for r in range(rows):
+        offset = r * stride + first
+        add_up[real](work, z0 + offset, sums[0], n[0], offset, end - first)
+        if n[1] > 0:
+            add_up[real](work, me.scratch, sums[1], n[1], offset, end - first)
+            for j in range(end - first):
+                work[z0 + offset + j] = work[z0 + offset + j] + work[me.scratch + j]
+        if table[l, ACTIVATION] != SOFTMAX:
+            activate[real](<int> table[l, ACTIVATION], work, z0 + offset, work, h0 + offset, end - first, slopes[l])
+        elif z0 == h0:      # else with the loss
+            softmax[real](work, z0 + r * stride, work, h0 + r * stride, table[l, OUTPUTS])
+
+
+cdef void gather_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me, Py_ssize_t rows) noexcept nogil:
+    """All meet, and each copies the others' neurons of dz_l (or dh_l)."""
+    cdef Py_ssize_t thread, first, end, r, j, source, target
+    if me.threads > 1:
+        meet(me.meeting, me.threads)
+    for thread in range(me.threads):
+        if thread != me.thread:
+            first = share(table[l, OUTPUTS], thread, me.threads)
+            end = share(table[l, OUTPUTS], thread + 1, me.threads)
+            for r in range(rows):
+                source = thread * me.size + table[l, DZ] + r * table[l, STRIDE]
+                target = me.base + table[l, DZ] + r * table[l, STRIDE]
+                for j in range(first, end):
+                    work[target + j] = work[source + j]
+
+
+cdef void backward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
+                         Worker* me, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t end,
+                         real[::1] d, Matrix D) noexcept nogil:
+    """D = dh_{l-1} = dz_l W_l^T for the neurons first to end of layer l - 1."""
+    cdef Matrix W = matrix(table[l, WEIGHTS] + first * table[l, OUTPUTS], table[l, OUTPUTS])
+    multiply_transposed[real](work, matrix(me.base + table[l, DZ], table[l, STRIDE]), parameters, W,
+                              d, part(D, 0, first), work, me.scratch, rows, end - first, table[l, OUTPUTS])
+
+
+cdef void gradient_block(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me, Py_ssize_t batch,
+                         Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width,
+                         real[::1] g, Matrix G, real alpha, bint add) noexcept nogil:
+    """G = alpha * dW (or G += it) for `height` rows and `width` columns of dW = h_{l-1}^T dz_l."""
+    multiply[real](work, matrix(me.base + table[l - 1, H] + i, 1, table[l - 1, STRIDE]),
+                   work, matrix(me.base + table[l, DZ] + j, table[l, STRIDE]), g, G, alpha, add, height, width, batch,
+                   work, me.scratch)
+
+
+cdef void bias_gradient(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me,
+                        Py_ssize_t batch, real[::1] g, Py_ssize_t g0, bint add) noexcept nogil:
+    """db = the sum of dz's rows."""
+    cdef Py_ssize_t r, j, dz = me.base + table[l, DZ], outputs = table[l, OUTPUTS]
+    if not add:
+        for j in range(outputs):
+            g[g0 + j] = 0
+    for r in range(batch):
+        for j in range(outputs):
+            g[g0 + j] = g[g0 + j] + work[dz + r * table[l, STRIDE] + j]
 
 
 cdef void learn_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] parameters, real[::1] state,
-                      Py_ssize_t slot, int optimizer, const real* c, real[::1] work, Py_ssize_t base,
-                      Py_ssize_t scratch, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
-    """dW_l and db_l of the neurons first to end, and their update; the gradient never leaves the cache."""
-    cdef Py_ssize_t inputs = table[l, INPUTS], outputs = table[l, OUTPUTS]
-    cdef Py_ssize_t block = scratch + PACKED, i, j, p, q, w, height, width
+                      Py_ssize_t slot, int optimizer, const real* c, real[::1] work, Worker* me,
+                      Py_ssize_t batch, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """dW_l of the rows first to end, and their update; the gradient never leaves the cache."""
+    cdef Py_ssize_t outputs = table[l, OUTPUTS], block = me.scratch + PACKED, i, j, p, q, r, w, height, width
     if optimizer == SGD:                    # W += -rate dW in the tile itself
-        gradient_block[real](table, l, work, base, scratch, batch, 0, inputs, first, end - first, parameters,
-                             matrix(table[l, WEIGHTS] + first, outputs), -c[0], True)
+        gradient_block[real](table, l, work, me, batch, first, end - first, 0, outputs, parameters,
+                             matrix(table[l, WEIGHTS] + first * outputs, outputs), -c[0], True)
     else:
-        for q in range(pieces(end - first, GRADIENT_COLUMNS)):
-            j = first + q * GRADIENT_COLUMNS
-            width = smaller(GRADIENT_COLUMNS, end - j)
-            for p in range(pieces(inputs, GRADIENT_ROWS)):
-                i = p * GRADIENT_ROWS
-                height = smaller(GRADIENT_ROWS, inputs - i)
-                gradient_block[real](table, l, work, base, scratch, batch, i, height, j, width,
+        for q in range(pieces(outputs, GRADIENT_COLUMNS)):
+            j = q * GRADIENT_COLUMNS
+            width = smaller(GRADIENT_COLUMNS, outputs - j)
+            for p in range(pieces(end - first, GRADIENT_ROWS)):
+                i = first + p * GRADIENT_ROWS
+                height = smaller(GRADIENT_ROWS, end - i)
+                gradient_block[real](table, l, work, me, batch, i, height, j, width,
                                      work, matrix(block, width), 1, False)
-                update_block[real](table, l, i, height, j, width, parameters, work, block, width,
-                                   state, slot, optimizer, c)
-    w = table[l, BIASES] + first
-    bias_gradient[real](table, l, work, base, batch, first, end - first, work, block, False)
-    update[real](optimizer, parameters, w, work, block, state, w, w + slot, end - first, c)
+                for r in range(height):
+                    w = table[l, WEIGHTS] + (i + r) * outputs + j
+                    update[real](optimizer, parameters, w, work, block + r * width, state, w, w + slot, width, c)
+    if first == 0 < end:                    # whoever owns the first neuron owns b_l
+        w = table[l, BIASES]
+        bias_gradient[real](table, l, work, me, batch, work, block, False)
+        update[real](optimizer, parameters, w, work, block, state, w, w + slot, outputs, c)
 
 
-cdef void accumulate_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Py_ssize_t base,
-                           Py_ssize_t scratch, Py_ssize_t batch, Py_ssize_t first, Py_ssize_t end,
-                           real[::1] gradients, bint add) noexcept nogil:
-    """dW_l and db_l of the neurons first to end, written to (or added to) an arena like the parameters."""
-    gradient_block[real](table, l, work, base, scratch, batch, 0, table[l, INPUTS], first, end - first, gradients,
-                         matrix(table[l, WEIGHTS] + first, table[l, OUTPUTS]), 1, add)
-    bias_gradient[real](table, l, work, base, batch, first, end - first, gradients, table[l, BIASES] + first, add)
+cdef void accumulate_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me, Py_ssize_t batch,
+                           Py_ssize_t first, Py_ssize_t end, real[::1] gradients, bint add) noexcept nogil:
+    """dW_l of the rows first to end, and db_l, written to (or added to) an arena like the parameters."""
+    cdef Py_ssize_t outputs = table[l, OUTPUTS]
+    gradient_block[real](table, l, work, me, batch, first, end - first, 0, outputs, gradients,
+                         matrix(table[l, WEIGHTS] + first * outputs, outputs), 1, add)
+    if first == 0 < end:
+        bias_gradient[real](table, l, work, me, batch, gradients, table[l, BIASES], add)
 
 
 cdef void update_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] parameters, const real[::1] gradients,
                        real[::1] state, Py_ssize_t slot, int optimizer, const real* c,
                        Py_ssize_t first, Py_ssize_t end) noexcept nogil:
-    """The optimizer's update of the neurons first to end, from an arena of gradients."""
-    cdef Py_ssize_t outputs = table[l, OUTPUTS], w = table[l, BIASES] + first
-    update_block[real](table, l, 0, table[l, INPUTS], first, end - first, parameters, gradients,
-                       table[l, WEIGHTS] + first, outputs, state, slot, optimizer, c)
-    update[real](optimizer, parameters, w, gradients, w, state, w, w + slot, end - first, c)
+    """The optimizer's update of the rows first to end, from an arena of gradients."""
+    cdef Py_ssize_t outputs = table[l, OUTPUTS], w = table[l, WEIGHTS] + first * outputs
+    update[real](optimizer, parameters, w, gradients, w, state, w, w + slot, (end - first) * outputs, c)
+    if first == 0 < end:
+        w = table[l, BIASES]
+        update[real](optimizer, parameters, w, gradients, w, state, w, w + slot, outputs, c)
 
 
 cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] parameters, real[::1] state,
@@ -456,17 +554,14 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
                 int target, const int64_t[::1] labels, const real[::1] targets, Py_ssize_t samples,
                 Py_ssize_t batch_size, const double[:, ::1] coefficients, bint learning,
                 real[::1] gradients, real[::1] d_input, bint with_d_input, real[::1] work,
-                Py_ssize_t work_size, Py_ssize_t scratch_size, double[::1] losses, int64_t[::1] agreeing,
-                Result* result, Meeting* meeting) noexcept nogil:
+                Worker me, double[::1] losses, int64_t[::1] agreeing, Result* result) noexcept nogil:
     """One thread's part of all steps of a call; every thread of the team runs this.
 
     Not learning: one batch of all rows, whose gradients are the result.
     """
-    cdef Py_ssize_t thread = threadid(), threads = team_size(), last = table.shape[0] - 1
-    cdef Py_ssize_t base = thread * work_size, scratch = base + work_size - scratch_size
-    cdef Py_ssize_t judged = thread * (losses.shape[0] // threads)
+    cdef Py_ssize_t last = table.shape[0] - 1, judged = me.thread * (losses.shape[0] // me.threads)
     cdef Py_ssize_t steps = pieces(samples, batch_size)
-    cdef Py_ssize_t step, start, batch, q, block, n, r, l, z0, first, end
+    cdef Py_ssize_t step, start, batch, q, block, n, r, l, first, end
     cdef bint whole
     cdef real weight
     cdef real c[COEFFICIENTS + 2]
@@ -476,67 +571,66 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
         start = step * batch_size
         batch = smaller(batch_size, samples - start)
         weight = 1.0 / (batch if loss == CROSS_ENTROPY else batch * table[last, OUTPUTS])
-        whole = learning and batch <= CHUNK     # update as soon as a gradient is there
         if learning:
             coefficients_of[real](optimizer, coefficients, step, c)
         for q in range(pieces(batch, CHUNK)):
             block = q * CHUNK
             n = smaller(CHUNK, batch - block)
+            first = share(table[0, OUTPUTS], me.thread, me.threads)
+            end = share(table[0, OUTPUTS], me.thread + 1, me.threads)
             for r in range(n):
                 if learning and r + AHEAD < n:
-                    prefetch_row(data, rows[start + block + r + AHEAD])
-                gather_row[real](data, rows[start + block + r] if learning else block + r,
-                                 work, base + table[0, H] + r * table[0, STRIDE], scale)
+                    prefetch_row(data, rows[start + block + r + AHEAD], first, end)
+                gather_row[real](data, rows[start + block + r] if learning else block + r, first, end,
+                                 work, me.base + table[0, H] + r * table[0, STRIDE], scale)
             for l in range(1, last + 1):
-                z0 = base + table[l, DZ if l == last else H]
-                forward_layer[real](table, l, parameters, work, base, scratch, n,
-                                    share(table[l, OUTPUTS], thread, threads),
-                                    share(table[l, OUTPUTS], thread + 1, threads), z0)
-                if threads > 1:
-                    hand_over[real](table, l, DZ if l == last else H, work, work_size, thread, threads, n, meeting)
-                if l < last or table[l, ACTIVATION] != SOFTMAX:     # the last softmax is taken with the loss
-                    activate_layer[real](table, l, slopes, work, base, n, z0)
-            output_rows[real](table, work, base, n, loss, target, labels, targets,
+                sum_pieces[real](table, l, parameters, work, &me, n)
+                if me.threads > 1:
+                    meet(me.meeting, me.threads)
+                whole = l == last or table[l, ACTIVATION] == SOFTMAX
+                first = 0 if whole else share(table[l, OUTPUTS], me.thread, me.threads)
+                end = table[l, OUTPUTS] if whole else share(table[l, OUTPUTS], me.thread + 1, me.threads)
+                combine_layer[real](table, l, slopes, work, &me, n, first,
+                                    padded(end) if end == table[l, OUTPUTS] else end,
+                                    me.base + table[l, DZ if l == last else H])
+                me.turn = 1 - me.turn
+            output_rows[real](table, work, me.base, n, loss, target, labels, targets,
                               start + block, weight, losses, agreeing, judged)
             if target == OUTPUT_GRADIENT or loss == MEAN_SQUARED_ERROR:
-                differentiate_layer[real](table, last, slopes, work, base, n)
-            for l in range(last, 1, -1):
-                backward_layer[real](table, l, parameters, work, base, scratch, n,
-                                     share(table[l, INPUTS], thread, threads),
-                                     share(table[l, INPUTS], thread + 1, threads),
-                                     work, matrix(base + table[l - 1, DZ], table[l - 1, STRIDE]))
-                if threads > 1:
-                    hand_over[real](table, l - 1, DZ, work, work_size, thread, threads, n, meeting)
-                differentiate_layer[real](table, l - 1, slopes, work, base, n)
-            if with_d_input:
-                backward_layer[real](table, 1, parameters, work, base, scratch, n,
-                                     share(table[1, INPUTS], thread, threads),
-                                     share(table[1, INPUTS], thread + 1, threads),
-                                     d_input, matrix(block * table[1, INPUTS], table[1, INPUTS]))
-            for l in range(1, last + 1):
-                first, end = share(table[l, OUTPUTS], thread, threads), share(table[l, OUTPUTS], thread + 1, threads)
-                if end <= first:
-                    continue
-                if whole:
-                    learn_layer[real](table, l, parameters, state, slot, optimizer, c, work, base, scratch, n,
-                                      first, end)
+                differentiate_layer[real](table, last, slopes, work, me.base, n, 0, table[last, OUTPUTS])
+            for l in range(last, 0, -1):
+                first = share(table[l, INPUTS], me.thread, me.threads)
+                end = share(table[l, INPUTS], me.thread + 1, me.threads)
+                if l > 1:
+                    backward_layer[real](table, l, parameters, work, &me, n, first, end,
+                                         work, matrix(me.base + table[l - 1, DZ], table[l - 1, STRIDE]))
+                    if table[l - 1, ACTIVATION] != SOFTMAX:
+                        differentiate_layer[real](table, l - 1, slopes, work, me.base, n, first, end)
+                elif with_d_input:
+                    backward_layer[real](table, l, parameters, work, &me, n, first, end,
+                                         d_input, matrix(block * table[1, INPUTS], table[1, INPUTS]))
+                if learning and batch <= CHUNK:         # update as soon as a gradient is there
+                    learn_layer[real](table, l, parameters, state, slot, optimizer, c, work, &me, n, first, end)
                 else:
-                    accumulate_layer[real](table, l, work, base, scratch, n, first, end, gradients, block > 0)
+                    accumulate_layer[real](table, l, work, &me, n, first, end, gradients, block > 0)
                     if learning and block + n == batch:
                         update_layer[real](table, l, parameters, gradients, state, slot, optimizer, c, first, end)
-            if thread == 0 and target != OUTPUT_GRADIENT:
+                if l > 1:
+                    gather_layer[real](table, l - 1, work, &me, n)
+                    if table[l - 1, ACTIVATION] == SOFTMAX:
+                        if me.threads > 1:
+                            meet(me.meeting, me.threads)
+                        differentiate_layer[real](table, l - 1, slopes, work, me.base, n, 0, table[l - 1, OUTPUTS])
+            if me.thread == 0 and target != OUTPUT_GRADIENT:
                 for r in range(n):
                     result.loss += losses[r]
                     result.agreeing += agreeing[r]
-            if threads > 1:     # before the next block is handed into arenas that are still read
-                meet(meeting, threads)
 
 
 # --- the doors: checks, memory, and one parallel region a call ------------------------------------------------
 
 cdef Py_ssize_t FORWARD_ROWS = 96           # rows that a thread carries through the network at a time
-cdef Py_ssize_t NEURONS = 32                # of the widest layer for each thread that trains
-cdef double STEP_WORK = 1 << 21             # the same for a step of training, with its threads awake
+cdef double STEP_WORK = 1 << 20            # the same for a step of training, with its threads awake
 cdef double WORK = 1 << 24                  # floating-point operations that are worth another thread
 
 
@@ -635,7 +729,7 @@ cdef void forward_blocks(const int64_t[:, ::1] table, const real[::1] slopes, co
         first = block * block_rows
         n = smaller(block_rows, data.rows - first)
         for r in range(n):
-            gather_row[real](data, first + r, work, base + table[0, H] + r * table[0, STRIDE], scale)
+            gather_row[real](data, first + r, 0, data.columns, work, base + table[0, H] + r * table[0, STRIDE], scale)
         forward_rows[real](table, slopes, parameters, work, base, base + work_size - PACKED, n, judge)
         if judge:
             output_rows[real](table, work, base, n, loss, target, labels, targets, first, 1,
@@ -761,7 +855,7 @@ def _activations(real[::1] parameters, program, x, list outs, Py_ssize_t threads
         n = smaller(rows, data.rows - first)
         with nogil:
             for r in range(n):
-                gather_row[real](&data, first + r, work, table[0, H] + r * table[0, STRIDE], scale)
+                gather_row[real](&data, first + r, 0, data.columns, work, table[0, H] + r * table[0, STRIDE], scale)
             forward_rows[real](table, slopes, parameters, work, 0, size, n, False)
         for l in range(len(layers)):
             h = arena[table[l, H]:table[l, H] + n * table[l, STRIDE]].reshape(n, table[l, STRIDE])
@@ -780,17 +874,20 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     cdef Data data = _data(program, x)
     cdef bint learning = rows is not None, with_d_input = d_input is not None
     cdef Py_ssize_t samples = len(rows) if learning else data.rows
-    cdef Py_ssize_t work_rows = smaller(CHUNK, min(batch_size, samples)), work_size, scratch_size
+    cdef Py_ssize_t work_rows = smaller(CHUNK, min(batch_size, samples)), work_size
     dtype = _dtype(program)
     layers, work_size = _table(program, work_rows, True)
-    scratch_size = _scratch_size(program)
-    work_size += scratch_size
-    # a thread is worth it for enough neurons, and for some ten microseconds of work between two meetings
+    # a thread is worth it for some microseconds of work between two meetings
     work = 6.0 * work_rows * float((program.layers[:, INPUTS] * program.layers[:, OUTPUTS]).sum())
-    threads = min(threads, max(1, int(program.layers[:, OUTPUTS].max()) // NEURONS), 1 + int(work / STEP_WORK))
+    most = max([pieces_of(<Py_ssize_t> width) for width in program.layers[:, INPUTS]])
+    threads = min(threads, most if most <= SUMS else 2, 1 + int(work / STEP_WORK))
+    cdef Worker me
+    me.threads, me.turn, me.sums = threads, 0, work_size
+    me.slot, me.slots = work_rows * int(layers[:, STRIDE].max()), most
+    me.size = me.sums + 2 * me.slots * me.slot + _scratch_size(program)
     cdef const int64_t[:, ::1] table = layers
     cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
-    cdef real[::1] arena = _zeros(work_size * threads, dtype)
+    cdef real[::1] arena = _zeros(me.size * threads, dtype)
     cdef real scale = <real> <double> program.input_scale
     cdef int target, loss = program.loss, optimizer = program.optimizer
     cdef Py_ssize_t slot = len(program.parameters)
@@ -808,11 +905,11 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     cdef const real[::1] targets = target_array
     if output_gradient:
         target = OUTPUT_GRADIENT
+    me.meeting = &meeting
     with nogil, parallel(num_threads=threads):
         learn[real](table, slopes, parameters, state, slot, optimizer, loss, &data, scale, row_numbers,
                     target, labels, targets, samples, batch_size, numbers, learning, gradient_arena,
-                    d_input_rows, with_d_input, arena, work_size, scratch_size, losses, agreeing, &result,
-                    &meeting)
+                    d_input_rows, with_d_input, arena, worker(me, threadid(), team_size()), losses, agreeing, &result)
     return result.loss, result.agreeing
 
 
