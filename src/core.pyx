@@ -226,27 +226,26 @@ cdef void forward_rows(const int64_t[:, ::1] table, const real[::1] slopes, cons
 cdef void multiply_transposed(const real[::1] a, Matrix A, const real[::1] w, Matrix W, real[::1] d, Matrix D,
                               real[::1] work, Py_ssize_t scratch, Py_ssize_t rows, Py_ssize_t inputs,
                               Py_ssize_t outputs) noexcept nogil:
-    """D = A W^T, A (rows, outputs), W (inputs, outputs), as D^T = W A^T.
+    """D = A W^T, A (rows, outputs), W (inputs, outputs).
 
-    Vectors need the rows of A side by side: a group of them is turned, multiplied and turned back. W is
-    read as it lies.
+    Vectors run across the columns of D, where W has to be turned, or across its rows, as D^T = W A^T, where A
+    has to be turned and a block of D^T turned back: the fewer elements, the better.
     """
     cdef Py_ssize_t turned = scratch + PACKED, result = turned + outputs * MAX_LANES
-    cdef Py_ssize_t q, block, r0, i0, r, i, j, group, height
+    cdef Py_ssize_t q, block, r0, i0, group, height
+    if inputs * outputs <= rows * (inputs + outputs):
+        multiply[real](a, A, w, matrix(W.start, 1, W.row), d, D, 1, False, rows, inputs, outputs, work, scratch)
+        return
     for q in range(pieces(rows, MAX_LANES)):
         r0 = q * MAX_LANES
         group = smaller(MAX_LANES, rows - r0)
-        for j in range(outputs):
-            for r in range(group):
-                work[turned + j * MAX_LANES + r] = a[A.start + (r0 + r) * A.row + j]
+        turn[real](a, part(A, r0, 0), work, matrix(turned, MAX_LANES), group, outputs)
         for block in range(pieces(inputs, TURNED_ROWS)):
             i0 = block * TURNED_ROWS
             height = smaller(TURNED_ROWS, inputs - i0)
             multiply[real](w, part(W, i0, 0), work, matrix(turned, MAX_LANES), work, matrix(result, MAX_LANES),
                            1, False, height, (group + 7) // 8 * 8, outputs, work, scratch)
-            for r in range(group):
-                for i in range(height):
-                    d[D.start + (r0 + r) * D.row + i0 + i] = work[result + i * MAX_LANES + r]
+            turn[real](work, matrix(result, MAX_LANES), d, part(D, r0, i0), height, group)
 
 
 cdef void differentiate_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes,

@@ -34,6 +34,7 @@ cdef enum:
     BLOCK = 64 * ROWS               # rows of A that stay in the cache while B's panels pass
     PACK_ROWS = 48                  # from which on a panel of B is copied first
     PACKED = CHUNK * MAX_LANES
+    TURN = 64                       # columns that are turned at a time
 
 
 cdef struct Matrix:
@@ -67,15 +68,17 @@ cdef inline int rows_of(int element_size) noexcept nogil:
     return ROWS // 2 if 2 * VECTOR // element_size < 8 else ROWS
 
 
-cdef inline void tile(const real[::1] a, Matrix A, const real[::1] b, Matrix B, real[::1] c, Matrix C,
+cdef inline void tile(const real[::1] a, Matrix A, const real* b, Py_ssize_t b_row, real[::1] c, Matrix C,
                       real alpha, bint add, Py_ssize_t depth,
                       int rows, int lanes, Py_ssize_t columns) noexcept nogil:
     """C = alpha * A B (or C += it) for rows x lanes elements; the first `columns` of a row are written."""
     cdef real sums[ROWS][ROW_LANES]
-    cdef real row[ROW_LANES]
+    cdef real edge[ROWS][ROW_LANES]
     cdef real x
     cdef Py_ssize_t k
     cdef int i, j
+    if depth < 1:               # with a loop that may not run, the sums would pass through memory
+        return
     for i in range(rows):
         if add:             # C comes from afar while A and B are worked on
             prefetch(&c[C.start + i * C.row])
@@ -86,13 +89,17 @@ cdef inline void tile(const real[::1] a, Matrix A, const real[::1] b, Matrix B, 
         for i in range(rows):
             x = a[A.start + i * A.row + k * A.column]
             for j in range(lanes):
-                sums[i][j] = fma[real](x, b[B.start + k * B.row + j], sums[i][j])
-    if columns < lanes:
+                sums[i][j] = fma[real](x, b[k * b_row + j], sums[i][j])
+    if columns < lanes:         # in whole vectors beside C: an index that varies keeps sums out of registers
+        for i in range(rows):
+            for j in range(columns):
+                edge[i][j] = c[C.start + i * C.row + j] if add else 0
         for i in range(rows):
             for j in range(lanes):
-                row[j] = sums[i][j]
+                edge[i][j] = fma[real](alpha, sums[i][j], edge[i][j])
+        for i in range(rows):
             for j in range(columns):
-                c[C.start + i * C.row + j] = fma[real](alpha, row[j], c[C.start + i * C.row + j] if add else 0)
+                c[C.start + i * C.row + j] = edge[i][j]
     elif add:
         for i in range(rows):
             for j in range(lanes):
@@ -103,48 +110,64 @@ cdef inline void tile(const real[::1] a, Matrix A, const real[::1] b, Matrix B, 
                 c[C.start + i * C.row + j] = fma[real](alpha, sums[i][j], 0)
 
 
+cdef inline void turn(const real[::1] a, Matrix A, real[::1] t, Matrix T,
+                      Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
+    """T = A^T for A (rows, columns): four rows are interleaved, which makes vectors, and then spread."""
+    cdef real four[4 * TURN]
+    cdef Py_ssize_t g, q, i, k0, n, k
+    cdef int s
+    for g in range(pieces(rows, 4)):
+        i = 4 * g
+        if i + 4 <= rows:
+            for q in range(pieces(columns, TURN)):
+                k0 = q * TURN
+                n = smaller(TURN, columns - k0)
+                for k in range(n):
+                    for s in range(4):
+                        four[4 * k + s] = a[A.start + (i + s) * A.row + k0 + k]
+                for k in range(n):
+                    for s in range(4):
+                        t[T.start + (k0 + k) * T.row + i + s] = four[4 * k + s]
+        else:
+            for i in range(i, rows):
+                for k in range(columns):
+                    t[T.start + k * T.row + i] = a[A.start + i * A.row + k]
+
+
 cdef inline void panel(const real[::1] a, Matrix A, const real[::1] b, Matrix B, real[::1] c, Matrix C,
-                       real alpha, bint add, Py_ssize_t depth,
-                       Py_ssize_t rows, int lanes, Py_ssize_t columns) noexcept nogil:
-    """The same for a panel of `lanes` columns and any number of rows, in tiles of nearly equal height."""
-    cdef Py_ssize_t tiles = pieces(rows, rows_of(sizeof(real))), i = 0, n, height
+                       real alpha, bint add, Py_ssize_t depth, Py_ssize_t rows, int lanes, Py_ssize_t columns,
+                       real[::1] packed, Py_ssize_t p0) noexcept nogil:
+    """The same for a panel of `lanes` columns and any number of rows, in tiles of nearly equal height.
+
+    Rows of B lie far apart: where many tiles pass over them, a copy without gaps pays for itself. Where B is
+    stored by columns, its panel is turned.
+    """
+    cdef Py_ssize_t tiles = pieces(rows, rows_of(sizeof(real))), i = 0, n, height, k, b_row = B.row
+    cdef const real* p = &b[B.start]
+    cdef int j
+    if B.column != 1:
+        turn[real](b, matrix(B.start, B.column), packed, matrix(p0, lanes), smaller(columns, lanes), depth)
+        p, b_row = &packed[p0], lanes
+    elif rows >= PACK_ROWS and B.row != lanes:
+        for k in range(depth):
+            for j in range(lanes):
+                packed[p0 + k * lanes + j] = p[k * B.row + j]
+        p, b_row = &packed[p0], lanes
     for n in range(tiles):
         height = (rows - i) // (tiles - n)
         if height == 6:
-            tile[real](a, part(A, i, 0), b, B, c, part(C, i, 0), alpha, add, depth, 6, lanes, columns)
+            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 6, lanes, columns)
         elif height == 5:
-            tile[real](a, part(A, i, 0), b, B, c, part(C, i, 0), alpha, add, depth, 5, lanes, columns)
+            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 5, lanes, columns)
         elif height == 4:
-            tile[real](a, part(A, i, 0), b, B, c, part(C, i, 0), alpha, add, depth, 4, lanes, columns)
+            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 4, lanes, columns)
         elif height == 3:
-            tile[real](a, part(A, i, 0), b, B, c, part(C, i, 0), alpha, add, depth, 3, lanes, columns)
+            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 3, lanes, columns)
         elif height == 2:
-            tile[real](a, part(A, i, 0), b, B, c, part(C, i, 0), alpha, add, depth, 2, lanes, columns)
+            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 2, lanes, columns)
         else:
-            tile[real](a, part(A, i, 0), b, B, c, part(C, i, 0), alpha, add, depth, 1, lanes, columns)
+            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 1, lanes, columns)
         i += height
-
-
-cdef inline void pack(const real[::1] b, Matrix B, real[::1] packed, Py_ssize_t p0,
-                      Py_ssize_t depth, int lanes) noexcept nogil:
-    """A panel of B, row after row without gaps."""
-    cdef Py_ssize_t k
-    cdef int j
-    for k in range(depth):
-        for j in range(lanes):
-            packed[p0 + k * lanes + j] = b[B.start + k * B.row + j]
-
-
-cdef inline void packed_panel(const real[::1] a, Matrix A, const real[::1] b, Matrix B, real[::1] c, Matrix C,
-                              real alpha, bint add, Py_ssize_t depth,
-                              Py_ssize_t rows, int lanes, Py_ssize_t columns,
-                              real[::1] packed, Py_ssize_t p0) noexcept nogil:
-    # Rows of B lie far apart: where many tiles pass over them, a copy without gaps pays for itself.
-    if rows < PACK_ROWS or B.row == lanes:
-        panel[real](a, A, b, B, c, C, alpha, add, depth, rows, lanes, columns)
-    else:
-        pack[real](b, B, packed, p0, depth, lanes)
-        panel[real](a, A, packed, matrix(p0, lanes), c, C, alpha, add, depth, rows, lanes, columns)
 
 
 cdef inline void block_product(const real[::1] a, Matrix A, const real[::1] b, Matrix B,
@@ -170,18 +193,18 @@ cdef inline void block_product(const real[::1] a, Matrix A, const real[::1] b, M
                 left = columns - j
                 B_ = part(B, k, j)
                 C_ = part(C, i, j)
-                if height == 1 and left >= 3 * lanes:
-                    tile[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, 1, 3 * lanes, left)
+                if height == 1 and left >= 3 * lanes and B.column == 1:
+                    tile[real](a, A_, &b[B_.start], B_.row, c, C_, alpha, add or k > 0, length, 1, 3 * lanes, left)
                     j += 3 * lanes
                 elif 4 * left > 3 * lanes:
-                    packed_panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, lanes, left, packed, p0)
+                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, lanes, left, packed, p0)
                     j += lanes
                 elif left > 8 and lanes > 16:
-                    packed_panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, 16, left, packed, p0)
+                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, 16, left, packed, p0)
                     j += 16
                 elif left > 8:
-                    packed_panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, lanes, left, packed, p0)
+                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, lanes, left, packed, p0)
                     j += lanes
                 else:
-                    packed_panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, 8, left, packed, p0)
+                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, 8, left, packed, p0)
                     j += 8
