@@ -1007,53 +1007,73 @@ def shuffle(int32_t[::1] order, const uint32_t[::1] words):
 cdef enum:
     PLAIN, FIRST_TRANSPOSED, SECOND_TRANSPOSED
 
+cdef double PRODUCT_WORK = 1 << 20          # floating-point operations of a product that are worth another thread
 
-cdef void product_rows(int form, const real[::1] a, const real[::1] b, real[::1] out, real[::1] work,
-                       Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
-    """One thread's rows of a product."""
-    cdef Py_ssize_t thread = threadid(), threads = team_size()
-    cdef Py_ssize_t first = rows * thread // threads, count = rows * (thread + 1) // threads - first
-    cdef Py_ssize_t scratch = thread * (work.shape[0] // threads)
-    cdef Matrix C = matrix(first * columns, columns)
-    if form == SECOND_TRANSPOSED:
-        multiply_transposed[real](a, matrix(first * depth, depth), b, matrix(0, depth), out, C, work,
-                                  scratch, count, columns, depth)
+
+cdef void product_share(int form, const real[::1] a, const real[::1] b, real[::1] out, real[::1] work,
+                        Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
+    """One thread's rows of a product, or its columns where there are more of them."""
+    cdef Py_ssize_t thread = threadid(), threads = team_size(), i = 0, j = 0, height = rows, width = columns
+    cdef Py_ssize_t aligned = (-<size_t> &work[0]) % 64 // sizeof(real)     # to whole cache lines
+    cdef Py_ssize_t scratch = aligned + thread * ((work.shape[0] - 64) // threads)
+    if columns > rows:
+        j = share(columns, thread, threads)
+        width = share(columns, thread + 1, threads) - j
     else:
-        multiply[real](a, matrix(first, 1, rows) if form == FIRST_TRANSPOSED else matrix(first * depth, depth),
-                       b, matrix(0, columns), out, C, 1, False, count, columns, depth, work, scratch)
+        i = rows * thread // threads
+        height = rows * (thread + 1) // threads - i
+    cdef Matrix A = matrix(i, 1, rows) if form == FIRST_TRANSPOSED else matrix(i * depth, depth)
+    cdef Matrix C = matrix(i * columns + j, columns)
+    if form == SECOND_TRANSPOSED:
+        multiply_transposed[real](a, A, b, matrix(j * depth, depth), out, C, work, scratch, height, width, depth)
+    else:
+        multiply[real](a, A, b, matrix(j, columns), out, C, 1, False, height, width, depth, work, scratch)
 
 
-def _product(real[::1] out_arena, int form, a, b, out, Py_ssize_t threads):
-    cdef Py_ssize_t rows, columns, depth
+cdef _product(int form, real[::1] out_arena, a, b, out, Py_ssize_t threads):
+    cdef Py_ssize_t rows, columns, depth, size = PACKED
     dtype = out.dtype
     rows, columns = out.shape
     depth = a.shape[0] if form == FIRST_TRANSPOSED else a.shape[1]
     _is(a, "the first factor", dtype, (depth, rows) if form == FIRST_TRANSPOSED else (rows, depth))
     _is(b, "the second factor", dtype, (columns, depth) if form == SECOND_TRANSPOSED else (depth, columns))
-    if form != SECOND_TRANSPOSED and columns % 8:       # whole vectors are read: make the last one safe
+    threads = min(threads, 1 + <Py_ssize_t> (2.0 * rows * columns * depth / PRODUCT_WORK))
+    if form == SECOND_TRANSPOSED:
+        size += (depth + TURNED_ROWS) * MAX_LANES
+    elif columns % 8 and rows // threads < PACK_ROWS:   # whole vectors are read: make the last one safe
         b_padded = np.zeros(b.size + MAX_LANES, dtype)
         b_padded[:b.size] = b.reshape(-1)
         b = b_padded
     cdef const real[::1] a_arena = a.reshape(-1), b_arena = b.reshape(-1)
-    turned = (depth + TURNED_ROWS) * MAX_LANES if form == SECOND_TRANSPOSED else 0
-    cdef real[::1] work = np.empty((PACKED + turned) * threads, dtype)
-    with nogil, parallel(num_threads=threads):
-        product_rows[real](form, a_arena, b_arena, out_arena, work, rows, columns, depth)
+    cdef real[::1] work = np.empty(size * threads + 64, dtype)
+    if threads == 1:
+        with nogil:
+            product_share[real](form, a_arena, b_arena, out_arena, work, rows, columns, depth)
+    else:
+        with nogil, parallel(num_threads=threads):
+            product_share[real](form, a_arena, b_arena, out_arena, work, rows, columns, depth)
+
+
+cdef _product_of_dtype(int form, a, b, out, threads):
+    if out.dtype == np.float32:
+        _product[float](form, out.reshape(-1), a, b, out, threads)
+    else:
+        _product[double](form, out.reshape(-1), a, b, out, threads)
 
 
 def product(x, w, out, threads):
     """out = x @ w, as in z: x (n, k), w (k, m), C-contiguous, of one dtype."""
-    _product(out.reshape(-1), PLAIN, x, w, out, threads)
+    _product_of_dtype(PLAIN, x, w, out, threads)
 
 
 def product_tn(x, dz, out, threads):
     """out = x.T @ dz, as in dW: x (k, n), dz (k, m)."""
-    _product(out.reshape(-1), FIRST_TRANSPOSED, x, dz, out, threads)
+    _product_of_dtype(FIRST_TRANSPOSED, x, dz, out, threads)
 
 
 def product_nt(dz, w, out, threads):
     """out = dz @ w.T, as in dx: dz (n, m), w (k, m)."""
-    _product(out.reshape(-1), SECOND_TRANSPOSED, dz, w, out, threads)
+    _product_of_dtype(SECOND_TRANSPOSED, dz, w, out, threads)
 
 
 cdef inline void fma_chains(real[::1] sums, Py_ssize_t repeats, int lanes) noexcept nogil:

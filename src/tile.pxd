@@ -150,8 +150,12 @@ cdef inline void panel(const real[::1] a, Matrix A, const real[::1] b, Matrix B,
         p, b_row = &packed[p0], lanes
     elif rows >= PACK_ROWS and B.row != lanes:
         for k in range(depth):
-            for j in range(lanes):
-                packed[p0 + k * lanes + j] = p[k * B.row + j]
+            if columns < lanes:
+                for j in range(columns):
+                    packed[p0 + k * lanes + j] = p[k * B.row + j]
+            else:
+                for j in range(lanes):
+                    packed[p0 + k * lanes + j] = p[k * B.row + j]
         p, b_row = &packed[p0], lanes
     for n in range(tiles):
         height = (rows - i) // (tiles - n)
