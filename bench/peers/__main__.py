@@ -15,8 +15,6 @@ from .groups import GROUPS
 from .run import PEERS, Run, missing
 from .turns import Workers, cores
 
-QUICK = ("training", "products", "prediction", "digits", "threads", "cost")
-
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
@@ -83,25 +81,28 @@ def busy() -> float:
 
 def main() -> None:
     options = arguments()
-    names = options.only or (QUICK if options.quick else tuple(GROUPS))
+    if options.plots:
+        from . import plots  # before the work, should matplotlib be missing
     begin, before = time.monotonic(), busy()
+    took: dict[str, float] = {}
     with Workers() as workers:
         run = Run(workers, options.quick, options.mnist)
         result = {"header": header(run), "quick": options.quick, "rows": run.rows}
-        for name in names:
+        for name in options.only or GROUPS:
+            start = time.monotonic()
             GROUPS[name](run)
+            took[name] = round(time.monotonic() - start, 1)
     seconds = time.monotonic() - begin
     others = (busy() - before) / seconds
-    print(f"\n{seconds:.0f} s in all, while other processes kept {others:.2f} cores busy")
+    each = ", ".join(f"{name} {time:.0f}" for name, time in took.items())
+    print(f"\n{seconds:.0f} s in all ({each}); other processes kept {others:.2f} cores busy")
     if others > 0.1:
         print("The machine was not quiet: do not trust these figures.")
-    result |= {"seconds": seconds, "cores kept busy by others": others}
+    result |= {"seconds": took, "cores kept busy by others": others}
     if options.json:
         Path(options.json).write_text(json.dumps(result, indent=1) + "\n")
     if options.plots:
-        from .plots import draw
-
-        draw(run.rows, Path(options.plots))
+        plots.draw(run.rows, Path(options.plots))
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import time
 from collections.abc import Callable
 
 import numpy as np
@@ -12,7 +11,7 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 
 from . import cases
-from .cases import Spec, Task
+from .cases import Spec, Task, fastest
 
 OPERATORS = {"sigmoid": "Sigmoid", "tanh": "Tanh", "relu": "Relu"}
 
@@ -60,17 +59,11 @@ def prediction(spec: Spec) -> Task:
         return out
 
     ways: dict[str, Callable[[], cases.Array]] = {"plain": plain, "bound": bound}
-    times = {}
-    for name, call in ways.items():
-        begin = time.perf_counter()
-        for _ in range(50):
-            call()
-        times[name] = time.perf_counter() - begin
-    best = min(times, key=lambda name: times[name])
-    fastest = ways[best]
+    best = fastest(ways)
+    predict = ways[best]
 
     def run() -> float:
-        fastest()
+        predict()
         return 1.0
 
     error = max(cases.prediction_error(spec, x, p) for p in (plain(), bound()))

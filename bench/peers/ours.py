@@ -5,6 +5,7 @@ from __future__ import annotations
 import platform
 import time
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,18 +15,18 @@ from fastnn import engine
 
 from . import cases
 from .cases import Spec, Task
+from .turns import ROOT
 
 
 def versions() -> dict[str, str]:
     module = engine.get("auto")
-    info = module.build_info() if hasattr(module, "build_info") else {}
-    build = ", ".join(f"{key} {value}" for key, value in info.items())
+    build = ", ".join(f"{key} {value}" for key, value in module.build_info().items())
+    in_place = Path(fastnn.__file__).is_relative_to(ROOT)
     return {
         "python": platform.python_version(),
-        "fastnn": getattr(fastnn, "__version__", "built in place"),
+        "fastnn": f"{fastnn.__version__}, {'built in place' if in_place else 'installed'}",
         "fastnn builds": ", ".join(engine.available()),
         f"fastnn {module.NAME}": build,
-        "fastnn from": str(fastnn.__file__),
     }
 
 
@@ -126,11 +127,11 @@ def digits(spec: Spec) -> Task:
         begin = time.perf_counter()
         net.fit(
             x,
-            y,
+            cases.smoothed(y, spec["smoothing"]),
             epochs=spec["epochs"],
             batch_size=spec["batch"],
+            optimizer=fastnn.SGD(rate, momentum=spec["momentum"], nesterov=True),
             verbose=0,
-            optimizer=fastnn.Adam(learning_rate=rate),
         )
         seconds = time.perf_counter() - begin
         facts.setdefault("seconds", []).append(seconds)

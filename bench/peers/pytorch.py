@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no idle helpers beside the worker
@@ -37,14 +38,17 @@ def model(spec: Spec) -> nn.Sequential:
 
 
 def eager(net: nn.Sequential, x: Tensor, y: Tensor, spec: Spec, **how: bool) -> Step:
-    kind = torch.optim.SGD if spec["optimizer"] == "sgd" else torch.optim.Adam
+    kind: Callable[..., Any] = torch.optim.Adam
+    if spec["optimizer"] == "sgd":
+        momentum = spec.get("momentum", 0.0)
+        kind = partial(torch.optim.SGD, momentum=momentum, nesterov=momentum > 0)
     optimizer = kind(net.parameters(), lr=cases.RATES[spec["optimizer"]], **how)
+    loss_of = nn.CrossEntropyLoss(label_smoothing=spec.get("smoothing", 0.0))
 
     def step(rows: Tensor, rate: float) -> None:
         optimizer.param_groups[0]["lr"] = rate
         optimizer.zero_grad(set_to_none=True)
-        loss = cross_entropy(net(x.index_select(0, rows)), y.index_select(0, rows))
-        loss.backward()
+        loss_of(net(x.index_select(0, rows)), y.index_select(0, rows)).backward()
         optimizer.step()
 
     return step
@@ -58,18 +62,22 @@ def compiled(net: nn.Sequential, x: Tensor, y: Tensor, spec: Spec) -> Step:
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
     activation = HIDDEN[spec["hidden"]]()
     time_, rate_ = torch.zeros(()), torch.zeros(())
+    momentum = spec.get("momentum", 0.0)
 
     def loss(parameters: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
         h = x
         for i in range(0, len(parameters), 2):
             z = linear(h, parameters[i], parameters[i + 1])
             h = activation(z) if i + 2 < len(parameters) else z
-        return cross_entropy(h, y)
+        return cross_entropy(h, y, label_smoothing=spec.get("smoothing", 0.0))
 
     def whole(rows: Tensor) -> None:
         gradients = grad(loss)(parameters, x.index_select(0, rows), y.index_select(0, rows))
         if spec["optimizer"] == "sgd":
-            for p, g in zip(parameters, gradients, strict=True):
+            for p, g, (v, _) in zip(parameters, gradients, moments, strict=True):
+                if momentum:  # Nesterov's
+                    v.mul_(momentum).add_(g)
+                    g = g + momentum * v
                 p.sub_(rate_ * g)
             return
         time_.add_(1)

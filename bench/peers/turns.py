@@ -48,6 +48,7 @@ def cores(count: int) -> list[int]:
 def environment(threads: int, extra: dict[str, str]) -> dict[str, str]:
     """The variables of a worker: its threads, and this tree's fastnn if it is built in place."""
     variables = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | extra
+    variables.pop("PYTHONDONTWRITEBYTECODE", None)  # else each import compiles what is in place
     if any((ROOT / "fastnn").glob("_core_*.so")):
         variables["PYTHONPATH"] = str(ROOT)
     return variables
