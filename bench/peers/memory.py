@@ -138,7 +138,7 @@ CHILDREN: dict[str, Callable[..., Figures]] = {
     "training": training, "growth": growth, "predicting": predicting, "mapped": mapped,
 }  # fmt: skip
 
-# ---------------------------------------------------------------------------------- the group's part
+# ------------------------------------------------------------------------------ the group's part
 
 
 def child(run: Run, name: str, *values: object) -> Figures:

@@ -67,7 +67,8 @@ def training(rows: list[dict[str, Any]], path: Path) -> None:
         axes.set_yticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
         axes.set_ylim(bottom=0.5)
         axes.set_ylabel(f"times as fast, {'SGD' if optimizer == 'sgd' else 'Adam'}")
-        names = [net_name(row).replace("-300" * 5, "-300x5").replace(" ", "\n", 1) for row in chosen]
+        names = [net_name(row).replace("-300" * 5, "-300x5") for row in chosen]
+        names = [name.replace(" ", "\n", 1) for name in names]
         axes.set_xticks(range(len(chosen)), names, fontsize=8)
     figure.suptitle("fastnn's training speed over that of its peers, two threads")
     figure.axes[0].legend(frameon=False, ncols=4, loc="upper right")
