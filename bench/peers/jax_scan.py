@@ -71,7 +71,7 @@ def epoch(
 
 
 def training(spec: Spec) -> Task:
-    """The faster way to gather, by a race of whole epochs."""
+    """The faster way to gather, by a race of whole epochs; quickly, what is faster more often."""
     x, y = cases.data(spec["sizes"], spec["rows"])
     batch, hidden = spec["batch"], spec["hidden"]
     data = jnp.asarray(x), jnp.asarray(y.astype(np.int32))
@@ -99,6 +99,8 @@ def training(spec: Spec) -> Task:
 
         return run, loss
 
-    ways = {"inside": starting(True), "before": starting(False)}
+    ways = {"inside": starting(True)}
+    if not spec["quick"]:
+        ways["before"] = starting(False)
     best = fastest({name: run for name, (run, _) in ways.items()})
     return Task(ways[best][0], max(loss for _, loss in ways.values()), note=best)

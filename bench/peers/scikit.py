@@ -66,7 +66,7 @@ def training(spec: Spec) -> Task:
 
 def prediction(spec: Spec) -> Task:
     x, y = cases.data(spec["sizes"], max(1024, spec["rows"]))
-    net = classifier(spec, x, y, batch_size=1)
+    net = classifier(spec, x, y, batch_size=1024)
     x = x[: spec["rows"]]
 
     def run() -> float:
