@@ -130,7 +130,7 @@ def digits(spec: Spec) -> Task:
             cases.smoothed(y, spec["smoothing"]),
             epochs=spec["epochs"],
             batch_size=spec["batch"],
-            optimizer=fastnn.SGD(rate, momentum=spec["momentum"], nesterov=True),
+            optimizer=fastnn.SGD(rate),
             verbose=0,
         )
         seconds = time.perf_counter() - begin

@@ -5,7 +5,6 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 os.environ.setdefault("TORCHINDUCTOR_COMPILE_THREADS", "1")  # no idle helpers beside the worker
@@ -38,10 +37,7 @@ def model(spec: Spec) -> nn.Sequential:
 
 
 def eager(net: nn.Sequential, x: Tensor, y: Tensor, spec: Spec, **how: bool) -> Step:
-    kind: Callable[..., Any] = torch.optim.Adam
-    if spec["optimizer"] == "sgd":
-        momentum = spec.get("momentum", 0.0)
-        kind = partial(torch.optim.SGD, momentum=momentum, nesterov=momentum > 0)
+    kind = torch.optim.SGD if spec["optimizer"] == "sgd" else torch.optim.Adam
     optimizer = kind(net.parameters(), lr=cases.RATES[spec["optimizer"]], **how)
     loss_of = nn.CrossEntropyLoss(label_smoothing=spec.get("smoothing", 0.0))
 
@@ -62,7 +58,6 @@ def compiled(net: nn.Sequential, x: Tensor, y: Tensor, spec: Spec) -> Step:
     moments = [(torch.zeros_like(p), torch.zeros_like(p)) for p in parameters]
     activation = HIDDEN[spec["hidden"]]()
     time_, rate_ = torch.zeros(()), torch.zeros(())
-    momentum = spec.get("momentum", 0.0)
 
     def loss(parameters: list[Tensor], x: Tensor, y: Tensor) -> Tensor:
         h = x
@@ -74,10 +69,7 @@ def compiled(net: nn.Sequential, x: Tensor, y: Tensor, spec: Spec) -> Step:
     def whole(rows: Tensor) -> None:
         gradients = grad(loss)(parameters, x.index_select(0, rows), y.index_select(0, rows))
         if spec["optimizer"] == "sgd":
-            for p, g, (v, _) in zip(parameters, gradients, moments, strict=True):
-                if momentum:  # Nesterov's
-                    v.mul_(momentum).add_(g)
-                    g = g + momentum * v
+            for p, g in zip(parameters, gradients, strict=True):
                 p.sub_(rate_ * g)
             return
         time_.add_(1)
