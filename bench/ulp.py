@@ -1,106 +1,51 @@
-"""Accuracy of the engine's exp, tanh and sigmoid in ulp: `python bench/ulp.py [--dtype float64]`.
+"""Accuracy of exp, tanh and sigmoid in ulp: `python bench/ulp.py [--dtype float64]`.
 
-float32: all 2^32 numbers in ascending order, against NumPy in float64; takes some minutes.
-float64: random samples, against NumPy in extended precision (x86).
+float32: all 2^32 numbers, against NumPy in float64. Every engine that multiplies and adds with one
+rounding computes them; they must agree in every bit. Some minutes a function.
+float64: runs of neighbouring numbers at random places, against NumPy in extended precision (x86).
 
 An error is |found - exact| / ulp(exact), ulp(v) = 2^(floor(log2 |v|) - mantissa bits), and at least
-the smallest subnormal. Monotone: no number has a smaller result than the number below it.
-
-The engine is reached through its `forward`: tanh and sigmoid by a network with W = 1, b = 0. exp
-has no layer of its own but stands in a softmax over the logits 0 and x: next to a small exp(x) the
-sum is 1, the first output 1 and the second exp(x). Beside a larger one, two fillers make the sum 2:
-the first output shows that it was exactly 2, the second is exp(x) / 2.
+the smallest subnormal. A fall is a number whose result is smaller than that of the number below it.
 """
 
 from __future__ import annotations
 
 import argparse
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from fastnn import engine
-from fastnn.activations import ACTIVATIONS
-from fastnn.program import Program, blocks, build
 
 Array = NDArray[Any]
-Function = Callable[[Array], Array]
 
-CHUNK = 1 << 22
-WIDTH = 16  # numbers in a row: the product with the identity passes them on unchanged
-NEVER = -1e4  # a logit whose exponential is 0
-
-
-def program(name: str, width: int, dtype: str) -> Program:
-    """h = g(x)."""
-    identity = build([width, width], [(ACTIVATIONS[name].code, 0.0)], 2, dtype)
-    ((weights, _),) = blocks(identity, identity.parameters)
-    weights[...] = np.eye(width)
-    return identity
+CHUNK = 1 << 13  # numbers at a time, in the cache
+RUN = 1 << 12  # neighbours, in float64
+LARGEST = {"exp": 750.0, "tanh": 25.0, "sigmoid": 750.0}  # beyond it nothing changes in float64
 
 
-def elementwise(core: Any, name: str, dtype: str) -> Function:
-    """g of finite numbers (n,), n a multiple of WIDTH."""
-    net = program(name, WIDTH, dtype)
-
-    def function(x: Array) -> Array:
-        out = np.empty((len(x) // WIDTH, WIDTH), dtype)
-        core.forward(net, x.reshape(out.shape), out, 1)
-        return out.reshape(-1)
-
-    return function
-
-
-def exponential(core: Any, dtype: str) -> Function:
-    """exp of numbers (n,) below or equal to 0; NaN where no fillers were found."""
-    net = program("softmax", 4, dtype)
-    step = np.finfo(dtype).eps / 4
-
-    def function(x: Array) -> Array:
-        result = np.full(len(x), np.nan, dtype)
-        todo = np.arange(len(x))
-        for attempt in (0, 1, -1, 2, -2, 3, -3, 4, -4, 6, -6, 8, -8):
-            wide = x[todo].astype(np.longdouble if dtype == "float64" else "float64")
-            z = np.zeros((len(todo), 4), dtype)
-            z[:, 1] = x[todo]
-            rest = -np.expm1(wide)  # the fillers' exponentials sum to 1 - exp(x)
-            rest[wide < np.log(step / 2)] = 0
-            with np.errstate(divide="ignore", invalid="ignore"):
-                z[:, 2] = np.fmax(np.log(rest) - 2.0**-10, NEVER)
-                rest = rest - np.exp(z[:, 2].astype(wide.dtype))
-                z[:, 3] = np.fmax(np.log(rest + attempt * step), NEVER)
-            out = np.empty_like(z)
-            core.forward(net, z, out, 1)
-            found = (out[:, 0] == 0.5) | (out[:, 0] == 1)
-            result[todo[found]] = out[found, 1] / out[found, 0]
-            todo = todo[~found]
-            if not len(todo):
-                break
-        return result
-
-    return function
-
-
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + e^-x), precise in both tails."""
+def exact(name: str, x: Array) -> Array:
+    """The function in the dtype of x, precise in both tails."""
+    if name == "exp":
+        return np.asarray(np.exp(x))
+    if name == "tanh":
+        return np.asarray(np.tanh(x))
     e = np.exp(-np.abs(x))
-    return np.where(x < 0, e, 1) / (1 + e)
+    return np.asarray(np.where(x < 0, e, 1) / (1 + e))
 
 
-EXACT: dict[str, Function] = {"exp": np.exp, "tanh": np.tanh, "sigmoid": sigmoid}
-
-
-def errors(found: Array, exact: Array, dtype: str) -> Array:
-    """|found - exact| in ulp of the exact values, which have a wider dtype."""
+def one_ulp(values: Array, dtype: str) -> Array:
+    """The distance of numbers of `dtype` at these values, which have a wider dtype."""
     kind = np.finfo(dtype)
-    exponent = np.frexp(exact)[1] - 1
-    ulp = np.ldexp(exact.dtype.type(1), np.maximum(exponent, kind.minexp) - kind.nmant)
-    return np.asarray(np.abs(found - exact) / ulp)
+    if values.dtype == np.float64:  # the bits of the exponent alone: quicker than frexp
+        power = (values.view(np.int64) & (0x7FF << 52)).view(np.float64)
+        return np.asarray(np.maximum(power, kind.tiny) * kind.eps)
+    exponent = np.maximum(np.frexp(values)[1] - 1, kind.minexp)
+    return np.asarray(np.ldexp(values.dtype.type(1), exponent - kind.nmant))
 
 
 @dataclass
@@ -110,87 +55,108 @@ class Report:
     name: str
     dtype: str
     count: int = 0
-    unknown: int = 0  # numbers whose exponential softmax did not show
     worst: float = -1.0
     where: float = np.nan
-    found: float = np.nan
-    falls: int = 0  # numbers with a smaller result than the one before
+    falls: int = 0
     fall: float = np.nan  # the first of them
-    last: float = -np.inf
+    last: float = np.inf  # the last number, and its result
+    last_found: float = np.inf
+    other_bits: int = 0  # results that the engines do not agree on
+    nans_kept: bool = True
 
-    def add(self, x: Array, found: Array, exact: Array, ascending: bool) -> None:
-        """x in ascending order, if monotonicity is asked for."""
-        known = ~np.isnan(found)
+    def add(self, x: Array, found: Array) -> None:
+        """Numbers in ascending order."""
+        wide = x.astype(np.longdouble if self.dtype == "float64" else np.float64)
+        values = exact(self.name, wide)
+        with np.errstate(invalid="ignore"):
+            error = np.abs(found - values) / one_ulp(values, self.dtype)
+        error[(found == values) | (np.isinf(found) & (values > np.finfo(self.dtype).max))] = 0
+        i = int(error.argmax())
+        if not error[i] <= self.worst:
+            self.worst, self.where = float(error[i]), float(x[i])
+        before = found.dtype.type(self.last_found if x[0] > self.last else -np.inf)
+        falls = np.flatnonzero(found < np.concatenate([[before], found[:-1]]))
+        if len(falls) and not self.falls:
+            self.fall = float(x[falls[0]])
+        self.falls += len(falls)
+        self.last, self.last_found = float(x[-1]), float(found[-1])
         self.count += len(x)
-        self.unknown += int((~known).sum())
-        x, found, exact = x[known], found[known], exact[known]
-        error = errors(found, exact, self.dtype)
-        if len(x) and error.max() > self.worst:
-            i = int(error.argmax())
-            self.worst, self.where, self.found = float(error[i]), float(x[i]), float(found[i])
-        if len(x) and ascending:
-            falls = np.flatnonzero(np.diff(found, prepend=found.dtype.type(self.last)) < 0)
-            if len(falls) and not self.falls:
-                self.fall = float(x[falls[0]])
-            self.falls += len(falls)
-            self.last = float(found[-1])
 
     def show(self, seconds: float) -> None:
-        unknown = f", {self.unknown:,} not shown by softmax" if self.unknown else ""
+        falls = f"{self.falls:,}" + (f", the first at {self.fall!r}" if self.falls else "")
+        kept = "kept" if self.nans_kept else "lost"
         print(
-            f"| {self.name} | {self.dtype} | {self.count:,}{unknown} | {self.worst:.4f} | "
-            f"{self.where!r} ({self.where.hex()}) -> {self.found!r} | "
-            f"{self.falls} {'' if np.isnan(self.fall) else self.fall!r} | {seconds:.0f} s |",
+            f"| {self.name} | {self.dtype} | {self.count:,} | {self.worst:.4f} | "
+            f"{self.where!r} ({self.where.hex()}) | {falls} | {self.other_bits:,} | {kept} | "
+            f"{seconds:.0f} s |",
             flush=True,
         )
 
 
-def all_floats(lowest: float, highest: float) -> Iterator[Array]:
-    """Every float32 between two finite ones, ascending, in chunks of a multiple of WIDTH."""
-
-    def rank(x: float) -> int:  # numbers the floats in ascending order
-        bits = int(np.float32(x).view(np.int32))
-        return bits if bits >= 0 else -(bits & 0x7FFFFFFF) - 1
-
-    first, last = rank(lowest), rank(highest)
-    for start, end in pairwise([*range(first, last + 1, CHUNK), last + 1]):
-        ranks = np.arange(start, end, dtype=np.int32)
-        ranks = np.pad(ranks, (0, -len(ranks) % WIDTH), mode="edge")
-        yield np.where(ranks >= 0, ranks, (-ranks - 1) | np.int32(-(2**31))).view(np.float32)
+def all_floats() -> Iterator[Array]:
+    """Every float32 that is a number, in ascending order, with the infinities."""
+    end = 0x7F800001  # one more than infinity's bits
+    for start in range(-end, end, CHUNK):
+        ranks = np.arange(start, min(start + CHUNK, end), dtype=np.int64)
+        bits = np.where(ranks >= 0, ranks, (-ranks - 1) | (1 << 31))
+        yield bits.astype(np.uint32).view(np.float32)
 
 
-def samples(random: np.random.Generator, count: int, limit: float) -> Array:
-    """Half of them uniform in (-limit, limit), half with uniform exponents."""
-    x = random.uniform(-limit, limit, count)
-    x[::2] = np.copysign(np.exp2(random.uniform(-60, np.log2(limit), len(x[::2]))), x[::2])
-    return x
+def all_nans() -> Iterator[Array]:
+    """Every float32 that is not a number."""
+    for sign in (0, 1 << 31):
+        for start in range(0x7F800001, 1 << 31, CHUNK):
+            bits = np.arange(start, min(start + CHUNK, 1 << 31), dtype=np.int64) | sign
+            yield bits.astype(np.uint32).view(np.float32)
+
+
+def runs(count: int, largest: float) -> Iterator[Array]:
+    """Neighbouring float64 numbers, ascending: places uniform in size or in exponent."""
+    random = np.random.default_rng(0)
+    for number in range(count // RUN):
+        place = random.uniform(0, largest)
+        if number % 2:
+            place = np.exp2(random.uniform(-60, np.log2(largest)))
+        x = (np.array(place).view(np.int64) + np.arange(RUN)).view(np.float64)
+        yield -x[::-1] if number % 4 < 2 else x
+
+
+def sweep(cores: list[Any], name: str, dtype: str, samples: int) -> Report:
+    """Every number, or `samples` of float64, on every engine."""
+    report = Report(name, dtype)
+
+    def compute(x: Array) -> Array:
+        outs = [np.empty_like(x) for _ in cores]
+        for core, out in zip(cores, outs, strict=True):
+            core.evaluate_function(name, x, out)
+        bits = [out.view(f"u{out.itemsize}") for out in outs]
+        report.other_bits += sum(int((other != bits[0]).sum()) for other in bits[1:])
+        return outs[0]
+
+    for x in all_floats() if dtype == "float32" else runs(samples, LARGEST[name]):
+        report.add(x, compute(x))
+    nans = all_nans() if dtype == "float32" else iter([np.full(RUN, np.nan)])
+    report.nans_kept = all(bool(np.isnan(compute(x)).all()) for x in nans)
+    return report
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--engine", default="auto")
     parser.add_argument("--dtype", choices=("float32", "float64"), default="float32")
-    parser.add_argument("--samples", type=int, default=10**7, help="of float64")
-    parser.add_argument("functions", nargs="*", default=list(EXACT))
+    parser.add_argument("--samples", type=int, default=10**8, help="of float64")
+    parser.add_argument("functions", nargs="*", default=["exp", "tanh", "sigmoid"])
     options = parser.parse_args()
-    core, dtype = engine.get(options.engine), options.dtype
-    print(f"engine {core.NAME}")
-    print("\n| function | dtype | numbers | max ulp | at | falls | time |\n" + "| --- " * 7 + "|")
+    cores = [engine.get(n) for n in engine.available() if n not in ("baseline", "reference")]
+    cores = cores or [engine.get("baseline")]
+    print(f"engines: {', '.join(core.NAME for core in cores)}\n")
+    print("| function | dtype | numbers | max ulp | at | falls | other bits | NaN | time |")
+    print("| --- " * 9 + "|")
     for name in options.functions:
-        function = exponential(core, dtype) if name == "exp" else elementwise(core, name, dtype)
-        report, start = Report(name, dtype), time.perf_counter()
-        if dtype == "float32":
-            largest = float(np.finfo(dtype).max)
-            for x in all_floats(-largest, -0.0 if name == "exp" else largest):
-                report.add(x, function(x), EXACT[name](x.astype("float64")), ascending=True)
-        else:
-            random = np.random.default_rng(0)
-            for count in np.diff([*range(0, options.samples, CHUNK), options.samples]):
-                x = samples(random, -(-count // WIDTH) * WIDTH, 800.0 if name == "exp" else 40.0)
-                x = -np.abs(x) if name == "exp" else x
-                report.add(x, function(x), EXACT[name](x.astype(np.longdouble)), ascending=False)
+        start = time.perf_counter()
+        with np.errstate(over="ignore", under="ignore"):
+            report = sweep(cores, name, options.dtype, options.samples)
         report.show(time.perf_counter() - start)
 
 

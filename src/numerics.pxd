@@ -7,7 +7,7 @@ functions at the end choose the formula once and then run one plain loop.
 
 An activation or an optimizer is added here: its code, its formula, one line in the row function's choice.
 """
-from libc.stdint cimport int32_t, int64_t
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from *:
     """
@@ -88,67 +88,91 @@ cdef inline real copysign(real x, real sign) noexcept nogil:
         return copysign64(x, sign)
 
 
-# exp(x) = 2^n e^r, n = round(x / ln 2), r = x - n ln 2, |r| <= ln 2 / 2; e^r - 1 is its Taylor polynomial.
+# exp(x) = 2^n e^r, n = round(x / ln 2), r = x - n ln 2, |r| <= ln 2 / 2; e^r = 1 + r + r^2 P(r).
+# tanh is that of h = |x| - n ln 2 / 2 by the theorem of addition; tanh(h) = h + h^3 Q(h^2).
+# P and Q have the smallest relative error of exp and tanh: 2^-28 and 2^-29 in float32, 2^-58 and 2^-60 in
+# float64. Their coefficients are near those of Taylor: 1/2, 1/6, 1/24, ... and -1/3, 2/15, -17/315, ...
+#
 # Adding 1.5 * 2^(mantissa bits) rounds to the nearest integer, which then stands in the sum's low bits.
+# With the exponent's bias added as well, these bits are the exponent of 2^n.
 
-cdef inline int32_t power_of_two32(float x, float* r) noexcept nogil:
-    cdef float shifted = fmaf(x, 1.44269504088896341, 12582912.0)
-    cdef float n = shifted - <float> 12582912.0
-    # ln 2 in two parts: the first has 16 bits, so n times it is exact
-    r[0] = fmaf(n, -1.42860682030941723e-6, fmaf(n, -0.693145751953125, x))
-    return bits_of_float(shifted) - bits_of_float(12582912.0)
+cdef inline float two_to_the32(uint32_t biased) noexcept nogil:
+    return float_of_bits(<int32_t> (biased << 23))
 
-cdef inline float expm1_polynomial32(float r) noexcept nogil:
-    cdef float p = 1.0 / 5040.0
-    p = fmaf(p, r, 1.0 / 720.0)
-    p = fmaf(p, r, 1.0 / 120.0)
-    p = fmaf(p, r, 1.0 / 24)
-    p = fmaf(p, r, 1.0 / 6)
-    p = fmaf(p, r, 0.5)
-    return fmaf(p * r, r, r)
+cdef inline double two_to_the64(uint64_t biased) noexcept nogil:
+    return double_of_bits(<int64_t> (biased << 52))
 
-cdef inline int64_t power_of_two64(double x, double* r) noexcept nogil:
-    cdef double shifted = fma64(x, 1.44269504088896340736, 6755399441055744.0)
-    cdef double n = shifted - 6755399441055744.0
-    # the first part of ln 2 has 33 bits
-    r[0] = fma64(n, -1.90821492927058770002e-10, fma64(n, -0.693147180369123816490, x))
-    return bits_of_double(shifted) - bits_of_double(6755399441055744.0)
+cdef inline real exp_polynomial(real r) noexcept nogil:
+    """P(r)."""
+    cdef real p
+    if real is float:
+        p = 0.0013814611
+        p = fmaf(p, r, 0.00836871004)
+        p = fmaf(p, r, 0.0416683874)
+        p = fmaf(p, r, 0.166665207)
+        return fmaf(p, r, 0.499999935)
+    else:
+        p = 2.50000274246983312e-8
+        p = fma64(p, r, 2.76302330317506266e-7)
+        p = fma64(p, r, 2.75575864071524554e-6)
+        p = fma64(p, r, 0.0000248014931385139343)
+        p = fma64(p, r, 0.000198412695066245538)
+        p = fma64(p, r, 0.0013888888943595659)
+        p = fma64(p, r, 0.00833333333349440251)
+        p = fma64(p, r, 0.0416666666665302727)
+        p = fma64(p, r, 0.166666666666664127)
+        return fma64(p, r, 0.500000000000001062)
 
-cdef inline double expm1_polynomial64(double r) noexcept nogil:
-    cdef double p = 1.0 / 6227020800.0
-    p = fma64(p, r, 1.0 / 479001600.0)
-    p = fma64(p, r, 1.0 / 39916800.0)
-    p = fma64(p, r, 1.0 / 3628800.0)
-    p = fma64(p, r, 1.0 / 362880.0)
-    p = fma64(p, r, 1.0 / 40320.0)
-    p = fma64(p, r, 1.0 / 5040.0)
-    p = fma64(p, r, 1.0 / 720.0)
-    p = fma64(p, r, 1.0 / 120.0)
-    p = fma64(p, r, 1.0 / 24)
-    p = fma64(p, r, 1.0 / 6)
-    p = fma64(p, r, 0.5)
-    return fma64(p * r, r, r)
+cdef inline real tanh_polynomial(real s) noexcept nogil:
+    """Q(s), s = h^2, |h| <= 0.5625."""
+    cdef real q
+    if real is float:
+        q = -0.00617982434
+        q = fmaf(q, s, 0.0210074707)
+        q = fmaf(q, s, -0.0538374336)
+        q = fmaf(q, s, 0.133324523)
+        return fmaf(q, s, -0.333333139)
+    else:
+        q = -0.000018903975897412999
+        q = fma64(q, s, 0.0000823609551041719481)
+        q = fma64(q, s, -0.000232716241428512019)
+        q = fma64(q, s, 0.000588183659935256243)
+        q = fma64(q, s, -0.00145547964525260205)
+        q = fma64(q, s, 0.00359208225065054318)
+        q = fma64(q, s, -0.00886323163725398854)
+        q = fma64(q, s, 0.0218694883272810119)
+        q = fma64(q, s, -0.0539682539617245999)
+        q = fma64(q, s, 0.133333333333231334)
+        return fma64(q, s, -0.333333333333332778)
 
 cdef inline real exp(real x) noexcept nogil:
-    # The power is applied as two halves, so that the smallest subnormals come out rounded once.
+    # 2^n is two factors, so that the smallest subnormals come out rounded once: n + 2 bias in halves.
     # A NaN fails both comparisons and is kept.
-    cdef real r = 0, bounded
-    cdef int32_t n32, half32
-    cdef int64_t n64, half64
+    cdef real shifted, n, r, power, power2, sum
+    cdef uint32_t n32
+    cdef uint64_t n64
     if real is float:
-        bounded = <float> 89.0 if x > 89 else x
-        bounded = <float> -104.0 if bounded < -104 else bounded
-        n32 = power_of_two32(bounded, &r)
-        half32 = n32 >> 1
-        return ((expm1_polynomial32(r) + <float> 1.0) * float_of_bits((half32 + 127) << 23)
-                * float_of_bits((n32 - half32 + 127) << 23))
+        x = <float> 89.0 if x > 89 else x
+        x = <float> -104.0 if x < -104 else x
+        shifted = fmaf(x, 1.44269504088896341, 12582912.0 + 2 * 127)
+        n = shifted - <float> (12582912.0 + 2 * 127)
+        # ln 2 in two parts: the first has 16 bits, so n times it is exact
+        r = fmaf(n, -1.42860682030941723e-6, fmaf(n, -0.693145751953125, x))
+        n32 = <uint32_t> bits_of_float(shifted)
+        power, power2 = two_to_the32(n32 >> 1), two_to_the32(n32 - (n32 >> 1))
     else:
-        bounded = 710.0 if x > 710 else x
-        bounded = -746.0 if bounded < -746 else bounded
-        n64 = power_of_two64(bounded, &r)
-        half64 = n64 >> 1
-        return ((expm1_polynomial64(r) + 1.0) * double_of_bits((half64 + 1023) << 52)
-                * double_of_bits((n64 - half64 + 1023) << 52))
+        x = 710.0 if x > 710 else x
+        x = -746.0 if x < -746 else x
+        shifted = fma64(x, 1.44269504088896340736, 6755399441055744.0 + 2 * 1023)
+        n = shifted - (6755399441055744.0 + 2 * 1023)
+        # the first part of ln 2 has 33 bits
+        r = fma64(n, -1.90821492927058770002e-10, fma64(n, -0.693147180369123816490, x))
+        n64 = <uint64_t> bits_of_double(shifted)
+        power, power2 = two_to_the64(n64 >> 1), two_to_the64(n64 - (n64 >> 1))
+    # r - (sum - 1) is what rounding left out of 1 + r
+    sum = <real> 1.0 + r
+    sum = sum + fma[real](exp_polynomial[real](r) * r, r, r - (sum - <real> 1.0))
+    return sum * power * power2
 
 
 # log(x) = e ln 2 + 2 atanh(s), x = 2^e m, m in [sqrt(1/2), sqrt 2), s = (m - 1) / (m + 1);
@@ -179,24 +203,44 @@ cdef inline double log64(double x) noexcept nogil:
 
 # --- activations: h = g(z), and g'(z) written in h ------------------------------------------------------
 
+# A quotient q = a / d, with d rounded, is brought nearer by one step of Newton's method: q + (a - q d) / d,
+# a - q d from the exact d. Without it either function would fall here and there where it should rise.
+
 cdef inline real sigmoid(real z) noexcept nogil:
-    # 1 / (1 + e^-z) for z >= 0, e^z / (1 + e^z) for z < 0: no overflow, full precision in both tails
+    # a / (1 + e), e = e^-|z|: a = 1 for z >= 0, a = e for z < 0: no overflow, full precision in both tails
     cdef real e = exp[real](-fabs[real](z))
-    return (e if z < 0 else <real> 1.0) / (<real> 1.0 + e)
+    cdef real a = e if z < 0 else <real> 1.0
+    cdef real inverse = <real> 1.0 / (<real> 1.0 + e)
+    cdef real q = a * inverse
+    return fma[real](fma[real](-q, e, a - q), inverse, q)
 
 cdef inline real tanh(real z) noexcept nogil:
-    # t / (t + 2) with t = e^(2|z|) - 1 = 2^n q + (2^n - 1), which keeps its relative precision near zero
-    cdef real a = fabs[real](z)
-    cdef real r = 0, t, power
+    # tanh(k + h) = (m + s t) / (s + m t), t = tanh(h), k = n ln 2 / 2, m / s = tanh(k) = (1 - 2^-n) / (1 + 2^-n).
+    # Below 0.5625 n = 0, which gives t; above it the result is larger than 1/2, and its error less than 1 ulp.
+    cdef real x = fabs[real](z)
+    cdef real shifted, minus_n, h, t, power, s, m, inverse, q, rest
     if real is float:
-        a = <float> 10.0 if a > 10 else a           # tanh(10) rounds to 1
-        power = float_of_bits((power_of_two32(a + a, &r) + 127) << 23)
-        t = fmaf(power, expm1_polynomial32(r), power - <float> 1.0)
+        x = <float> 10.0 if x > 10 else x           # tanh(10) rounds to 1
+        shifted = fmaf(x, -2.88539008177792681, 12582912.0 + 127)
+        shifted = <float> (12582912.0 + 127) if x < <float> 0.5625 else shifted
+        minus_n = shifted - <float> (12582912.0 + 127)
+        h = fmaf(minus_n, 0.346573590279972655, x)
+        power = two_to_the32(<uint32_t> bits_of_float(shifted))
     else:
-        a = 20.0 if a > 20 else a
-        power = double_of_bits((power_of_two64(a + a, &r) + 1023) << 52)
-        t = fma64(power, expm1_polynomial64(r), power - 1.0)
-    return copysign[real](t / (t + <real> 2.0), z)
+        x = 20.0 if x > 20 else x
+        shifted = fma64(x, -2.88539008177792681472, 6755399441055744.0 + 1023)
+        shifted = 6755399441055744.0 + 1023 if x < 0.5625 else shifted
+        minus_n = shifted - (6755399441055744.0 + 1023)
+        h = fma64(minus_n, 0.346573590279972654709, x)
+        power = two_to_the64(<uint64_t> bits_of_double(shifted))
+    t = h * h
+    t = fma[real](tanh_polynomial[real](t), t * h, h)
+    s = <real> 1.0 + power
+    m = s - (power + power)         # where 1 + 2^-n is rounded, m / s keeps its precision
+    inverse = <real> 1.0 / fma[real](m, t, s)
+    q = fma[real](s, t, m) * inverse
+    rest = fma[real](t, fma[real](-q, m, s), fma[real](-q, s, m))       # m + s t - q (s + m t)
+    return copysign[real](fma[real](rest, inverse, q), z)
 
 cdef inline real activation(int code, real z, real slope) noexcept nogil:
     if code == SIGMOID:

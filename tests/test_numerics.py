@@ -1,4 +1,7 @@
-"""Accuracy of exp, tanh, sigmoid, softmax and log, as networks show them.
+"""Accuracy of exp, tanh, sigmoid, softmax and log.
+
+The limits of the first three are the numerics contract's. None of them may fall where it should
+rise.
 
 An error is |found - exact| in ulp(exact) = 2^(floor(log2 |exact|) - mantissa bits), at least the
 smallest subnormal. Exact values come from float64 for float32, and from `decimal` for float64.
@@ -17,7 +20,7 @@ from fastnn.losses import LOSSES
 from fastnn.program import blocks, build
 
 DTYPES = ["float32", "float64"]
-LIMITS = {"exp": 1.1, "tanh": 2.25, "sigmoid": 2.25}  # ulp, of builds with fused multiply-add
+LIMITS = {"exp": 1.0, "tanh": 1.0, "sigmoid": 1.5}  # ulp, of builds with fused multiply-add
 ROUNDED_TWICE = 4.0  # ulp, of any function where multiply and add are two roundings
 LOG_LIMIT = 2.0
 NEVER = -1e4  # a logit whose exponential is 0
@@ -38,34 +41,17 @@ def forward(core, net, x):
 
 
 def function(core, name, dtype):
-    """g of numbers (n,)."""
-    net = program(name, dtype)
-    return lambda x: forward(core, net, np.asarray(x, dtype)[:, None])[:, 0]
-
-
-def exponential(core, dtype):
-    """exp of numbers (n,) below or equal to 0; NaN where softmax does not show it.
-
-    Softmax divides by the sum of exponentials. Next to exp(0), a small exp(x) leaves the sum at 1;
-    else fillers make it 2. The first output shows the divisor: where it was a power of two, the
-    second is exp(x), exactly divided.
-    """
-    net = program("softmax", dtype, width=4)
-    tiny = np.finfo(dtype).eps / 8
+    """g of numbers (n,), as a layer computes it; exp is no layer's."""
 
     def exp(x):
-        z = np.zeros((len(x), 4), dtype)
-        z[:, 1] = x
-        rest = -np.expm1(x.astype("float64"))  # the fillers' exponentials sum to 1 - exp(x)
-        rest[x < np.log(tiny)] = 0
-        with np.errstate(divide="ignore", invalid="ignore"):
-            z[:, 2] = np.fmax(np.log(rest) - 2.0**-10, NEVER)
-            z[:, 3] = np.fmax(np.log(rest - np.exp(z[:, 2].astype("float64"))), NEVER)
-        p = forward(core, net, z)
-        shown = (p[:, 0] == 0.5) | (p[:, 0] == 1)
-        return np.where(shown, p[:, 1] / p[:, 0], np.nan).astype(dtype)
+        out = np.full_like(x, np.nan)
+        core.evaluate_function("exp", x, out)
+        return out
 
-    return exp
+    if name == "exp":
+        return exp
+    net = program(name, dtype)
+    return lambda x: forward(core, net, np.asarray(x, dtype)[:, None])[:, 0]
 
 
 def sigmoid64(x):
@@ -137,7 +123,7 @@ def arguments(name, dtype, count):
         [np.finfo(dtype).smallest_subnormal, -np.finfo(dtype).smallest_subnormal],
     ]
     x = np.concatenate(parts).astype(dtype)
-    return -np.abs(x) if name == "exp" else x
+    return x[x < (88.72 if dtype == "float32" else 709.78)] if name == "exp" else x
 
 
 @pytest.fixture(params=["exp", "tanh", "sigmoid"])
@@ -145,28 +131,12 @@ def name(request):
     return request.param
 
 
-def as_shown(core, name, dtype):
-    return exponential(core, dtype) if name == "exp" else function(core, name, dtype)
-
-
-def test_accuracy_in_float32(compiled, name):
-    x = arguments(name, "float32", 30_000)
-    found = as_shown(compiled, name, "float32")(x)
-    known = ~np.isnan(found)
-    assert known.all() or (name == "exp" and known.mean() > 0.8)
-    errors = ulp_errors(found[known], x[known], name)
+@pytest.mark.parametrize(("dtype", "count"), [("float32", 30_000), ("float64", 800)])
+def test_accuracy(compiled, name, dtype, count):
+    x = arguments(name, dtype, count)
+    errors = ulp_errors(function(compiled, name, dtype)(x), x, name)
     worst = errors.argmax()
-    assert errors[worst] <= limit(compiled, name), f"at {x[known][worst]!r}"
-
-
-def test_accuracy_in_float64(compiled, name):
-    x = arguments(name, "float64", 800)
-    found = as_shown(compiled, name, "float64")(x)
-    known = ~np.isnan(found)
-    assert known.all() or (name == "exp" and known.mean() > 0.4)
-    errors = ulp_errors(found[known], x[known], name)
-    worst = errors.argmax()
-    assert errors[worst] <= limit(compiled, name), f"at {x[known][worst]!r}"
+    assert errors[worst] <= limit(compiled, name), f"at {x[worst]!r}"
 
 
 def neighbours(start, count, dtype):
@@ -176,6 +146,28 @@ def neighbours(start, count, dtype):
     numbers = np.arange(middle - count // 2, middle + count // 2, dtype=bits).view(dtype)
     assert np.isfinite(numbers).all()
     return np.sort(numbers)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_larger_numbers_never_have_smaller_results(compiled, name, dtype):
+    """Results fall, if they do, where a slope is steep or a formula changes."""
+    random = np.random.default_rng(1)
+    places = np.concatenate(
+        [
+            np.arange(1, 80) * (math.log(2) / 4),  # where the powers of two change
+            2.0 ** np.arange(-14, 6),
+            np.arange(0.05, 1.2, 0.03),
+            random.uniform(0, 10, 20),
+            random.uniform(10, 88, 5),
+            [0.2484, 0.5625, 8.317, 9.0107, 9.0109, 10, 16.6355, 18.7149, 19.06, 20, 87.336, 88.72],
+        ]
+    )
+    compute = function(compiled, name, dtype)
+    for place in np.concatenate([places, -places]) if fuses(compiled) else []:
+        x = neighbours(place, 8192, dtype)
+        found = compute(x)
+        falls = np.flatnonzero(found[1:] < found[:-1])
+        assert not len(falls), f"{len(falls)} falls, the first at {x[falls[0] + 1]!r}"
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
