@@ -215,8 +215,8 @@ cdef inline real sigmoid(real z) noexcept nogil:
     return fma[real](fma[real](-q, e, a - q), inverse, q)
 
 cdef inline real tanh(real z) noexcept nogil:
-    # tanh(k + h) = (m + s t) / (s + m t), t = tanh(h), k = n ln 2 / 2, m / s = tanh(k) = (1 - 2^-n) / (1 + 2^-n).
-    # Below 0.5625 n = 0, which gives t; above it the result is larger than 1/2, and its error less than 1 ulp.
+    # tanh(k + h) = (m + s t) / (s + m t), t = tanh(h), k = n ln 2 / 2, m / s = tanh(k), s = 1 + 2^-n.
+    # Below 0.5625 n = 0, which gives t itself; above, the result is so large that t's rounding hardly counts.
     cdef real x = fabs[real](z)
     cdef real shifted, minus_n, h, t, power, s, m, inverse, q, rest
     if real is float:
@@ -236,7 +236,7 @@ cdef inline real tanh(real z) noexcept nogil:
     t = h * h
     t = fma[real](tanh_polynomial[real](t), t * h, h)
     s = <real> 1.0 + power
-    m = s - (power + power)         # where 1 + 2^-n is rounded, m / s keeps its precision
+    m = fma[real](-2.0, power, s)   # s - 2^(1-n): where 1 + 2^-n is rounded, m / s keeps its precision
     inverse = <real> 1.0 / fma[real](m, t, s)
     q = fma[real](s, t, m) * inverse
     rest = fma[real](t, fma[real](-q, m, s), fma[real](-q, s, m))       # m + s t - q (s + m t)

@@ -118,7 +118,7 @@ def arguments(name, dtype, count):
         -np.exp2(random.uniform(-140, 10, count)),
         -tail + random.uniform(0, 20, count),  # results are subnormal
         np.arange(-64, 65) * (math.log(2) / 2),  # where the powers of two change
-        [-5.891182899475098, -50.24914],  # the hardest for exp in float32
+        [-5.891182899475098, -50.24914, 15.62678, 15.6267796],  # hard for exp in float32
         [0.0, -0.0, 1e30, -1e30, np.finfo(dtype).max, -np.finfo(dtype).max],
         [np.finfo(dtype).smallest_subnormal, -np.finfo(dtype).smallest_subnormal],
     ]
@@ -206,6 +206,7 @@ def test_nan_is_kept_and_stays_in_its_row(compiled, dtype):
     bits = {"float32": np.uint32, "float64": np.uint64}[dtype]
     quiet = np.array([np.nan, -np.nan], dtype).view(bits)
     nans = np.concatenate([quiet, quiet + bits(1), quiet + bits(12345)]).view(dtype)
+    assert np.isnan(function(compiled, "exp", dtype)(nans)).all()
     for name in ACTIVATIONS:
         width = 3 if name == "softmax" else 1
         net = program(name, dtype, width)
