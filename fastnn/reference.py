@@ -264,12 +264,13 @@ def within(x: Array, limit: float) -> bool:
 
 
 def shuffle(order: NDArray[np.int32], words: NDArray[np.uint32]) -> None:
-    """Fill the order (n,) with a permutation of 0 .. n - 1 drawn by the words (n,).
+    """Make the order (n,) a permutation of 0 .. n - 1: its last k places are drawn by the words (k,).
 
+    The places before them must already be a permutation of 0 .. n - k - 1.
     Source: the inside-out Fisher-Yates shuffle; Lemire, Fast random integer generation (2019).
     """
     result = order.tolist()
-    for i, word in enumerate(words.tolist()):
+    for i, word in enumerate(words.tolist(), start=len(order) - len(words)):
         j = (word * (i + 1)) >> 32
         result[i] = result[j]
         result[j] = i

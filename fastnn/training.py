@@ -31,6 +31,7 @@ Callback = Callable[["Network", int, dict[str, float]], object]
 CALL_COST = 1 << 31
 STEP_COST = 1 << 18  # what a step costs at least, in flops
 CALL_SIZE = 1 << 23  # numbers of x at most, since some must be converted
+SHUFFLED = 1 << 18  # rows shuffled in one call; even, since a draw has two words
 
 
 @dataclass
@@ -167,8 +168,9 @@ class Run:
         """Draw the order of rows, a function of the seed and the number of the epoch."""
         network = self.network
         random = stream(network.seed, SHUFFLE, network._training.epochs)
-        words = random.random_raw(-(-len(self.order) // 2)).view(np.uint32)
-        network._engine.shuffle(self.order, words[: len(self.order)])
+        for part in _arrays.pieces(len(self.order), SHUFFLED):
+            words = random.random_raw(-(-(part.stop - part.start) // 2)).view(np.uint32)
+            network._engine.shuffle(self.order[: part.stop], words[: part.stop - part.start])
 
     def call(self, part: slice) -> tuple[float, int]:
         """One call of the engine: the updates from a part of the order of rows."""

@@ -452,6 +452,13 @@ def test_shuffles_are_the_same(compiled, n):
     reference.shuffle(expected, words)
     assert order.tolist() == expected.tolist()
     assert sorted(order) == list(range(n))
+    parts = np.full(n, -1, np.int32)
+    for first, stop in ((0, n // 3), (n // 3, n // 3), (n // 3, n)):
+        compiled.shuffle(parts[:stop], words[first:stop])
+        assert sorted(parts[:stop]) == list(range(stop))
+    assert parts.tolist() == order.tolist()
+    with pytest.raises(ValueError, match=f"expected at most {n - 1} words, got {n}"):
+        compiled.shuffle(order[1:], words)
 
 
 @pytest.mark.parametrize("name", ACTIVATIONS)

@@ -145,6 +145,9 @@ def test_shuffle_by_hand():
     order = np.empty(3, np.int32)
     reference.shuffle(order, np.array([7, 2**31, 5], np.uint32))
     assert order.tolist() == [2, 1, 0]
+    reference.shuffle(order[:2], np.array([7, 2**31], np.uint32))
+    reference.shuffle(order, np.array([5], np.uint32))  # the rest of the words
+    assert order.tolist() == [2, 1, 0]
 
 
 def test_shuffle_gives_every_permutation_equally_often():
