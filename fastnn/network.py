@@ -132,16 +132,26 @@ class Network:
 
     def predict(self, x: ArrayLike, out: Array | None = None) -> Array:
         """The outputs (B, O), probabilities after softmax or sigmoid; they fill `out` if given."""
-        x = self._features(x)
-        if out is None:
-            out = np.empty((len(x), self.outputs), self.dtype)
-        else:
-            self._check_out(out, len(x))
-        if len(x) <= self._block and _arrays.direct(x):
-            self._engine.forward(self.program, x, out, self._threads())
-        else:
-            for rows, part in self._blocks(x):
-                self._engine.forward(self.program, part, out[rows], self._threads())
+        if isinstance(x, np.ndarray) and x.ndim == 2 and 0 < len(x) <= self._block:
+            result = self._room(out, len(x))
+            try:  # the quick way, for what an engine can read as it is
+                if self._engine.forward(self.program, x, result, self._threads()):
+                    return result
+            except (TypeError, ValueError):  # the careful way finds words for it
+                pass
+        return self._predict(x, out)
+
+    def _predict(self, x: ArrayLike, out: Array | None) -> Array:
+        """The same with all checks, in blocks of rows that engines can read."""
+        x = _arrays.features(x, self.inputs)
+        direct = _arrays.direct(x)
+        if not direct:
+            _arrays.check_finite("x", x, self.dtype)
+        out = self._room(out, len(x))
+        forward, blocks = self._engine.forward, self._blocks(x)
+        finite = [forward(self.program, part, out[rows], self._threads()) for rows, part in blocks]
+        if not all(finite):
+            _arrays.check_finite("x", x, self.dtype)
         return out
 
     def classify(self, x: ArrayLike) -> NDArray[np.int64]:
@@ -244,8 +254,11 @@ class Network:
             figures["accuracy"] = agreeing / rows
         return figures
 
-    def _check_out(self, out: Array, rows: int) -> None:
+    def _room(self, out: Array | None, rows: int) -> Array:
+        """Where the outputs of so many rows go: `out`, if it fits, or a new array."""
         shape = (rows, self.outputs)
+        if out is None:
+            return np.empty(shape, self.dtype)
         if not isinstance(out, np.ndarray) or out.dtype != self.dtype:
             kind = getattr(out, "dtype", type(out).__name__)
             raise TypeError(f"expected out as an array of {self.dtype}, got {kind}")
@@ -254,6 +267,7 @@ class Network:
         if not out.flags.carray:
             found = f"strides {out.strides}, writeable {out.flags.writeable}"
             raise ValueError(f"expected out to be C-contiguous and writeable, got {found}")
+        return out
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_engine": None}  # a module; another machine may choose another

@@ -194,9 +194,21 @@ def loss_and_gradients(program: Program, x: Array, y: Array, gradients: Array) -
 # The calls that every engine offers. Arrays named out, outs, gradients, d_input are filled.
 
 
-def forward(program: Program, x: Array, out: Array, threads: int) -> None:
-    """The outputs (B, O)."""
-    out[:] = forward_pass(program, x)[0][-1]
+def forward(program: Program, x: Array, out: Array, threads: int) -> bool:
+    """The outputs (B, O). Returns False if x is not finite in the program's dtype.
+
+    Raises TypeError or ValueError for an x that is not (B, I) of uint8, float32 or float64. A
+    compiled engine looks at the first layer's sums instead of x: it may return False also where
+    finite numbers overflow.
+    """
+    if x.ndim != 2 or x.dtype.char not in "Bfd":
+        raise TypeError(
+            f"expected x (B, I) of uint8, float32 or float64, got {x.ndim} axes of {x.dtype}"
+        )
+    with np.errstate(over="ignore", invalid="ignore"):
+        h = forward_pass(program, x)[0]
+    out[:] = h[-1]
+    return bool(np.isfinite(h[0]).all())
 
 
 def activations(program: Program, x: Array, outs: list[Array], threads: int) -> None:

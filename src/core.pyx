@@ -16,13 +16,16 @@ about the bits: a sum over neurons is cut into pieces that depend on the layer's
 
 Memory: each thread's part of the `work` arena holds h_l and dz_l of at most CHUNK rows, its sums for the others, and
 scratch. A row is padded to whole vectors. Larger batches go through in blocks of CHUNK rows, whose gradients are added
-in order. Prediction shares the rows instead: a thread carries its own through all layers.
+in order. Prediction shares the rows instead: a thread carries its own through all layers; only one row alone, of a
+wide network, is shared by neurons.
 """
 from time import perf_counter
 
 import numpy as np
 
+from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_RECORDS, PyBUF_RECORDS_RO, PyBuffer_Release, PyObject_GetBuffer
 from cython.parallel cimport parallel, threadid
+from libc.float cimport DBL_MAX, FLT_MAX
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from numerics cimport *
@@ -114,27 +117,25 @@ cdef struct Data:
     Py_ssize_t rows, columns, row_stride, column_stride     # strides in bytes
     int kind
 
-cdef Data data_of(x) except *:
-    """A view of x (n, I): uint8, float32 or float64 of any strides; the caller keeps x alive."""
+cdef Data data_of(x, int flags=PyBUF_RECORDS_RO) except *:
+    """Where x (n, I) lies: uint8, float32 or float64 of any strides; the caller keeps x alive."""
     cdef Data data
-    cdef const uint8_t[:, :] x8
-    cdef const float[:, :] x32
-    cdef const double[:, :] x64
-    cdef str kind = x.dtype.char
-    if kind == "B":
-        x8 = x
-        data.kind, data.start = UINT8, <const char*> &x8[0, 0]
-        data.rows, data.columns, data.row_stride, data.column_stride = x8.shape[0], x8.shape[1], x8.strides[0], x8.strides[1]
-    elif kind == "f":
-        x32 = x
-        data.kind, data.start = FLOAT32, <const char*> &x32[0, 0]
-        data.rows, data.columns, data.row_stride, data.column_stride = x32.shape[0], x32.shape[1], x32.strides[0], x32.strides[1]
-    elif kind == "d":
-        x64 = x
-        data.kind, data.start = FLOAT64, <const char*> &x64[0, 0]
-        data.rows, data.columns, data.row_stride, data.column_stride = x64.shape[0], x64.shape[1], x64.strides[0], x64.strides[1]
+    cdef Py_buffer view
+    cdef char kind = 0
+    PyObject_GetBuffer(x, &view, flags)
+    if view.ndim == 2 and view.format[1] == 0:
+        kind = view.format[0]
+        data.start = <const char*> view.buf
+        data.rows, data.columns, data.row_stride, data.column_stride = view.shape[0], view.shape[1], view.strides[0], view.strides[1]
+    PyBuffer_Release(&view)
+    if kind == b"B":
+        data.kind = UINT8
+    elif kind == b"f":
+        data.kind = FLOAT32
+    elif kind == b"d":
+        data.kind = FLOAT64
     else:
-        raise TypeError(f"expected x of dtype uint8, float32 or float64, got {x.dtype}")
+        raise TypeError(f"expected two axes of uint8, float32 or float64, got {x.ndim} of {x.dtype}")
     return data
 
 cdef fused element:
@@ -163,6 +164,18 @@ cdef void gather_row(Data* data, Py_ssize_t row, Py_ssize_t first, Py_ssize_t en
     else:
         scale_row[double, real](<const double*> x, data.column_stride, h, h0 + first, end - first, scale)
 
+cdef inline bint row_within(const element* x, Py_ssize_t stride, Py_ssize_t n, double limit) noexcept nogil:
+    cdef element top = <element> limit
+    cdef int outside = 0
+    cdef Py_ssize_t j
+    if stride == sizeof(element):
+        for j in range(n):
+            outside |= not (-top <= x[j] <= top)
+    else:
+        for j in range(n):
+            outside |= not (-top <= (<const element*> (<const char*> x + j * stride))[0] <= top)
+    return not outside
+
 cdef inline void prefetch_row(Data* data, Py_ssize_t row, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
     """Shuffled rows lie where no hardware expects them."""
     cdef Py_ssize_t line
@@ -180,8 +193,64 @@ cdef void multiply(const real[::1] a, Matrix A, const real[::1] b, Matrix B, rea
     # the one place where the tiles are compiled
     block_product[real](a, A, b, B, c, C, alpha, add, rows, columns, depth, work, scratch)
 
+cdef inline void chains(const real[::1] h, Py_ssize_t h0, Py_ssize_t h_step, const real[::1] w, Matrix W, Py_ssize_t w_step,
+                        real[::1] z, Py_ssize_t z0, Py_ssize_t z_step, Py_ssize_t depth, int groups, int lanes) noexcept nogil:
+    """z += h W for groups of `lanes` chains side by side, which are some steps apart."""
+    cdef real sums[ROWS][MAX_LANES]
+    cdef real x
+    cdef Py_ssize_t k
+    cdef int i, j
+    for i in range(groups):
+        for j in range(lanes):
+            sums[i][j] = 0
+    for k in range(depth):
+        for i in range(groups):
+            x = h[h0 + i * h_step + k]
+            for j in range(lanes):
+                sums[i][j] = fma[real](x, w[W.start + i * w_step + k * W.row + j], sums[i][j])
+    for i in range(groups):
+        for j in range(lanes):
+            z[z0 + i * z_step + j] = z[z0 + i * z_step + j] + sums[i][j]
+
+
+cdef inline void chunks(const real[::1] h, Py_ssize_t h0, const real[::1] w, Matrix W, real[::1] z, Py_ssize_t z0,
+                        Py_ssize_t depth, int lanes) noexcept nogil:
+    """The same for `lanes` columns and any depth: the chunks of the sums are the groups."""
+    cdef Py_ssize_t k = 0, step = CHUNK * W.row
+    while depth - k >= 3 * CHUNK:
+        chains[real](h, h0 + k, CHUNK, w, part(W, k, 0), step, z, z0, 0, CHUNK, 3, lanes)
+        k += 3 * CHUNK
+    while k < depth:
+        chains[real](h, h0 + k, 0, w, part(W, k, 0), 0, z, z0, 0, smaller(CHUNK, depth - k), 1, lanes)
+        k += CHUNK
+
+
+cdef void row_product(const real[::1] h, Py_ssize_t h0, const real[::1] w, Matrix W, real[::1] z, Py_ssize_t z0,
+                      Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
+    """z += h W for one row, in whole vectors. A step of a chain waits for the one before: many must be under way."""
+    cdef int lanes = lanes_of(sizeof(real))
+    cdef Py_ssize_t chunk, k, j = 0
+    while columns - j >= 4 * lanes:
+        for chunk in range(pieces(depth, CHUNK)):
+            k = chunk * CHUNK
+            chains[real](h, h0 + k, 0, w, part(W, k, j), lanes, z, z0 + j, lanes, smaller(CHUNK, depth - k), 4, lanes)
+        j += 4 * lanes
+    while j < columns:
+        if columns - j > 16 or lanes <= 16:
+            chunks[real](h, h0, w, part(W, 0, j), z, z0 + j, depth, lanes)
+            j += lanes
+        else:
+            chunks[real](h, h0, w, part(W, 0, j), z, z0 + j, depth, 16)
+            j += 16
+
+
 cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
     return (n + 15) // 16 * 16
+
+cdef inline Py_ssize_t vector_share(Py_ssize_t n, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    """The first of a thread's elements, in whole vectors; the next thread's first is its end."""
+    return smaller(n, pieces(n, 16) * thread // threads * 16)
+
 
 cdef inline void start_rows(real[::1] work, Py_ssize_t z0, Py_ssize_t stride, Py_ssize_t rows,
                             const real[::1] parameters, Py_ssize_t biases, Py_ssize_t columns) noexcept nogil:
@@ -190,13 +259,38 @@ cdef inline void start_rows(real[::1] work, Py_ssize_t z0, Py_ssize_t stride, Py
         for j in range(columns):
             work[z0 + r * stride + j] = parameters[biases + j]
 
-cdef void forward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
-                        Py_ssize_t base, Py_ssize_t scratch, Py_ssize_t rows, Py_ssize_t z0) noexcept nogil:
+
+cdef inline Matrix rows_of_layer(const int64_t[:, ::1] table, Py_ssize_t l, Py_ssize_t base) noexcept nogil:
+    """h_l in the work arena."""
+    return matrix(base + table[l, H], table[l, STRIDE])
+
+
+cdef inline bint finite_rows(const real[::1] z, Py_ssize_t z0, Py_ssize_t stride, Py_ssize_t rows,
+                             Py_ssize_t columns) noexcept nogil:
+    cdef bint finite = True
+    cdef Py_ssize_t r
+    for r in range(rows):
+        finite &= row_within[real](&z[z0 + r * stride], sizeof(real), columns, FLT_MAX if real is float else DBL_MAX)
+    return finite
+
+
+cdef void forward_row(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, const real[::1] h,
+                      Py_ssize_t h0, real[::1] work, Py_ssize_t z0, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """z_l = h_{l-1} W_l + b_l of one row, for the neurons first to end in whole vectors; z_l begins at z0."""
+    cdef Py_ssize_t columns = padded(end - first), j
+    for j in range(columns):
+        work[z0 + first + j] = parameters[table[l, BIASES] + first + j]
+    row_product[real](h, h0, parameters, matrix(table[l, WEIGHTS] + first, table[l, OUTPUTS]), work, z0 + first,
+                      columns, table[l, INPUTS])
+
+
+cdef void forward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters,
+                        const real[::1] h, Matrix rows_of_h, real[::1] work, Py_ssize_t scratch, Py_ssize_t rows,
+                        Py_ssize_t z0) noexcept nogil:
     """z_l = h_{l-1} W_l + b_l; z_l begins at z0 of the work arena."""
     cdef Py_ssize_t stride = table[l, STRIDE], outputs = table[l, OUTPUTS]
     start_rows[real](work, z0, stride, rows, parameters, table[l, BIASES], padded(outputs))
-    multiply[real](work, matrix(base + table[l - 1, H], table[l - 1, STRIDE]),
-                   parameters, matrix(table[l, WEIGHTS], outputs), work, matrix(z0, stride),
+    multiply[real](h, rows_of_h, parameters, matrix(table[l, WEIGHTS], outputs), work, matrix(z0, stride),
                    1, True, rows, padded(outputs), table[l, INPUTS], work, scratch)
 
 
@@ -211,16 +305,28 @@ cdef void activate_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[:
         activate[real](<int> table[l, ACTIVATION], work, z0, work, h0, rows * stride, slopes[l])
 
 
-cdef void forward_rows(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
-                       real[::1] work, Py_ssize_t base, Py_ssize_t scratch, Py_ssize_t rows,
-                       bint keep_z) noexcept nogil:
-    """All layers, all neurons, for rows whose h_0 is there; keep_z leaves z_L where dz_L will be."""
+cdef bint forward_rows(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
+                       const real[::1] x, Matrix X, real[::1] work, Py_ssize_t base, Py_ssize_t scratch,
+                       Py_ssize_t rows, bint keep_z) noexcept nogil:
+    """All layers, all neurons, from rows of h_0; keep_z leaves z_L where dz_L will be.
+
+    Returns whether all z_1 are finite: a NaN or infinity of h_0 never leaves the sums that it has entered.
+    """
     cdef Py_ssize_t l, z0, last = table.shape[0] - 1
+    cdef bint finite = True
     for l in range(1, last + 1):
         z0 = base + table[l, DZ if keep_z and l == last else H]
-        forward_layer[real](table, l, parameters, work, base, scratch, rows, z0)
+        if rows == 1:
+            forward_row[real](table, l, parameters, x if l == 1 else work,
+                              X.start if l == 1 else base + table[l - 1, H], work, z0, 0, table[l, OUTPUTS])
+        else:
+            forward_layer[real](table, l, parameters, x if l == 1 else work,
+                                X if l == 1 else rows_of_layer(table, l - 1, base), work, scratch, rows, z0)
+        if l == 1:
+            finite = finite_rows[real](work, z0, table[l, STRIDE], rows, table[l, OUTPUTS])
         if z0 == base + table[l, H] or table[l, ACTIVATION] != SOFTMAX:     # else with the loss
             activate_layer[real](table, l, slopes, work, base, rows, z0)
+    return finite
 
 
 cdef void multiply_transposed(const real[::1] a, Matrix A, const real[::1] w, Matrix W, real[::1] d, Matrix D,
@@ -628,9 +734,10 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
 
 # --- the doors: checks, memory, and one parallel region a call ------------------------------------------------
 
-cdef Py_ssize_t FORWARD_ROWS = 96           # rows that a thread carries through the network at a time
-cdef double STEP_WORK = 1 << 20            # the same for a step of training, with its threads awake
-cdef double WORK = 1 << 24                  # floating-point operations that are worth another thread
+cdef Py_ssize_t FORWARD_ROWS = 24           # rows that a thread carries through the network at a time
+cdef double STEP_WORK = 1 << 20             # of a step of training
+cdef double WORK = 1 << 19                  # floating-point operations of a prediction that are worth another thread
+cdef int CROWD = 100                        # predictions after which a caller counts as the only one again
 
 
 def _table(program, Py_ssize_t rows, bint with_dz):
@@ -714,47 +821,97 @@ def _check_threads(threads):
         raise ValueError(f"expected at least 1 thread, got {threads}")
 
 
-cdef void forward_blocks(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
-                         Data* data, real scale, real[:, ::1] out, int loss, int target,
+cdef bint forward_blocks(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
+                         Data* data, const real[::1] x, real scale, real* out, int loss, int target,
                          const int64_t[::1] labels, const real[::1] targets, real[::1] work,
                          Py_ssize_t work_size, Py_ssize_t block_rows, double[::1] losses, int64_t[::1] agreeing,
                          Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
-    """One thread's blocks of rows, forward: into out, or, where out is None, judged against targets."""
-    cdef Py_ssize_t last = table.shape[0] - 1, outputs = table[last, OUTPUTS]
-    cdef Py_ssize_t blocks = pieces(data.rows, block_rows)
-    cdef Py_ssize_t base = thread * work_size, block, first, n, r, j
-    cdef bint judge = out is None
-    for block in range(blocks * thread // threads, blocks * (thread + 1) // threads):
-        first = block * block_rows
-        n = smaller(block_rows, data.rows - first)
-        for r in range(n):
-            gather_row[real](data, first + r, 0, data.columns, work, base + table[0, H] + r * table[0, STRIDE], scale)
-        forward_rows[real](table, slopes, parameters, work, base, base + work_size - PACKED, n, judge)
+    """One thread's blocks of rows, forward: into out, or, where that is NULL, judged against targets.
+
+    x is None, or the data as they lie, if that is h_0. Returns whether all z_1 are finite.
+    """
+    cdef Py_ssize_t last = table.shape[0] - 1, inputs = table[0, OUTPUTS], outputs = table[last, OUTPUTS]
+    cdef Py_ssize_t base = thread * work_size, scratch = base + work_size - PACKED, r, j, n
+    cdef Py_ssize_t first = data.rows * thread // threads, end = data.rows * (thread + 1) // threads
+    cdef bint judge = out == NULL, finite = True
+    while first < end:
+        n = smaller(block_rows, end - first)
+        if x is None:
+            for r in range(n):
+                gather_row[real](data, first + r, 0, data.columns, work, base + table[0, H] + r * table[0, STRIDE], scale)
+            finite &= forward_rows[real](table, slopes, parameters, work, rows_of_layer(table, 0, base), work, base,
+                                         scratch, n, judge)
+        else:
+            finite &= forward_rows[real](table, slopes, parameters, x, matrix(first * inputs, inputs), work, base,
+                                         scratch, n, judge)
         if judge:
             output_rows[real](table, work, base, n, loss, target, labels, targets, first, 1,
                               losses, agreeing, first)
         else:
             for r in range(n):
                 for j in range(outputs):
-                    out[first + r, j] = work[base + table[last, H] + r * table[last, STRIDE] + j]
+                    out[(first + r) * outputs + j] = work[base + table[last, H] + r * table[last, STRIDE] + j]
+        first += n
+    return finite
+
+
+cdef bint forward_together(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
+                           Data* data, real scale, real* out, real[::1] work, Py_ssize_t work_size,
+                           Meeting* meeting) noexcept nogil:
+    """One thread's part of one row: some neurons of every layer. Returns whether their z_1 are finite."""
+    cdef Py_ssize_t thread = threadid(), threads = team_size(), last = table.shape[0] - 1
+    cdef Py_ssize_t h0 = thread * work_size + table[0, H], z0, l, j, first, end
+    cdef bint finite = True
+    gather_row[real](data, 0, 0, data.columns, work, h0, scale)
+    for l in range(1, last + 1):
+        z0 = table[l, H]
+        first = vector_share(table[l, OUTPUTS], thread, threads)
+        end = vector_share(table[l, OUTPUTS], thread + 1, threads)
+        forward_row[real](table, l, parameters, work, h0, work, z0, first, end)
+        if l == 1:
+            finite = finite_rows[real](work, z0 + first, 0, 1, end - first)
+        if table[l, ACTIVATION] != SOFTMAX:
+            activate[real](<int> table[l, ACTIVATION], work, z0 + first, work, z0 + first, end - first, slopes[l])
+        meet(meeting, threads)
+        if table[l, ACTIVATION] == SOFTMAX:
+            if thread == 0:
+                activate_layer[real](table, l, slopes, work, 0, 1, z0)
+            meet(meeting, threads)
+        h0 = z0
+    if thread == 0:
+        for j in range(table[last, OUTPUTS]):
+            out[j] = work[h0 + j]
+    return finite
+
+
+cdef object view_of(const real[::1] array):
+    """The array as a typed view, which the engine takes again without a look at its type."""
+    return array
 
 
 cdef class Plan:
     """What forward needs of a program, checked and laid out once; kept in program.plan."""
-    cdef object layers, parameters, table, slopes, dtype
-    cdef list idle              # work arenas for one thread that no call is using
-    cdef Py_ssize_t work_size, outputs
-    cdef double scale, work_per_row
+    cdef object layers, parameters, dtype
+    cdef object parameters_view, slopes_view
+    cdef const int64_t[:, ::1] table
+    cdef list idle              # work arenas that no call is using
+    cdef Py_ssize_t work_size   # of one thread
+    cdef int kind, callers, crowd       # calls under way; calls to come that share the cores with others
+    cdef double scale, flops    # operations of one row
 
     def __init__(self, program):
         self.layers, self.parameters, self.dtype = program.layers, program.parameters, _dtype(program)
+        self.kind = FLOAT32 if self.dtype == np.float32 else FLOAT64
         self.table, self.work_size = _table(program, FORWARD_ROWS, False)
         self.work_size += PACKED
-        self.slopes = np.concatenate([[0], program.slopes]).astype(self.dtype)
+        self.parameters_view = self.view(self.parameters)
+        self.slopes_view = self.view(np.concatenate([[0], program.slopes]).astype(self.dtype))
         self.scale = program.input_scale
-        self.outputs = program.layers[-1, OUTPUTS]
-        self.work_per_row = 2.0 * float((program.layers[:, INPUTS] * program.layers[:, OUTPUTS]).sum())
+        self.flops = 2.0 * float((program.layers[:, INPUTS] * program.layers[:, OUTPUTS]).sum())
         self.idle = []
+
+    cdef view(self, array):
+        return view_of[float](array) if self.kind == FLOAT32 else view_of[double](array)
 
     def __reduce__(self):       # a copied or pickled program makes its own
         return type(None), ()
@@ -768,40 +925,68 @@ cdef Plan _plan(program):
     return plan
 
 
-cdef _forward(const real[::1] parameters, Plan plan, x, real[:, ::1] out, Py_ssize_t threads):
-    cdef Data data = data_of(x)
+cdef bint _forward(Plan plan, Data* data, const real[::1] x, const real[::1] parameters, const real[::1] slopes,
+                   real[::1] work, real* out, double flops, Py_ssize_t threads):
     cdef const int64_t[:, ::1] table = plan.table
-    cdef const real[::1] slopes = plan.slopes, targets = parameters[:0]
     cdef real scale = <real> plan.scale
-    cdef real[::1] work
-    if data.rows == 0 or data.columns != table[0, OUTPUTS]:
-        raise ValueError(f"expected x with {table[0, OUTPUTS]} features, got {x.shape}")
-    if out.shape[0] != data.rows or out.shape[1] != plan.outputs:
-        raise ValueError(f"expected out of shape {(data.rows, plan.outputs)}, got {(out.shape[0], out.shape[1])}")
-    threads = min(threads, pieces(data.rows, FORWARD_ROWS), 1 + <Py_ssize_t> (plan.work_per_row * data.rows / WORK))
+    cdef Py_ssize_t work_size = plan.work_size
+    cdef bint finite = True
+    cdef int overflows = 0
+    cdef Meeting meeting = Meeting(0, 0)
+    if flops < WORK:            # some microseconds: other Python threads wait less than it takes to wake them
+        return forward_blocks[real](table, slopes, parameters, data, x, scale, out, 0, 0, None, None, work,
+                                    work_size, FORWARD_ROWS, None, None, 0, 1)
     if threads == 1:
-        arena = plan.idle.pop() if plan.idle else _zeros(plan.work_size, plan.dtype)
-        work = arena
         with nogil:
-            forward_blocks[real](table, slopes, parameters, &data, scale, out, 0, 0, None, targets, work,
-                                 plan.work_size, FORWARD_ROWS, None, None, 0, 1)
-        plan.idle.append(arena)
-        return
-    work = _zeros(plan.work_size * threads, plan.dtype)
+            finite = forward_blocks[real](table, slopes, parameters, data, x, scale, out, 0, 0, None, None, work,
+                                          work_size, FORWARD_ROWS, None, None, 0, 1)
+        return finite
     with nogil, parallel(num_threads=threads):
-        forward_blocks[real](table, slopes, parameters, &data, scale, out, 0, 0, None, targets, work,
-                             plan.work_size, FORWARD_ROWS, None, None, threadid(), team_size())
+        if data.rows == 1:
+            finite = forward_together[real](table, slopes, parameters, data, scale, out, work, work_size, &meeting)
+        else:
+            finite = forward_blocks[real](table, slopes, parameters, data, x, scale, out, 0, 0, None, None, work,
+                                          work_size, FORWARD_ROWS, None, None, threadid(), team_size())
+        if not finite:
+            (&overflows)[0] = 1
+    return not overflows
 
 
 def forward(program, x, out, Py_ssize_t threads):
-    """The outputs (n, O)."""
+    """The outputs (n, O). Returns whether z_1 is finite, which it is not where x is not."""
     cdef Plan plan = _plan(program)
+    cdef Data data = data_of(x), result = data_of(out, PyBUF_RECORDS | PyBUF_C_CONTIGUOUS)
+    cdef Py_ssize_t inputs = plan.table[0, OUTPUTS], outputs = plan.table[plan.table.shape[0] - 1, OUTPUTS]
+    cdef double flops = plan.flops * data.rows
     if threads < 1:
         _check_threads(threads)
-    if plan.dtype.char == "f":
-        _forward[float](plan.parameters, plan, x, out, threads)
+    if data.rows == 0 or data.columns != inputs:
+        raise ValueError(f"expected x with {inputs} features, got {x.shape}")
+    if result.rows != data.rows or result.columns != outputs or result.kind != plan.kind:
+        raise ValueError(f"expected out to be {plan.dtype} {(data.rows, outputs)}, got {out.dtype} {out.shape}")
+    if plan.callers:
+        plan.crowd = CROWD
+    elif plan.crowd:
+        plan.crowd -= 1
+    if plan.crowd or 1 < data.rows <= ROWS:
+        threads = 1
+    threads = min(threads, 1 + <Py_ssize_t> (flops / WORK))
+    arena = plan.idle.pop() if plan.idle else None
+    if arena is None or len(arena) < threads * plan.work_size:
+        arena = plan.view(_zeros(threads * plan.work_size, plan.dtype))
+    h_0 = None                  # x itself, if that is h_0 and worth the view
+    if data.rows > ROWS and plan.scale == 1 and data.kind == plan.kind and x.flags.c_contiguous:
+        h_0 = plan.view(x.reshape(-1))
+    plan.callers += 1
+    if plan.kind == FLOAT32:
+        finite = _forward[float](plan, &data, h_0, plan.parameters_view, plan.slopes_view, arena,
+                                 <float*> result.start, flops, threads)
     else:
-        _forward[double](plan.parameters, plan, x, out, threads)
+        finite = _forward[double](plan, &data, h_0, plan.parameters_view, plan.slopes_view, arena,
+                                  <double*> result.start, flops, threads)
+    plan.callers -= 1
+    plan.idle.append(arena)
+    return finite
 
 
 def _evaluate(real[::1] parameters, program, x, y, Py_ssize_t threads):
@@ -822,7 +1007,7 @@ def _evaluate(real[::1] parameters, program, x, y, Py_ssize_t threads):
     cdef double[::1] losses = np.zeros(data.rows)
     cdef int64_t[::1] agreeing = np.zeros(data.rows, np.int64)
     with nogil, parallel(num_threads=threads):
-        forward_blocks[real](table, slopes, parameters, &data, scale, None, loss, target, labels, targets, work,
+        forward_blocks[real](table, slopes, parameters, &data, None, scale, NULL, loss, target, labels, targets, work,
                              work_size, block_rows, losses, agreeing, threadid(), team_size())
     cdef double total = 0
     for n in range(data.rows):
@@ -855,7 +1040,7 @@ def _activations(real[::1] parameters, program, x, list outs, Py_ssize_t threads
         with nogil:
             for r in range(n):
                 gather_row[real](&data, first + r, 0, data.columns, work, table[0, H] + r * table[0, STRIDE], scale)
-            forward_rows[real](table, slopes, parameters, work, 0, size, n, False)
+            forward_rows[real](table, slopes, parameters, work, rows_of_layer(table, 0, 0), work, 0, size, n, False)
         for l in range(len(layers)):
             h = arena[table[l, H]:table[l, H] + n * table[l, STRIDE]].reshape(n, table[l, STRIDE])
             outs[l][first:first + n] = h[:, :table[l, OUTPUTS]]
@@ -954,19 +1139,6 @@ def train(program, x, rows, y, batch_size, coefficients, threads):
     return _learn(program.parameters, program, x, rows, y, batch_size, coefficients, arena, None, threads, False)
 
 
-cdef inline bint row_within(const element* x, Py_ssize_t stride, Py_ssize_t n, double limit) noexcept nogil:
-    cdef element top = <element> limit
-    cdef int outside = 0
-    cdef Py_ssize_t j
-    if stride == sizeof(element):
-        for j in range(n):
-            outside |= not (-top <= x[j] <= top)
-    else:
-        for j in range(n):
-            outside |= not (-top <= (<const element*> (<const char*> x + j * stride))[0] <= top)
-    return not outside
-
-
 def within(x, double limit):
     """Whether -limit <= x <= limit for all of x (n, I); a NaN is not."""
     cdef Data data = data_of(x)
@@ -1018,8 +1190,8 @@ cdef void product_share(int form, const real[::1] a, const real[::1] b, real[::1
     cdef Py_ssize_t aligned = (-<size_t> &work[0]) % 64 // sizeof(real)     # to whole cache lines
     cdef Py_ssize_t scratch = aligned + thread * ((work.shape[0] - 64) // threads)
     if columns > rows:
-        j = share(columns, thread, threads)
-        width = share(columns, thread + 1, threads) - j
+        j = vector_share(columns, thread, threads)
+        width = vector_share(columns, thread + 1, threads) - j
     else:
         i = rows * thread // threads
         height = rows * (thread + 1) // threads - i

@@ -119,6 +119,26 @@ def test_nan_far_down_in_a_large_x(net):
     refused(ValueError, message, USES["evaluate"], net, x, np.zeros(len(x), int))
 
 
+@pytest.mark.parametrize("given", [False, True], ids=["new", "out"])
+def test_nan_in_any_block_of_a_prediction(net, given):
+    x = np.zeros((1000, I), np.float32)
+    out = np.empty((1000, net.outputs), np.float32) if given else None
+    net._block = 64
+    net.predict(x, out=out)
+    for row in (0, 500, 999):
+        x[row:, 11] = np.nan
+        message = f"expected finite float32 numbers in x, got nan in row {row}, column 11"
+        with pytest.raises(ValueError, match=message):
+            net.predict(x, out=out)
+        x[:] = 0
+
+
+def test_sums_of_finite_numbers_may_overflow(net, x):
+    x[:] = 3e38
+    net.layers[0].weights[...] = 1
+    assert net.predict(x).shape == (ROWS, net.outputs)
+
+
 def test_a_number_beyond_the_dtype_of_the_network(use_of_x, net, x, y):
     x = x.astype("float64")
     x[1, 1] = 1e39

@@ -261,7 +261,8 @@ def check_everything(core, names, sizes, loss, rows, dtype, x, kind, threads, ra
 
     found = zeros_like_parameters(program)
     found[...] = np.nan  # must be filled
-    assert core.gradients(program, x, y, found, threads) == loss_sum
+    # another order of sums than in evaluate: near, not equal
+    assert_within(core.gradients(program, x, y, found, threads), *expected.loss(t), dtype)
     arena, errors, _, _ = expected.gradients(*expected.output_delta(t))
     check_arena(program, found, arena, errors)
 

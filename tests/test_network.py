@@ -1,6 +1,7 @@
 """Networks: how they are made, and what they answer."""
 
 import concurrent.futures
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -75,6 +76,20 @@ def test_predict_fills_out(engine_name, data):
     out = np.full((50, 3), np.nan, np.float32)
     assert net.predict(data[0], out=out) is out
     assert out.tobytes() == net.predict(data[0]).tobytes()
+
+
+@pytest.mark.parametrize("rows", [1, 32, 3000])
+def test_predict_with_out_allocates_nothing(compiled, rows):
+    x, out = np.ones((rows, 600), np.float32), np.empty((rows, 7), np.float32)
+    net = fastnn.mlp([600, 500, 7], engine=compiled.NAME, num_threads=2)
+    net.predict(x, out=out)
+    tracemalloc.start()
+    try:
+        for _ in range(3):
+            net.predict(x, out=out)
+        assert tracemalloc.get_traced_memory()[1] < 2000  # a few Python objects
+    finally:
+        tracemalloc.stop()
 
 
 def test_blocks_change_nothing(engine_name):
