@@ -31,7 +31,8 @@ cdef enum:
     MAX_LANES = 32
     ROW_LANES = 3 * MAX_LANES       # of a tile of one row, which needs more columns to fill the registers
     CHUNK = 256                     # of the summed index: part of the numerics contract
-    BLOCK = 64 * ROWS               # rows of A that stay in the cache while B's panels pass
+    BLOCK = 64 * ROWS               # rows of A that stay in the cache while B's panels pass,
+    WIDE = 256                      # and columns of C while the chunks pass
     PACK_ROWS = 48                  # from which on a panel of B is copied first
     PACKED = CHUNK * MAX_LANES
     TURN = 64                       # columns that are turned at a time
@@ -80,9 +81,8 @@ cdef inline void tile(const real[::1] a, Matrix A, const real* b, Py_ssize_t b_r
     if depth < 1:               # with a loop that may not run, the sums would pass through memory
         return
     for i in range(rows):
-        if add:             # C comes from afar while A and B are worked on
-            prefetch(&c[C.start + i * C.row])
-            prefetch(&c[C.start + i * C.row + lanes // 2])
+        prefetch(&c[C.start + i * C.row])       # C comes from afar while A and B are worked on
+        prefetch(&c[C.start + i * C.row + lanes // 2])
         for j in range(lanes):
             sums[i][j] = 0
     for k in range(depth):
@@ -139,12 +139,13 @@ cdef inline void panel(const real[::1] a, Matrix A, const real[::1] b, Matrix B,
                        real[::1] packed, Py_ssize_t p0) noexcept nogil:
     """The same for a panel of `lanes` columns and any number of rows, in tiles of nearly equal height.
 
-    Rows of B lie far apart: where many tiles pass over them, a copy without gaps pays for itself. Where B is
-    stored by columns, its panel is turned.
+    Rows of B lie far apart: where many tiles pass over them, a copy without gaps pays for itself, and the next
+    panel's are fetched meanwhile. Where B is stored by columns, its panel is turned.
     """
     cdef Py_ssize_t tiles = pieces(rows, rows_of(sizeof(real))), i = 0, n, height, k, b_row = B.row
     cdef const real* p = &b[B.start]
     cdef int j
+    cdef bint far = False
     if B.column != 1:
         turn[real](b, matrix(B.start, B.column), packed, matrix(p0, lanes), smaller(columns, lanes), depth)
         p, b_row = &packed[p0], lanes
@@ -156,9 +157,12 @@ cdef inline void panel(const real[::1] a, Matrix A, const real[::1] b, Matrix B,
             else:
                 for j in range(lanes):
                     packed[p0 + k * lanes + j] = p[k * B.row + j]
-        p, b_row = &packed[p0], lanes
+        p, b_row, far = &packed[p0], lanes, True
     for n in range(tiles):
         height = (rows - i) // (tiles - n)
+        for k in range(n * depth // tiles, (n + 1) * depth // tiles if far else 0):
+            prefetch(&b[B.start + k * B.row + lanes])
+            prefetch(&b[B.start + k * B.row + lanes + lanes // 2])
         if height == 6:
             tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 6, lanes, columns)
         elif height == 5:
@@ -183,18 +187,19 @@ cdef inline void block_product(const real[::1] a, Matrix A, const real[::1] b, M
     packed has room for PACKED elements from p0 on.
     """
     cdef int lanes = lanes_of(sizeof(real))
-    cdef Py_ssize_t chunk, block, k, i, j, height, length, left
+    cdef Py_ssize_t blocks_across = pieces(columns, WIDE), block, chunk, i, j, k, end, height, length, left
     cdef Matrix A_, B_, C_
-    for chunk in range(pieces(depth, CHUNK)):
-        k = chunk * CHUNK
-        length = smaller(CHUNK, depth - k)
-        for block in range(pieces(rows, BLOCK)):
-            i = block * BLOCK
-            height = smaller(BLOCK, rows - i)
+    for block in range(pieces(rows, BLOCK) * blocks_across):
+        i = block // blocks_across * BLOCK
+        height = smaller(BLOCK, rows - i)
+        for chunk in range(pieces(depth, CHUNK)):
+            k = chunk * CHUNK
+            length = smaller(CHUNK, depth - k)
             A_ = part(A, i, k)
-            j = 0
-            while j < columns:
-                left = columns - j
+            j = block % blocks_across * WIDE
+            end = smaller(columns, j + WIDE)
+            while j < end:
+                left = end - j
                 B_ = part(B, k, j)
                 C_ = part(C, i, j)
                 if height == 1 and left >= 3 * lanes and B.column == 1:
