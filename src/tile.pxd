@@ -32,7 +32,7 @@ cdef enum:
     ROW_LANES = 3 * MAX_LANES       # of a tile of one row, which needs more columns to fill the registers
     CHUNK = 256                     # of the summed index: part of the numerics contract
     BLOCK = 64 * ROWS               # rows of A that stay in the cache while B's panels pass,
-    WIDE = 256                      # and columns of C while the chunks pass
+    WIDE = 3 * ROW_LANES            # and columns of C while the chunks pass
     PACK_ROWS = 48                  # from which on a panel of B is copied first
     PACKED = CHUNK * MAX_LANES
     TURN = 64                       # columns that are turned at a time
