@@ -737,7 +737,6 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
 cdef Py_ssize_t FORWARD_ROWS = 24           # rows that a thread carries through the network at a time
 cdef double STEP_WORK = 1 << 20             # of a step of training
 cdef double WORK = 1 << 19                  # floating-point operations of a prediction that are worth another thread
-cdef int CROWD = 100                        # predictions after which a caller counts as the only one again
 
 
 def _table(program, Py_ssize_t rows, bint with_dz):
@@ -896,7 +895,7 @@ cdef class Plan:
     cdef const int64_t[:, ::1] table
     cdef list idle              # work arenas that no call is using
     cdef Py_ssize_t work_size   # of one thread
-    cdef int kind, callers, crowd       # calls under way; calls to come that share the cores with others
+    cdef int kind, callers      # calls under way
     cdef double scale, flops    # operations of one row
 
     def __init__(self, program):
@@ -964,11 +963,7 @@ def forward(program, x, out, Py_ssize_t threads):
         raise ValueError(f"expected x with {inputs} features, got {x.shape}")
     if result.rows != data.rows or result.columns != outputs or result.kind != plan.kind:
         raise ValueError(f"expected out to be {plan.dtype} {(data.rows, outputs)}, got {out.dtype} {out.shape}")
-    if plan.callers:
-        plan.crowd = CROWD
-    elif plan.crowd:
-        plan.crowd -= 1
-    if plan.crowd or 1 < data.rows <= ROWS:
+    if plan.callers or 1 < data.rows <= ROWS:       # Python threads that predict at once share the cores
         threads = 1
     threads = min(threads, 1 + <Py_ssize_t> (flops / WORK))
     arena = plan.idle.pop() if plan.idle else None
