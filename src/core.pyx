@@ -27,6 +27,7 @@ from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_RECORDS, PyBUF_RECORDS_RO,
 from cython.parallel cimport parallel, threadid
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memset
 
 from numerics cimport *
 from tile cimport *
@@ -34,6 +35,7 @@ from tile cimport *
 cdef extern from *:
     """
     #include <sched.h>
+    #define FASTNN_MOST_THREADS 64
     #if defined(__x86_64__) || defined(__i386__)
     #define FASTNN_PAUSE() __builtin_ia32_pause()
     #else
@@ -51,18 +53,18 @@ cdef extern from *:
     #endif
 
     /* The threads of a team meet: OpenMP's own barrier burns a whole time slice wherever another process
-       has taken the core of the thread that is waited for; this one steps aside after some microseconds. */
-    typedef struct { int arrived, round; } fastnn_meeting;
+       has taken the core of the thread that is waited for; this one steps aside after some microseconds.
+       Each thread counts its meetings in cache lines of its own, which only it writes. */
+    typedef struct { int round[FASTNN_MOST_THREADS][32]; } fastnn_meeting;
 
-    static inline void fastnn_meet(fastnn_meeting *meeting, int threads) {
-        int round = __atomic_load_n(&meeting->round, __ATOMIC_RELAXED), spins = 0;
-        if (__atomic_add_fetch(&meeting->arrived, 1, __ATOMIC_ACQ_REL) == threads) {
-            __atomic_store_n(&meeting->arrived, 0, __ATOMIC_RELAXED);
-            __atomic_store_n(&meeting->round, round + 1, __ATOMIC_RELEASE);
-        } else while (__atomic_load_n(&meeting->round, __ATOMIC_ACQUIRE) == round) {
-            if (++spins > 2000) sched_yield();
-            FASTNN_PAUSE();
-        }
+    static inline void fastnn_meet(fastnn_meeting *meeting, int thread, int threads) {
+        int round = meeting->round[thread][0] + 1, other, spins = 0;
+        __atomic_store_n(&meeting->round[thread][0], round, __ATOMIC_RELEASE);
+        for (other = 0; other < threads; other++)
+            while (__atomic_load_n(&meeting->round[other][0], __ATOMIC_ACQUIRE) - round < 0) {
+                if (++spins > 2000) sched_yield();
+                FASTNN_PAUSE();
+            }
     }
 
     #if defined(__x86_64__) && defined(__AVX512F__)
@@ -80,9 +82,10 @@ cdef extern from *:
     int OPENMP "FASTNN_OPENMP"
     int team_size "fastnn_threads" () noexcept nogil
     int pause_threads "fastnn_release" () noexcept nogil
+    int MOST_THREADS "FASTNN_MOST_THREADS"
     ctypedef struct Meeting "fastnn_meeting":
-        int arrived, round
-    void meet "fastnn_meet" (Meeting* meeting, Py_ssize_t threads) noexcept nogil
+        pass
+    void meet "fastnn_meet" (Meeting* meeting, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil
     int cpu_supported "fastnn_supported" () noexcept nogil
 
 NAME = BUILD.decode()
@@ -565,7 +568,7 @@ cdef void gather_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work
     """All meet, and each copies the others' neurons of dz_l (or dh_l)."""
     cdef Py_ssize_t thread, first, end, r, j, source, target
     if me.threads > 1:
-        meet(me.meeting, me.threads)
+        meet(me.meeting, me.thread, me.threads)
     for thread in range(me.threads):
         if thread != me.thread:
             first = share(table[l, OUTPUTS], thread, me.threads)
@@ -691,7 +694,7 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
             for l in range(1, last + 1):
                 sum_pieces[real](table, l, parameters, work, &me, n)
                 if me.threads > 1:
-                    meet(me.meeting, me.threads)
+                    meet(me.meeting, me.thread, me.threads)
                 whole = l == last or table[l, ACTIVATION] == SOFTMAX
                 first = 0 if whole else share(table[l, OUTPUTS], me.thread, me.threads)
                 end = table[l, OUTPUTS] if whole else share(table[l, OUTPUTS], me.thread + 1, me.threads)
@@ -724,7 +727,7 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
                     gather_layer[real](table, l - 1, work, &me, n)
                     if table[l - 1, ACTIVATION] == SOFTMAX:
                         if me.threads > 1:
-                            meet(me.meeting, me.threads)
+                            meet(me.meeting, me.thread, me.threads)
                         differentiate_layer[real](table, l - 1, slopes, work, me.base, n, 0, table[l - 1, OUTPUTS])
             if me.thread == 0 and target != OUTPUT_GRADIENT:
                 for r in range(n):
@@ -871,11 +874,11 @@ cdef bint forward_together(const int64_t[:, ::1] table, const real[::1] slopes, 
             finite = finite_rows[real](work, z0 + first, 0, 1, end - first)
         if table[l, ACTIVATION] != SOFTMAX:
             activate[real](<int> table[l, ACTIVATION], work, z0 + first, work, z0 + first, end - first, slopes[l])
-        meet(meeting, threads)
+        meet(meeting, thread, threads)
         if table[l, ACTIVATION] == SOFTMAX:
             if thread == 0:
                 activate_layer[real](table, l, slopes, work, 0, 1, z0)
-            meet(meeting, threads)
+            meet(meeting, thread, threads)
         h0 = z0
     if thread == 0:
         for j in range(table[last, OUTPUTS]):
@@ -931,7 +934,7 @@ cdef bint _forward(Plan plan, Data* data, const real[::1] x, const real[::1] par
     cdef Py_ssize_t work_size = plan.work_size
     cdef bint finite = True
     cdef int overflows = 0
-    cdef Meeting meeting = Meeting(0, 0)
+    cdef Meeting meeting
     if flops < WORK:            # some microseconds: other Python threads wait less than it takes to wake them
         return forward_blocks[real](table, slopes, parameters, data, x, scale, out, 0, 0, None, None, work,
                                     work_size, FORWARD_ROWS, None, None, 0, 1)
@@ -940,6 +943,7 @@ cdef bint _forward(Plan plan, Data* data, const real[::1] x, const real[::1] par
             finite = forward_blocks[real](table, slopes, parameters, data, x, scale, out, 0, 0, None, None, work,
                                           work_size, FORWARD_ROWS, None, None, 0, 1)
         return finite
+    memset(&meeting, 0, sizeof(meeting))
     with nogil, parallel(num_threads=threads):
         if data.rows == 1:
             finite = forward_together[real](table, slopes, parameters, data, scale, out, work, work_size, &meeting)
@@ -965,7 +969,7 @@ def forward(program, x, out, Py_ssize_t threads):
         raise ValueError(f"expected out to be {plan.dtype} {(data.rows, outputs)}, got {out.dtype} {out.shape}")
     if plan.callers or 1 < data.rows <= ROWS:       # Python threads that predict at once share the cores
         threads = 1
-    threads = min(threads, 1 + <Py_ssize_t> (flops / WORK))
+    threads = min(threads, MOST_THREADS, 1 + <Py_ssize_t> (flops / WORK))
     arena = plan.idle.pop() if plan.idle else None
     if arena is None or len(arena) < threads * plan.work_size:
         arena = plan.view(_zeros(threads * plan.work_size, plan.dtype))
@@ -1059,7 +1063,7 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     # a thread is worth it for some microseconds of work between two meetings
     work = 6.0 * work_rows * float((program.layers[:, INPUTS] * program.layers[:, OUTPUTS]).sum())
     most = max([pieces_of(<Py_ssize_t> width) for width in program.layers[:, INPUTS]])
-    threads = min(threads, most if most <= SUMS else 2, 1 + int(work / STEP_WORK))
+    threads = min(threads, MOST_THREADS, most if most <= SUMS else 2, 1 + int(work / STEP_WORK))
     cdef Worker me
     me.threads, me.turn, me.sums = threads, 0, work_size
     me.slot, me.slots = work_rows * int(layers[:, STRIDE].max()), most
@@ -1078,12 +1082,13 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     cdef double[::1] losses = np.zeros(work_rows * threads)
     cdef int64_t[::1] agreeing = np.zeros(work_rows * threads, np.int64)
     cdef Result result = Result(0, 0)
-    cdef Meeting meeting = Meeting(0, 0)
+    cdef Meeting meeting
     target, label_array, target_array = _targets(program, y, samples)
     cdef const int64_t[::1] labels = label_array
     cdef const real[::1] targets = target_array
     if output_gradient:
         target = OUTPUT_GRADIENT
+    memset(&meeting, 0, sizeof(meeting))
     me.meeting = &meeting
     with nogil, parallel(num_threads=threads):
         learn[real](table, slopes, parameters, state, slot, optimizer, loss, &data, scale, row_numbers,
