@@ -614,7 +614,7 @@ cdef void learn_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] param
                       Py_ssize_t slot, int optimizer, const real* c, real[::1] work, Worker* me,
                       Py_ssize_t batch, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
     """dW_l of the rows first to end, and their update; the gradient never leaves the cache."""
-    cdef Py_ssize_t outputs = table[l, OUTPUTS], block = me.scratch + PACKED, i, j, p, q, r, w, height, width
+    cdef Py_ssize_t outputs = table[l, OUTPUTS], block = me.scratch + PACKED, i, j, p, q, r, w, height, width, rows
     if optimizer == SGD:                    # W += -rate dW in the tile itself
         gradient_block[real](table, l, work, me, batch, first, end - first, 0, outputs, parameters,
                              matrix(table[l, WEIGHTS] + first * outputs, outputs), -c[0], True)
@@ -627,9 +627,11 @@ cdef void learn_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] param
                 height = smaller(GRADIENT_ROWS, end - i)
                 gradient_block[real](table, l, work, me, batch, i, height, j, width,
                                      work, matrix(block, width), 1, False)
-                for r in range(height):
+                rows = 1 if width == outputs else height        # whole rows follow each other in memory
+                for r in range(rows):
                     w = table[l, WEIGHTS] + (i + r) * outputs + j
-                    update[real](optimizer, parameters, w, work, block + r * width, state, w, w + slot, width, c)
+                    update[real](optimizer, parameters, w, work, block + r * width, state, w, w + slot,
+                                 height // rows * width, c)
     if first == 0 < end:                    # whoever owns the first neuron owns b_l
         w = table[l, BIASES]
         bias_gradient[real](table, l, work, me, batch, work, block, False)
