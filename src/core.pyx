@@ -898,7 +898,8 @@ cdef class Plan:
     cdef object layers, parameters, dtype
     cdef object parameters_view, slopes_view
     cdef const int64_t[:, ::1] table
-    cdef list idle              # work arenas that no call is using
+    cdef list idle              # work arenas of predictions that no call is using
+    cdef object learning        # the same of training, or None
     cdef Py_ssize_t work_size   # of one thread
     cdef int kind, callers      # calls under way
     cdef double scale, flops    # operations of one row
@@ -1056,6 +1057,7 @@ def activations(program, x, outs, threads):
 def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coefficients,
            gradients, d_input, Py_ssize_t threads, bint output_gradient):
     """train, gradients and backward: the same steps, with or without updates."""
+    cdef Plan plan = _plan(program)
     cdef Data data = _data(program, x)
     cdef bint learning = rows is not None, with_d_input = d_input is not None
     cdef Py_ssize_t samples = len(rows) if learning else data.rows
@@ -1072,7 +1074,11 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
     me.size = me.sums + 2 * me.slots * me.slot + _scratch_size(program)
     cdef const int64_t[:, ::1] table = layers
     cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
-    cdef real[::1] arena = _zeros(me.size * threads, dtype)
+    # a fresh arena would cost a page fault for each 4 KB, every few steps
+    memory, plan.learning = plan.learning, None
+    if memory is None or len(memory) < me.size * threads:
+        memory = _zeros(me.size * threads, dtype)
+    cdef real[::1] arena = memory
     cdef real scale = <real> <double> program.input_scale
     cdef int target, loss = program.loss, optimizer = program.optimizer
     cdef Py_ssize_t slot = len(program.parameters)
@@ -1096,6 +1102,7 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
         learn[real](table, slopes, parameters, state, slot, optimizer, loss, &data, scale, row_numbers,
                     target, labels, targets, samples, batch_size, numbers, learning, gradient_arena,
                     d_input_rows, with_d_input, arena, worker(me, threadid(), team_size()), losses, agreeing, &result)
+    plan.learning = memory
     return result.loss, result.agreeing
 
 
