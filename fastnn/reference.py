@@ -276,7 +276,7 @@ def within(x: Array, limit: float) -> bool:
 
 
 def shuffle(order: NDArray[np.int32], words: NDArray[np.uint32]) -> None:
-    """Make the order (n,) a permutation of 0 .. n - 1: its last k places are drawn by the words (k,).
+    """Make the order (n,) a permutation of 0 .. n - 1; its last k places follow the words (k,).
 
     The places before them must already be a permutation of 0 .. n - k - 1.
     Source: the inside-out Fisher-Yates shuffle; Lemire, Fast random integer generation (2019).

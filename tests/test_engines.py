@@ -404,6 +404,35 @@ def test_every_optimizer_is_tested():
     assert {type(optimizer) for optimizer in TRAINED} == set(OPTIMIZERS.values())
 
 
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(
+    st.tuples(*[st.one_of(st.integers(1, 70), st.sampled_from([96, 255, 257, 300]))] * 3),
+    st.sampled_from(["float32", "float64"]),
+    st.integers(0, 99),
+)
+def test_products(compiled, shape, dtype, seed):
+    """x @ w, and the two forms with a transposed factor, on any number of threads."""
+    rows, columns, depth = shape
+    random = np.random.default_rng(seed)
+    x = random.normal(size=(rows, depth)).astype(dtype)
+    w = random.normal(size=(depth, columns)).astype(dtype)
+    exact = x.astype("float64") @ w.astype("float64")
+    error = (depth + 4) * np.finfo(dtype).eps * (np.abs(x) @ np.abs(w))
+    for call, a, b in (
+        (compiled.product, x, w),
+        (compiled.product_tn, np.ascontiguousarray(x.T), w),
+        (compiled.product_nt, x, np.ascontiguousarray(w.T)),
+    ):
+        seen = set()
+        for threads in (1, 2, 3):
+            around = np.full((rows + 2, columns), np.nan, dtype)
+            call(a, b, around[1:-1], threads)
+            assert np.isnan(around[[0, -1]]).all()  # nothing is written outside
+            assert (np.abs(around[1:-1] - exact) <= error).all()
+            seen.add(around.tobytes())
+        assert len(seen) == 1
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_runs_on_every_engine(engine_name, name):
     core, random = engine.get(engine_name), np.random.default_rng(2)

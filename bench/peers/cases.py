@@ -46,7 +46,7 @@ def fastest(ways: dict[str, Callable[[], Any]], limit: float = 0.3) -> str:
     return min(seconds, key=lambda name: statistics.median(seconds[name][1:]))
 
 
-# ---------------------------------------------------------------- training: issue 3, goal 1
+# ---------------------------------------------------------------- training
 # rows: a data set beyond the caches for the small nets, few steps for the large ones.
 # goals: SGD / JAX, Adam / JAX, SGD / PyTorch, share of peak.
 NETS: list[Spec] = [

@@ -47,7 +47,7 @@ def cost(run: Run) -> None:
                "scikit-learn": "sklearn.neural_network", "ONNX Runtime": "onnxruntime"}  # fmt: skip
     modules = {name: module for name, module in modules.items() if name not in missing()}
     figures: dict[str, list[tuple[float, float]]] = {name: [] for name in modules}
-    for turn in range(6 if run.quick else 21):
+    for turn in range(5 if run.quick else 21):
         for name, module in modules.items():
             if run.quick and turn > 1 and name not in ("NumPy", "fastnn"):
                 continue

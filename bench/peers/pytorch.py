@@ -78,6 +78,7 @@ def compiled(net: nn.Sequential, x: Tensor, y: Tensor, spec: Spec) -> Step:
             v.mul_(0.999).addcmul_(g, g, value=0.001)
             p.sub_(rate_ * (m / (1 - 0.9**time_)) / ((v / (1 - 0.999**time_)).sqrt() + 1e-8))
 
+    torch.compiler.reset()  # `whole` is one function to its cache, which holds eight shapes
     fast = torch.compile(whole, fullgraph=True, dynamic=False)
 
     def step(rows: Tensor, rate: float) -> None:
