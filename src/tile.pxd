@@ -81,8 +81,8 @@ cdef inline void tile(const real[::1] a, Matrix A, const real* b, Py_ssize_t b_r
     if depth < 1:               # with a loop that may not run, the sums would pass through memory
         return
     for i in range(rows):
-        prefetch(&c[C.start + i * C.row])       # C comes from afar while A and B are worked on
-        prefetch(&c[C.start + i * C.row + lanes // 2])
+        prefetch(&c[C.start] + i * C.row)       # C comes from afar while A and B are worked on
+        prefetch(&c[C.start] + i * C.row + lanes // 2)
         for j in range(lanes):
             sums[i][j] = 0
     for k in range(depth):
@@ -161,8 +161,8 @@ cdef inline void panel(const real[::1] a, Matrix A, const real[::1] b, Matrix B,
     for n in range(tiles):
         height = (rows - i) // (tiles - n)
         for k in range(n * depth // tiles, (n + 1) * depth // tiles if far else 0):
-            prefetch(&b[B.start + k * B.row + lanes])
-            prefetch(&b[B.start + k * B.row + lanes + lanes // 2])
+            prefetch(&b[B.start] + k * B.row + lanes)
+            prefetch(&b[B.start] + k * B.row + lanes + lanes // 2)
         if height == 6:
             tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 6, lanes, columns)
         elif height == 5:
