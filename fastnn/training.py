@@ -81,18 +81,21 @@ def fit(
     callbacks = tuple(callbacks)
     run = Run(network, x, y, batch_size, optimizer, epochs)
     network.history = history = History()
-    for epoch in range(1, epochs + 1):
-        with progress(verbose, f"epoch {epoch}/{epochs}", len(x)) as bar:
-            start = time.perf_counter()
-            logs = run.epoch(epoch, shuffle, bar)
-            seconds = time.perf_counter() - start
-            if validation is not None:
-                figures = network._evaluate(*validation)
-                logs.update((f"val_{name}", value) for name, value in figures.items())
-            bar.finish(logs, len(x) / seconds)
-        history.append({**logs, "learning_rate": run.rate, "seconds": seconds})
-        if True in [callback(network, epoch, dict(logs)) for callback in callbacks]:
-            break
+    try:
+        for epoch in range(1, epochs + 1):
+            with progress(verbose, f"epoch {epoch}/{epochs}", len(x)) as bar:
+                start = time.perf_counter()
+                logs = run.epoch(epoch, shuffle, bar)
+                seconds = time.perf_counter() - start
+                if validation is not None:
+                    figures = network._evaluate(*validation)
+                    logs.update((f"val_{name}", value) for name, value in figures.items())
+                bar.finish(logs, len(x) / seconds)
+            history.append({**logs, "learning_rate": run.rate, "seconds": seconds})
+            if True in [callback(network, epoch, dict(logs)) for callback in callbacks]:
+                break
+    finally:
+        network.program.plan = None  # and with it the engine's memory for training
     return history
 
 

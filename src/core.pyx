@@ -740,8 +740,9 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
 # --- the doors: checks, memory, and one parallel region a call ------------------------------------------------
 
 cdef Py_ssize_t FORWARD_ROWS = 24           # rows that a thread carries through the network at a time
+# Floating-point operations that are worth another thread:
+cdef double WORK = 1 << 19                  # of a prediction
 cdef double STEP_WORK = 1 << 20             # of a step of training
-cdef double WORK = 1 << 19                  # floating-point operations of a prediction that are worth another thread
 
 
 def _table(program, Py_ssize_t rows, bint with_dz):
