@@ -11,6 +11,8 @@ them: rows of W_l for its neurons of layer l - 1. These weights never leave its 
     dW_l = h_{l-1}^T dz_l, db_l                 its own rows, and the optimizer's update
                                 all meet; each copies the others' neurons of dz_{l-1}
 
+A layer so small that a meeting takes longer runs whole on every thread; its update waits until all have met.
+
 All steps of a call run in one parallel region, and nothing is allocated in it. Which thread does what decides nothing
 about the bits: a sum over neurons is cut into pieces that depend on the layer's size alone.
 
@@ -85,7 +87,7 @@ cdef extern from *:
     int MOST_THREADS "FASTNN_MOST_THREADS"
     ctypedef struct Meeting "fastnn_meeting":
         pass
-    void meet "fastnn_meet" (Meeting* meeting, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil
+    void wait_for "fastnn_meet" (Meeting* meeting, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil
     int cpu_supported "fastnn_supported" () noexcept nogil
 
 NAME = BUILD.decode()
@@ -101,6 +103,7 @@ cdef enum:
     LABELS, TARGETS, OUTPUT_GRADIENT
 
 cdef enum:
+    SMALL = 1 << 14                 # multiplications of a layer, and a batch, that threads do not share
     GRADIENT_ROWS = 96              # of a block of dW between product and update
     GRADIENT_COLUMNS = 512
     TURNED_ROWS = 96                # of a block of D^T = W A^T before it is turned back
@@ -113,7 +116,7 @@ cdef enum:
     UINT8, FLOAT32, FLOAT64
 
 cdef enum:
-    AHEAD = 2                       # rows that are fetched before they are gathered
+    AHEAD = 8                       # rows that are fetched before they are gathered
 
 cdef struct Data:
     const char* start
@@ -185,7 +188,7 @@ cdef inline void prefetch_row(Data* data, Py_ssize_t row, Py_ssize_t first, Py_s
     cdef const char* x = data.start + row * data.row_stride + first * data.column_stride
     if data.column_stride <= 8:
         for line in range(pieces((end - first) * data.column_stride, 64)):
-            prefetch(x + line * 64)
+            prefetch_far(x + line * 64)
 
 
 # --- one layer -------------------------------------------------------------------------------------------
@@ -247,9 +250,6 @@ cdef void row_product(const real[::1] h, Py_ssize_t h0, const real[::1] w, Matri
             j += 16
 
 
-cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
-    return (n + 15) // 16 * 16
-
 cdef inline Py_ssize_t vector_share(Py_ssize_t n, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
     """The first of a thread's elements, in whole vectors; the next thread's first is its end."""
     return smaller(n, pieces(n, 16) * thread // threads * 16)
@@ -301,9 +301,10 @@ cdef void activate_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[:
                          Py_ssize_t base, Py_ssize_t rows, Py_ssize_t z0) noexcept nogil:
     """h_l = g(z_l)."""
     cdef Py_ssize_t stride = table[l, STRIDE], h0 = base + table[l, H], r
+    cdef real top
     if table[l, ACTIVATION] == SOFTMAX:
         for r in range(rows):
-            softmax[real](work, z0 + r * stride, work, h0 + r * stride, table[l, OUTPUTS])
+            softmax[real](work, z0 + r * stride, work, h0 + r * stride, table[l, OUTPUTS], &top)
     elif table[l, ACTIVATION] != IDENTITY or z0 != h0:
         activate[real](<int> table[l, ACTIVATION], work, z0, work, h0, rows * stride, slopes[l])
 
@@ -381,11 +382,12 @@ cdef struct Result:
 cdef inline Py_ssize_t winner(const real[::1] h, Py_ssize_t h0, Py_ssize_t n) noexcept nogil:
     """The first of the largest; of one output, whether it is above one half."""
     cdef Py_ssize_t j, best = 0
+    cdef real top = h[h0]
     if n == 1:
-        return h[h0] > 0.5
-    for j in range(1, n):
-        if h[h0 + j] > h[h0 + best]:
-            best = j
+        return top > 0.5
+    for j in range(1, n):           # without branches: nobody can foresee them
+        best = j if h[h0 + j] > top else best
+        top = h[h0 + j] if h[h0 + j] > top else top
     return best
 
 
@@ -393,7 +395,7 @@ cdef void output_rows(const int64_t[:, ::1] table, real[::1] work,
                       Py_ssize_t base, Py_ssize_t rows, int loss, int target,
                       const int64_t[::1] labels, const real[::1] targets, Py_ssize_t y0, real weight,
                       double[::1] losses, int64_t[::1] agreeing, Py_ssize_t l0) noexcept nogil:
-    """From z_L (where dz will be) the losses, and d of the mean loss: weight is 1/B, or 1/(B O).
+    """From z_L (where dz will be) the losses, and d of the mean loss: weight is 1/B, 1/(B O), or 2/(B O).
 
     d is dz_L itself for the cross-entropies, whose derivative cancels the activation's, else dh_L.
     losses and agreeing hold a number for each row, from l0 on.
@@ -407,7 +409,7 @@ cdef void output_rows(const int64_t[:, ::1] table, real[::1] work,
     for r in range(rows):
         if target == OUTPUT_GRADIENT:
             if code == SOFTMAX:
-                softmax[real](work, dz, work, h, outputs)
+                softmax[real](work, dz, work, h, outputs, &top)
             for j in range(outputs):
                 work[dz + j] = targets[(y0 + r) * outputs + j]
         else:
@@ -416,10 +418,7 @@ cdef void output_rows(const int64_t[:, ::1] table, real[::1] work,
                 label = labels[y0 + r]
             value = 0
             if code == SOFTMAX:
-                top = work[dz]
-                for j in range(1, outputs):
-                    top = work[dz + j] if work[dz + j] > top else top
-                total = softmax[real](work, dz, work, h, outputs)
+                total = softmax[real](work, dz, work, h, outputs, &top)
                 if loss == CROSS_ENTROPY:       # -sum t log p, log p = (z - top) - log total
                     if target == LABELS:
                         value = log64(total) - (work[dz + label] - top)
@@ -432,13 +431,18 @@ cdef void output_rows(const int64_t[:, ::1] table, real[::1] work,
                     e = work[dz + j]
                     value += (e if e > 0 else 0) - t * e + log64(1.0 + exp[double](-fabs[double](e)))
                 value /= outputs
-            for j in range(outputs):
-                t = (j == label) if target == LABELS else targets[y + j]
-                e = work[h + j] - t
-                if loss == MEAN_SQUARED_ERROR:
+            if loss == MEAN_SQUARED_ERROR:
+                for j in range(outputs):
+                    t = (j == label) if target == LABELS else targets[y + j]
+                    e = work[h + j] - t
                     value += <double> e * e / outputs
-                    e = e + e
-                work[dz + j] = e * weight
+            if target == LABELS:
+                for j in range(padded(outputs)):
+                    work[dz + j] = work[h + j] * weight
+                work[dz + label] = (work[h + label] - <real> 1.0) * weight
+            else:
+                for j in range(outputs):
+                    work[dz + j] = (work[h + j] - targets[y + j]) * weight
             losses[l0 + r] = value
             agreeing[l0 + r] = winner[real](work, h, outputs) == (
                 label if target == LABELS else winner[real](targets, y, outputs))
@@ -505,10 +509,25 @@ cdef inline Worker worker(Worker me, Py_ssize_t thread, Py_ssize_t threads) noex
     me.scratch = me.base + me.sums + 2 * me.slots * me.slot
     return me
 
+cdef inline void meet(Worker* me) noexcept nogil:
+    if me.threads > 1:
+        wait_for(me.meeting, me.thread, me.threads)
+
+cdef inline Worker alone(Worker me) noexcept nogil:
+    """The same thread as a team of its own."""
+    me.thread = 0
+    me.threads = 1
+    return me
+
+cdef inline bint is_small(const int64_t[:, ::1] table, Py_ssize_t l, Py_ssize_t rows) noexcept nogil:
+    """Whether every thread runs layer l whole, since a meeting would take longer; never the first layer."""
+    return 1 < l < table.shape[0] and rows * table[l, INPUTS] * table[l, OUTPUTS] <= SMALL
+
 cdef inline Py_ssize_t sum_start(Worker* me, Py_ssize_t thread, Py_ssize_t neurons, Py_ssize_t piece) noexcept nogil:
     """Where a thread's sum is that this piece goes into: one for all that a half begins with, else its own."""
     cdef Py_ssize_t first = first_piece(neurons, thread, me.threads), half = half_start(neurons, piece)
-    return thread * me.size + me.sums + (me.turn * me.slots + (piece if half < first else half) - first) * me.slot
+    cdef Py_ssize_t number = (piece if half < first else half) - first
+    return me.base + (thread - me.thread) * me.size + me.sums + (me.turn * me.slots + number) * me.slot
 
 
 cdef void sum_pieces(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
@@ -527,14 +546,18 @@ cdef void sum_pieces(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] 
                        work, me.scratch)
 
 
+cdef inline void add(real[::1] work, Py_ssize_t target, Py_ssize_t source, Py_ssize_t width) noexcept nogil:
+    cdef Py_ssize_t j
+    for j in range(width):
+        work[target + j] = work[target + j] + work[source + j]
+
 cdef inline void add_up(real[::1] work, Py_ssize_t target, const Py_ssize_t* sums, Py_ssize_t n,
                         Py_ssize_t offset, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t j, k
     for j in range(width):
         work[target + j] = work[sums[0] + offset + j]
     for k in range(1, n):
-        for j in range(width):
-            work[target + j] = work[target + j] + work[sums[k] + offset + j]
+        add[real](work, target, sums[k] + offset, width)
 
 
 cdef void combine_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes, real[::1] work,
@@ -543,7 +566,8 @@ cdef void combine_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::
     cdef Py_ssize_t inputs = table[l, INPUTS], stride = table[l, STRIDE], h0 = me.base + table[l, H]
     cdef Py_ssize_t sums[2][SUMS]
     cdef Py_ssize_t n[2]
-    cdef Py_ssize_t thread, p, r, j, half, offset
+    cdef Py_ssize_t thread, p, r, half, offset, width
+    cdef bint flat
     n[0] = n[1] = 0
     for thread in range(me.threads):
         for p in range(first_piece(inputs, thread, me.threads), first_piece(inputs, thread + 1, me.threads)):
@@ -551,30 +575,33 @@ cdef void combine_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::
                 half = half_start(inputs, p) > 0
                 sums[half][n[half]] = sum_start(me, thread, inputs, p)
                 n[half] += 1
-    for r in range(rows):
+    # one sum of each half, of whole rows: the rows follow each other in memory
+    flat = n[1] <= 1 and end - first == padded(table[l, OUTPUTS])
+    width = rows * stride if flat else end - first
+    for r in range(1 if flat else rows):
         offset = r * stride + first
-        add_up[real](work, z0 + offset, sums[0], n[0], offset, end - first)
-        if n[1] > 0:
-            add_up[real](work, me.scratch, sums[1], n[1], offset, end - first)
-            for j in range(end - first):
-                work[z0 + offset + j] = work[z0 + offset + j] + work[me.scratch + j]
+        add_up[real](work, z0 + offset, sums[0], n[0], offset, width)
+        if n[1] == 1:
+            add[real](work, z0 + offset, sums[1][0] + offset, width)
+        elif n[1] > 1:
+            add_up[real](work, me.scratch, sums[1], n[1], offset, width)
+            add[real](work, z0 + offset, me.scratch, width)
         if table[l, ACTIVATION] != SOFTMAX:
-            activate[real](<int> table[l, ACTIVATION], work, z0 + offset, work, h0 + offset, end - first, slopes[l])
-        elif z0 == h0:      # else with the loss
-            softmax[real](work, z0 + r * stride, work, h0 + r * stride, table[l, OUTPUTS])
+            activate[real](<int> table[l, ACTIVATION], work, z0 + offset, work, h0 + offset, width, slopes[l])
+    if table[l, ACTIVATION] == SOFTMAX and z0 == h0:        # else with the loss
+        activate_layer[real](table, l, slopes, work, me.base, rows, z0)
 
 
 cdef void gather_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me, Py_ssize_t rows) noexcept nogil:
     """All meet, and each copies the others' neurons of dz_l (or dh_l)."""
     cdef Py_ssize_t thread, first, end, r, j, source, target
-    if me.threads > 1:
-        meet(me.meeting, me.thread, me.threads)
+    meet(me)
     for thread in range(me.threads):
         if thread != me.thread:
             first = share(table[l, OUTPUTS], thread, me.threads)
             end = share(table[l, OUTPUTS], thread + 1, me.threads)
             for r in range(rows):
-                source = thread * me.size + table[l, DZ] + r * table[l, STRIDE]
+                source = me.base + (thread - me.thread) * me.size + table[l, DZ] + r * table[l, STRIDE]
                 target = me.base + table[l, DZ] + r * table[l, STRIDE]
                 for j in range(first, end):
                     work[target + j] = work[source + j]
@@ -659,6 +686,20 @@ cdef void update_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] para
         update[real](optimizer, parameters, w, gradients, w, state, w, w + slot, outputs, c)
 
 
+cdef void change_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] parameters, real[::1] state,
+                       Py_ssize_t slot, int optimizer, const real* c, real[::1] work, Worker* me, bint learning,
+                       Py_ssize_t batch, Py_ssize_t block, Py_ssize_t rows, real[::1] gradients) noexcept nogil:
+    """This thread's rows of dW_l, from the batch's rows that begin at `block`, and their update or what goes before it."""
+    cdef Py_ssize_t first = share(table[l, INPUTS], me.thread, me.threads)
+    cdef Py_ssize_t end = share(table[l, INPUTS], me.thread + 1, me.threads)
+    if learning and rows == batch:
+        learn_layer[real](table, l, parameters, state, slot, optimizer, c, work, me, rows, first, end)
+    else:
+        accumulate_layer[real](table, l, work, me, rows, first, end, gradients, block > 0)
+        if learning and block + rows == batch:
+            update_layer[real](table, l, parameters, gradients, state, slot, optimizer, c, first, end)
+
+
 cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] parameters, real[::1] state,
                 Py_ssize_t slot, int optimizer, int loss, Data* data, real scale, const int32_t[::1] rows,
                 int target, const int64_t[::1] labels, const real[::1] targets, Py_ssize_t samples,
@@ -672,7 +713,9 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
     cdef Py_ssize_t last = table.shape[0] - 1, judged = me.thread * (losses.shape[0] // me.threads)
     cdef Py_ssize_t steps = pieces(samples, batch_size)
     cdef Py_ssize_t step, start, batch, q, block, n, r, l, first, end
-    cdef bint whole
+    cdef bint whole, met
+    cdef Worker one = alone(me)
+    cdef Worker* team
     cdef real weight
     cdef real c[COEFFICIENTS + 2]
     for r in range(COEFFICIENTS + 2):
@@ -680,7 +723,8 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
     for step in range(steps):
         start = step * batch_size
         batch = smaller(batch_size, samples - start)
-        weight = 1.0 / (batch if loss == CROSS_ENTROPY else batch * table[last, OUTPUTS])
+        weight = (2.0 if loss == MEAN_SQUARED_ERROR else 1.0) / (
+            batch if loss == CROSS_ENTROPY else batch * table[last, OUTPUTS])
         if learning:
             coefficients_of[real](optimizer, coefficients, step, c)
         for q in range(pieces(batch, CHUNK)):
@@ -689,48 +733,54 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
             first = share(table[0, OUTPUTS], me.thread, me.threads)
             end = share(table[0, OUTPUTS], me.thread + 1, me.threads)
             for r in range(n):
-                if learning and r + AHEAD < n:
+                if learning and start + block + r + AHEAD < samples:
                     prefetch_row(data, rows[start + block + r + AHEAD], first, end)
                 gather_row[real](data, rows[start + block + r] if learning else block + r, first, end,
                                  work, me.base + table[0, H] + r * table[0, STRIDE], scale)
             for l in range(1, last + 1):
-                sum_pieces[real](table, l, parameters, work, &me, n)
-                if me.threads > 1:
-                    meet(me.meeting, me.thread, me.threads)
-                whole = l == last or table[l, ACTIVATION] == SOFTMAX
-                first = 0 if whole else share(table[l, OUTPUTS], me.thread, me.threads)
-                end = table[l, OUTPUTS] if whole else share(table[l, OUTPUTS], me.thread + 1, me.threads)
-                combine_layer[real](table, l, slopes, work, &me, n, first,
+                team = &one if is_small(table, l, batch_size) else &me
+                sum_pieces[real](table, l, parameters, work, team, n)
+                meet(team)
+                whole = l == last or table[l, ACTIVATION] == SOFTMAX or is_small(table, l + 1, batch_size)
+                first = 0 if whole else share(table[l, OUTPUTS], team.thread, team.threads)
+                end = table[l, OUTPUTS] if whole else share(table[l, OUTPUTS], team.thread + 1, team.threads)
+                combine_layer[real](table, l, slopes, work, team, n, first,
                                     padded(end) if end == table[l, OUTPUTS] else end,
                                     me.base + table[l, DZ if l == last else H])
-                me.turn = 1 - me.turn
+                if team == &me:
+                    me.turn = one.turn = 1 - me.turn
             output_rows[real](table, work, me.base, n, loss, target, labels, targets,
                               start + block, weight, losses, agreeing, judged)
             if target == OUTPUT_GRADIENT or loss == MEAN_SQUARED_ERROR:
                 differentiate_layer[real](table, last, slopes, work, me.base, n, 0, table[last, OUTPUTS])
             for l in range(last, 0, -1):
-                first = share(table[l, INPUTS], me.thread, me.threads)
-                end = share(table[l, INPUTS], me.thread + 1, me.threads)
+                team = &one if is_small(table, l, batch_size) else &me
+                first = share(table[l, INPUTS], team.thread, team.threads)
+                end = share(table[l, INPUTS], team.thread + 1, team.threads)
                 if l > 1:
-                    backward_layer[real](table, l, parameters, work, &me, n, first, end,
+                    backward_layer[real](table, l, parameters, work, team, n, first, end,
                                          work, matrix(me.base + table[l - 1, DZ], table[l - 1, STRIDE]))
                     if table[l - 1, ACTIVATION] != SOFTMAX:
                         differentiate_layer[real](table, l - 1, slopes, work, me.base, n, first, end)
                 elif with_d_input:
-                    backward_layer[real](table, l, parameters, work, &me, n, first, end,
+                    backward_layer[real](table, l, parameters, work, team, n, first, end,
                                          d_input, matrix(block * table[1, INPUTS], table[1, INPUTS]))
-                if learning and batch <= CHUNK:         # update as soon as a gradient is there
-                    learn_layer[real](table, l, parameters, state, slot, optimizer, c, work, &me, n, first, end)
-                else:
-                    accumulate_layer[real](table, l, work, &me, n, first, end, gradients, block > 0)
-                    if learning and block + n == batch:
-                        update_layer[real](table, l, parameters, gradients, state, slot, optimizer, c, first, end)
+                if team == &me:         # as soon as a gradient is there
+                    change_layer[real](table, l, parameters, state, slot, optimizer, c, work, &me, learning,
+                                       batch, block, n, gradients)
                 if l > 1:
-                    gather_layer[real](table, l - 1, work, &me, n)
+                    gather_layer[real](table, l - 1, work, team, n)
                     if table[l - 1, ACTIVATION] == SOFTMAX:
-                        if me.threads > 1:
-                            meet(me.meeting, me.thread, me.threads)
+                        meet(team)
                         differentiate_layer[real](table, l - 1, slopes, work, me.base, n, 0, table[l - 1, OUTPUTS])
+            met = False
+            for l in range(2, last + 1):
+                if is_small(table, l, batch_size):
+                    if not met:         # others may still read these weights
+                        meet(&me)
+                    met = True
+                    change_layer[real](table, l, parameters, state, slot, optimizer, c, work, &me, learning,
+                                       batch, block, n, gradients)
             if me.thread == 0 and target != OUTPUT_GRADIENT:
                 for r in range(n):
                     result.loss += losses[r]
@@ -877,11 +927,11 @@ cdef bint forward_together(const int64_t[:, ::1] table, const real[::1] slopes, 
             finite = finite_rows[real](work, z0 + first, 0, 1, end - first)
         if table[l, ACTIVATION] != SOFTMAX:
             activate[real](<int> table[l, ACTIVATION], work, z0 + first, work, z0 + first, end - first, slopes[l])
-        meet(meeting, thread, threads)
+        wait_for(meeting, thread, threads)
         if table[l, ACTIVATION] == SOFTMAX:
             if thread == 0:
                 activate_layer[real](table, l, slopes, work, 0, 1, z0)
-            meet(meeting, thread, threads)
+            wait_for(meeting, thread, threads)
         h0 = z0
     if thread == 0:
         for j in range(table[last, OUTPUTS]):

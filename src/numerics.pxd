@@ -346,21 +346,26 @@ cdef inline void update(int code, real[::1] w, Py_ssize_t w0, const real[::1] g,
 # --- softmax and losses: reductions along a row ---------------------------------------------------------
 # Sums run in ascending order, in double precision, whatever the vector width.
 
+cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
+    """A row's elements in whole vectors."""
+    return (n + 15) // 16 * 16
+
 cdef inline double softmax(const real[::1] z, Py_ssize_t z0, real[::1] p, Py_ssize_t p0,
-                           Py_ssize_t n) noexcept nogil:
-    """p = e^z / sum(e^z); returns the sum of e^(z - max z)."""
+                           Py_ssize_t n, real* top) noexcept nogil:
+    """p = e^z / sum(e^z); returns the sum of e^(z - top), top the largest z. Rows are padded, with numbers of no meaning."""
     cdef Py_ssize_t j
-    cdef real top = z[z0], inverse
+    cdef real largest = z[z0], inverse
     cdef double total = 0
     for j in range(1, n):
-        top = z[z0 + j] if z[z0 + j] > top else top
-    for j in range(n):
-        p[p0 + j] = exp[real](z[z0 + j] - top)
+        largest = z[z0 + j] if z[z0 + j] > largest else largest
+    for j in range(padded(n)):
+        p[p0 + j] = exp[real](z[z0 + j] - largest)
     for j in range(n):
         total += p[p0 + j]
     inverse = <real> (1.0 / total)
-    for j in range(n):
+    for j in range(padded(n)):
         p[p0 + j] = p[p0 + j] * inverse
+    top[0] = largest
     return total
 
 

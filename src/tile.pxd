@@ -21,10 +21,12 @@ cdef extern from *:
     #else
     #define FASTNN_VECTOR 16
     #endif
+    #define fastnn_prefetch_far(address) __builtin_prefetch(address, 0, 2)
     """
     enum:
         VECTOR "FASTNN_VECTOR"      # bytes
-    void prefetch "__builtin_prefetch" (const void* address) noexcept nogil
+    void prefetch "__builtin_prefetch" (const void* address) noexcept nogil             # into all caches,
+    void prefetch_far "fastnn_prefetch_far" (const void* address) noexcept nogil        # or all but the nearest
 
 cdef enum:
     ROWS = 6                        # of a tile

@@ -58,6 +58,8 @@ LARGE = [
     ([50, 70, 301], CHUNK + 1),
     ([131, 257, 129, 11], 2 * CHUNK + 37),
     ([600, 40], CHUNK + 9),
+    ([907, 37, 14, 5], 29),  # the last layers are so small that no thread shares them,
+    ([700, 17, 14, 231, 6, 8], 61),  # nor the second and the last of these
 ]
 ONE_OUTPUT = [([1, 1], 1), ([7, 1], CHUNK + 5), ([163, 530, 1], 329)]
 
@@ -174,7 +176,7 @@ def test_the_builds_with_the_instruction_fuse():
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(("sizes", "rows"), SMALL + LARGE, ids=str)
 def test_shapes(sizes, rows, dtype):
-    hidden = ["tanh", "sigmoid", "relu"][: len(sizes) - 2]
+    hidden = ["tanh", "sigmoid", "relu", "softmax"][: len(sizes) - 2]
     for labels in (True, False):
         program = make_program(sizes, [*hidden, "softmax"], "cross_entropy", dtype)
         x, y = make_data(sizes, rows, dtype, labels=labels)
@@ -312,10 +314,12 @@ def test_networks_predict_the_same_bits_in_any_split():
         ([11, 1530, 2], 70, 32),
         ([70, 129, 301], 75, 31),
         ([131, 257, 129, 11], 300, 96),
+        ([907, 37, 14, 5], 100, 29),
+        ([700, 17, 14, 231, 6, 8], 130, 61),
     ],
 )
 def test_every_optimizer(sizes, rows, batch_size, dtype, optimizer):
-    names = ["tanh", "relu"][: len(sizes) - 2]
+    names = ["tanh", "relu", "softmax", "sigmoid"][: len(sizes) - 2]
     program = make_program(sizes, [*names, "softmax"], "cross_entropy", dtype)
     x, y = make_data(sizes, rows, dtype)
 
@@ -340,9 +344,10 @@ def test_every_activation_and_loss_in_training(output, loss):
 
 
 @pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], OPTIMIZERS[3]], ids=str)
-def test_many_small_steps_never_race(optimizer):
+@pytest.mark.parametrize("sizes", [[24, 160, 130, 8], [900, 16, 16, 8]], ids=str)
+def test_many_small_steps_never_race(sizes, optimizer):
     """Threads meet several times in each of a thousand steps; one missing meeting is seen."""
-    sizes, rows = [24, 160, 130, 8], 8000
+    rows = 8000
     program = make_program(sizes, ["relu", "tanh", "softmax"], "cross_entropy", "float32")
     x, y = make_data(sizes, rows, "float32")
     core = COMPILED[0]
