@@ -791,7 +791,7 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
 
 cdef Py_ssize_t FORWARD_ROWS = 24           # rows that a thread carries through the network at a time
 # Floating-point operations that are worth another thread:
-cdef double WORK = 1 << 19                  # of a prediction
+cdef double WORK = 1 << 18                  # of a prediction
 cdef double STEP_WORK = 1 << 20             # of a step of training
 
 
@@ -989,21 +989,26 @@ cdef bint _forward(Plan plan, Data* data, const real[::1] x, const real[::1] par
     cdef bint finite = True
     cdef int overflows = 0
     cdef Meeting meeting
+    # nothing is judged; None itself, in a parallel region, would make every thread one of Python's
+    cdef const int64_t[::1] labels = None
+    cdef const real[::1] targets = None
+    cdef double[::1] losses = None
+    cdef int64_t[::1] agreeing = None
     if flops < WORK:            # some microseconds: other Python threads wait less than it takes to wake them
-        return forward_blocks[real](table, slopes, parameters, data, x, scale, out, 0, 0, None, None, work,
-                                    work_size, FORWARD_ROWS, None, None, 0, 1)
+        return forward_blocks[real](table, slopes, parameters, data, x, scale, out, 0, 0, labels, targets, work,
+                                    work_size, FORWARD_ROWS, losses, agreeing, 0, 1)
     if threads == 1:
         with nogil:
-            finite = forward_blocks[real](table, slopes, parameters, data, x, scale, out, 0, 0, None, None, work,
-                                          work_size, FORWARD_ROWS, None, None, 0, 1)
+            finite = forward_blocks[real](table, slopes, parameters, data, x, scale, out, 0, 0, labels, targets, work,
+                                          work_size, FORWARD_ROWS, losses, agreeing, 0, 1)
         return finite
     memset(&meeting, 0, sizeof(meeting))
     with nogil, parallel(num_threads=threads):
         if data.rows == 1:
             finite = forward_together[real](table, slopes, parameters, data, scale, out, work, work_size, &meeting)
         else:
-            finite = forward_blocks[real](table, slopes, parameters, data, x, scale, out, 0, 0, None, None, work,
-                                          work_size, FORWARD_ROWS, None, None, threadid(), team_size())
+            finite = forward_blocks[real](table, slopes, parameters, data, x, scale, out, 0, 0, labels, targets, work,
+                                          work_size, FORWARD_ROWS, losses, agreeing, threadid(), team_size())
         if not finite:
             (&overflows)[0] = 1
     return not overflows
@@ -1059,8 +1064,9 @@ def _evaluate(real[::1] parameters, program, x, y, Py_ssize_t threads):
     cdef const real[::1] targets = target_array
     cdef double[::1] losses = np.zeros(data.rows)
     cdef int64_t[::1] agreeing = np.zeros(data.rows, np.int64)
+    cdef const real[::1] no_rows = None
     with nogil, parallel(num_threads=threads):
-        forward_blocks[real](table, slopes, parameters, &data, None, scale, NULL, loss, target, labels, targets, work,
+        forward_blocks[real](table, slopes, parameters, &data, no_rows, scale, NULL, loss, target, labels, targets, work,
                              work_size, block_rows, losses, agreeing, threadid(), team_size())
     cdef double total = 0
     for n in range(data.rows):
