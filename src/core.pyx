@@ -1269,50 +1269,55 @@ cdef void product_share(int form, const real[::1] a, const real[::1] b, real[::1
         multiply[real](a, A, b, matrix(j, columns), out, C, 1, False, height, width, depth, work, scratch)
 
 
-cdef _product(int form, real[::1] out_arena, a, b, out, Py_ssize_t threads):
-    cdef Py_ssize_t rows, columns, depth, size = PACKED
-    dtype = out.dtype
-    rows, columns = out.shape
-    depth = a.shape[0] if form == FIRST_TRANSPOSED else a.shape[1]
-    _is(a, "the first factor", dtype, (depth, rows) if form == FIRST_TRANSPOSED else (rows, depth))
-    _is(b, "the second factor", dtype, (columns, depth) if form == SECOND_TRANSPOSED else (depth, columns))
-    threads = min(threads, 1 + <Py_ssize_t> (2.0 * rows * columns * depth / PRODUCT_WORK))
+cdef _product(int form, const real[::1] a, const real[::1] b, real[::1] out, Py_ssize_t rows, Py_ssize_t columns,
+              Py_ssize_t depth, Py_ssize_t threads, dtype):
+    cdef Py_ssize_t size = PACKED
     if form == SECOND_TRANSPOSED:
         size += (depth + TURNED_ROWS) * MAX_LANES
     elif columns % 8 and rows // threads < PACK_ROWS:   # whole vectors are read: make the last one safe
-        b_padded = np.zeros(b.size + MAX_LANES, dtype)
-        b_padded[:b.size] = b.reshape(-1)
-        b = b_padded
-    cdef const real[::1] a_arena = a.reshape(-1), b_arena = b.reshape(-1)
+        b = np.append(b, np.zeros(MAX_LANES, dtype))
     cdef real[::1] work = np.empty(size * threads + 64, dtype)
     if threads == 1:
         with nogil:
-            product_share[real](form, a_arena, b_arena, out_arena, work, rows, columns, depth)
+            product_share[real](form, a, b, out, work, rows, columns, depth)
     else:
         with nogil, parallel(num_threads=threads):
-            product_share[real](form, a_arena, b_arena, out_arena, work, rows, columns, depth)
+            product_share[real](form, a, b, out, work, rows, columns, depth)
 
 
-cdef _product_of_dtype(int form, a, b, out, threads):
-    if out.dtype == np.float32:
-        _product[float](form, out.reshape(-1), a, b, out, threads)
+cdef _product_of(int form, a, b, out, Py_ssize_t threads):
+    cdef Data A = data_of(a, PyBUF_RECORDS_RO | PyBUF_C_CONTIGUOUS), B = data_of(b, PyBUF_RECORDS_RO | PyBUF_C_CONTIGUOUS)
+    cdef Data C = data_of(out, PyBUF_RECORDS | PyBUF_C_CONTIGUOUS)
+    cdef Py_ssize_t rows = A.columns if form == FIRST_TRANSPOSED else A.rows
+    cdef Py_ssize_t depth = A.rows if form == FIRST_TRANSPOSED else A.columns
+    cdef Py_ssize_t columns = B.rows if form == SECOND_TRANSPOSED else B.columns
+    if not (A.kind == B.kind == C.kind != UINT8 and C.rows == rows and C.columns == columns
+            and depth == (B.columns if form == SECOND_TRANSPOSED else B.rows)):
+        raise ValueError(f"expected factors and out that fit, got {a.dtype} {a.shape}, {b.dtype} {b.shape}, "
+                         f"{out.dtype} {out.shape}")
+    if threads < 1:
+        _check_threads(threads)
+    threads = min(threads, 1 + <Py_ssize_t> (2.0 * rows * columns * depth / PRODUCT_WORK))
+    a, b, flat = a.reshape(-1), b.reshape(-1), out.reshape(-1)
+    if C.kind == FLOAT32:
+        _product[float](form, a, b, flat, rows, columns, depth, threads, out.dtype)
     else:
-        _product[double](form, out.reshape(-1), a, b, out, threads)
+        _product[double](form, a, b, flat, rows, columns, depth, threads, out.dtype)
 
 
 def product(x, w, out, threads):
     """out = x @ w, as in z: x (n, k), w (k, m), C-contiguous, of one dtype."""
-    _product_of_dtype(PLAIN, x, w, out, threads)
+    _product_of(PLAIN, x, w, out, threads)
 
 
 def product_tn(x, dz, out, threads):
     """out = x.T @ dz, as in dW: x (k, n), dz (k, m)."""
-    _product_of_dtype(FIRST_TRANSPOSED, x, dz, out, threads)
+    _product_of(FIRST_TRANSPOSED, x, dz, out, threads)
 
 
 def product_nt(dz, w, out, threads):
     """out = dz @ w.T, as in dx: dz (n, m), w (k, m)."""
-    _product_of_dtype(SECOND_TRANSPOSED, dz, w, out, threads)
+    _product_of(SECOND_TRANSPOSED, dz, w, out, threads)
 
 
 cdef inline void fma_chains(real[::1] sums, Py_ssize_t repeats, int lanes) noexcept nogil:
