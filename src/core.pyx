@@ -132,7 +132,8 @@ cdef Data data_of(x, int flags=PyBUF_RECORDS_RO) except *:
     if view.ndim == 2 and view.format[1] == 0:
         kind = view.format[0]
         data.start = <const char*> view.buf
-        data.rows, data.columns, data.row_stride, data.column_stride = view.shape[0], view.shape[1], view.strides[0], view.strides[1]
+        data.rows, data.columns = view.shape[0], view.shape[1]
+        data.row_stride, data.column_stride = view.strides[0], view.strides[1]
     PyBuffer_Release(&view)
     if kind == b"B":
         data.kind = UINT8
@@ -542,8 +543,8 @@ cdef void sum_pieces(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] 
             start_rows[real](work, z, stride, rows, parameters, table[l, BIASES], padded(outputs))
         multiply[real](work, matrix(me.base + table[l - 1, H] + i, table[l - 1, STRIDE]),
                        parameters, matrix(table[l, WEIGHTS] + i * outputs, outputs), work, matrix(z, stride),
-                       1, p == 0 or not begins(inputs, p, me.thread, me.threads), rows, padded(outputs), piece_start(inputs, p + 1) - i,
-                       work, me.scratch)
+                       1, p == 0 or not begins(inputs, p, me.thread, me.threads), rows, padded(outputs),
+                       piece_start(inputs, p + 1) - i, work, me.scratch)
 
 
 cdef inline void add(real[::1] work, Py_ssize_t target, Py_ssize_t source, Py_ssize_t width) noexcept nogil:
@@ -700,6 +701,37 @@ cdef void change_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] para
             update_layer[real](table, l, parameters, gradients, state, slot, optimizer, c, first, end)
 
 
+cdef void gather_rows(const int64_t[:, ::1] table, Data* data, const int32_t[::1] rows, Py_ssize_t start, Py_ssize_t n,
+                      bint learning, real[::1] work, Worker* me, real scale) noexcept nogil:
+    """h_0 = x * scale, this thread's features of n rows: rows[start], ..., or x[start], ... where nothing is learned."""
+    cdef Py_ssize_t first = share(table[0, OUTPUTS], me.thread, me.threads)
+    cdef Py_ssize_t end = share(table[0, OUTPUTS], me.thread + 1, me.threads), r
+    for r in range(start, start + n):
+        if learning and r + AHEAD < rows.shape[0]:
+            prefetch_row(data, rows[r + AHEAD], first, end)
+        gather_row[real](data, rows[r] if learning else r, first, end,
+                         work, me.base + table[0, H] + (r - start) * table[0, STRIDE], scale)
+
+
+cdef void forward_batch(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters, real[::1] work,
+                        Worker* me, Worker* one, Py_ssize_t n, Py_ssize_t batch_size) noexcept nogil:
+    """h_l of all layers but the last, and z_L where dz_L will be: this thread's neurons, or all that it will need."""
+    cdef Py_ssize_t last = table.shape[0] - 1, l, first, end
+    cdef Worker* team
+    cdef bint whole
+    for l in range(1, last + 1):
+        team = one if is_small(table, l, batch_size) else me
+        sum_pieces[real](table, l, parameters, work, team, n)
+        meet(team)
+        whole = l == last or table[l, ACTIVATION] == SOFTMAX or is_small(table, l + 1, batch_size)
+        first = 0 if whole else share(table[l, OUTPUTS], team.thread, team.threads)
+        end = table[l, OUTPUTS] if whole else share(table[l, OUTPUTS], team.thread + 1, team.threads)
+        combine_layer[real](table, l, slopes, work, team, n, first, padded(end) if end == table[l, OUTPUTS] else end,
+                            me.base + table[l, DZ if l == last else H])
+        if team == me:
+            me.turn = one.turn = 1 - me.turn
+
+
 cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] parameters, real[::1] state,
                 Py_ssize_t slot, int optimizer, int loss, Data* data, real scale, const int32_t[::1] rows,
                 int target, const int64_t[::1] labels, const real[::1] targets, Py_ssize_t samples,
@@ -713,7 +745,7 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
     cdef Py_ssize_t last = table.shape[0] - 1, judged = me.thread * (losses.shape[0] // me.threads)
     cdef Py_ssize_t steps = pieces(samples, batch_size)
     cdef Py_ssize_t step, start, batch, q, block, n, r, l, first, end
-    cdef bint whole, met
+    cdef bint met
     cdef Worker one = alone(me)
     cdef Worker* team
     cdef real weight
@@ -730,25 +762,8 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
         for q in range(pieces(batch, CHUNK)):
             block = q * CHUNK
             n = smaller(CHUNK, batch - block)
-            first = share(table[0, OUTPUTS], me.thread, me.threads)
-            end = share(table[0, OUTPUTS], me.thread + 1, me.threads)
-            for r in range(n):
-                if learning and start + block + r + AHEAD < samples:
-                    prefetch_row(data, rows[start + block + r + AHEAD], first, end)
-                gather_row[real](data, rows[start + block + r] if learning else block + r, first, end,
-                                 work, me.base + table[0, H] + r * table[0, STRIDE], scale)
-            for l in range(1, last + 1):
-                team = &one if is_small(table, l, batch_size) else &me
-                sum_pieces[real](table, l, parameters, work, team, n)
-                meet(team)
-                whole = l == last or table[l, ACTIVATION] == SOFTMAX or is_small(table, l + 1, batch_size)
-                first = 0 if whole else share(table[l, OUTPUTS], team.thread, team.threads)
-                end = table[l, OUTPUTS] if whole else share(table[l, OUTPUTS], team.thread + 1, team.threads)
-                combine_layer[real](table, l, slopes, work, team, n, first,
-                                    padded(end) if end == table[l, OUTPUTS] else end,
-                                    me.base + table[l, DZ if l == last else H])
-                if team == &me:
-                    me.turn = one.turn = 1 - me.turn
+            gather_rows[real](table, data, rows, start + block, n, learning, work, &me, scale)
+            forward_batch[real](table, slopes, parameters, work, &me, &one, n, batch_size)
             output_rows[real](table, work, me.base, n, loss, target, labels, targets,
                               start + block, weight, losses, agreeing, judged)
             if target == OUTPUT_GRADIENT or loss == MEAN_SQUARED_ERROR:
