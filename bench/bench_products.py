@@ -87,24 +87,31 @@ def test_share_of_peak(benchmark: Any, build: Any, rng: Any, capsys: Any, dtype:
 def test_residues(benchmark: Any, build: Any, rng: Any, capsys: Any, form: str) -> None:
     """Every residue of the sizes modulo the tile: the slowest beside the median of its neighbours.
 
-    Speeds are per element of the result, while B and O run one by one through 33 sizes.
+    Speeds are per element of the result; 33 sizes of B, and then of O, take turns.
     """
-    rates: dict[str, list[float]] = {"B": [], "O": []}
-    for extra in range(33):
-        for axis in rates:
+    function, worst = getattr(build, FORMS[form]), {}
+    for axis in ("B", "O"):
+        cases = []
+        times: list[list[float]] = [[] for _ in range(33)]
+        for extra in range(33):
             shape = (96 + extra, 256, 128) if axis == "B" else (96, 256, 128 + extra)
             a, b, expected, bound = operands(rng, form, shape, "float32")
             out = np.empty(expected.shape, "float32")
-            getattr(build, FORMS[form])(a, b, out, 1)
+            function(a, b, out, 1)
             assert (np.abs(out - expected) <= bound).all()
-            rates[axis].append(np.prod(shape) / seconds(build, form, a, b, out, 2))
-    worst = {}
-    for axis, speeds in rates.items():
+            cases.append((a, b, out, 1))
+        for _ in range(25):
+            for case, found in zip(cases, times, strict=True):
+                begin = time.perf_counter()
+                function(*case)
+                found.append(time.perf_counter() - begin)
+        first = 96 if axis == "B" else 128
+        speeds = [(first + extra) / median(found) for extra, found in enumerate(times)]
         near = [median(speeds[max(0, i - 8) : i + 9]) for i in range(len(speeds))]
         share, size = min((s / n, i) for i, (s, n) in enumerate(zip(speeds, near, strict=True)))
         worst[axis] = share
-        benchmark.extra_info[f"worst {axis}"] = share, size + (96 if axis == "B" else 128)
-    benchmark(getattr(build, FORMS[form]), a, b, out, 1)
+        benchmark.extra_info[f"worst {axis}"] = share, first + size
+    benchmark(function, *cases[-1])
     with capsys.disabled():
         text = "  ".join(f"{axis} {share:.0%}" for axis, share in worst.items())
         print(f"\n{build.NAME:9} {form} slowest residue / its neighbours: {text}")
