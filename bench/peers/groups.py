@@ -22,7 +22,8 @@ def training(run: Run) -> None:
         to_jax, adam_to_jax, to_torch, of_peak = net["goals"]
         small = net["sizes"][0] < 2048
         peers = ["JAX", "PyTorch", "scikit-learn"] if small else ["JAX", "PyTorch"]
-        for optimizer in ("sgd", "adam") if small or not run.quick else ("sgd",):
+        light = cases.training_flops(net["sizes"]) < 1e6
+        for optimizer in ("sgd", "adam") if light or not run.quick else ("sgd",):
             spec = net | {"optimizer": optimizer}
             entries = [*run.training(spec, peers), run.peak()]
             found = run.measure("training", spec, entries, 40, 400)
