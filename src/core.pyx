@@ -714,22 +714,23 @@ cdef void gather_rows(const int64_t[:, ::1] table, Data* data, const int32_t[::1
 
 
 cdef void forward_batch(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters, real[::1] work,
-                        Worker* me, Worker* one, Py_ssize_t n, Py_ssize_t batch_size) noexcept nogil:
+                        Worker* me, Py_ssize_t n, Py_ssize_t batch_size) noexcept nogil:
     """h_l of all layers but the last, and z_L where dz_L will be: this thread's neurons, or all that it will need."""
     cdef Py_ssize_t last = table.shape[0] - 1, l, first, end
-    cdef Worker* team
-    cdef bint whole
+    cdef Worker team
+    cdef bint small, whole
     for l in range(1, last + 1):
-        team = one if is_small(table, l, batch_size) else me
-        sum_pieces[real](table, l, parameters, work, team, n)
-        meet(team)
+        small = is_small(table, l, batch_size)
+        team = alone(me[0]) if small else me[0]
+        sum_pieces[real](table, l, parameters, work, &team, n)
+        meet(&team)
         whole = l == last or table[l, ACTIVATION] == SOFTMAX or is_small(table, l + 1, batch_size)
         first = 0 if whole else share(table[l, OUTPUTS], team.thread, team.threads)
         end = table[l, OUTPUTS] if whole else share(table[l, OUTPUTS], team.thread + 1, team.threads)
-        combine_layer[real](table, l, slopes, work, team, n, first, padded(end) if end == table[l, OUTPUTS] else end,
+        combine_layer[real](table, l, slopes, work, &team, n, first, padded(end) if end == table[l, OUTPUTS] else end,
                             me.base + table[l, DZ if l == last else H])
-        if team == me:
-            me.turn = one.turn = 1 - me.turn
+        if not small:           # nobody else reads what a thread summed alone
+            me.turn = 1 - me.turn
 
 
 cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] parameters, real[::1] state,
@@ -745,9 +746,8 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
     cdef Py_ssize_t last = table.shape[0] - 1, judged = me.thread * (losses.shape[0] // me.threads)
     cdef Py_ssize_t steps = pieces(samples, batch_size)
     cdef Py_ssize_t step, start, batch, q, block, n, r, l, first, end
-    cdef bint met
-    cdef Worker one = alone(me)
-    cdef Worker* team
+    cdef bint small, met
+    cdef Worker team
     cdef real weight
     cdef real c[COEFFICIENTS + 2]
     for r in range(COEFFICIENTS + 2):
@@ -763,30 +763,31 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
             block = q * CHUNK
             n = smaller(CHUNK, batch - block)
             gather_rows[real](table, data, rows, start + block, n, learning, work, &me, scale)
-            forward_batch[real](table, slopes, parameters, work, &me, &one, n, batch_size)
+            forward_batch[real](table, slopes, parameters, work, &me, n, batch_size)
             output_rows[real](table, work, me.base, n, loss, target, labels, targets,
                               start + block, weight, losses, agreeing, judged)
             if target == OUTPUT_GRADIENT or loss == MEAN_SQUARED_ERROR:
                 differentiate_layer[real](table, last, slopes, work, me.base, n, 0, table[last, OUTPUTS])
             for l in range(last, 0, -1):
-                team = &one if is_small(table, l, batch_size) else &me
+                small = is_small(table, l, batch_size)
+                team = alone(me) if small else me
                 first = share(table[l, INPUTS], team.thread, team.threads)
                 end = share(table[l, INPUTS], team.thread + 1, team.threads)
                 if l > 1:
-                    backward_layer[real](table, l, parameters, work, team, n, first, end,
+                    backward_layer[real](table, l, parameters, work, &team, n, first, end,
                                          work, matrix(me.base + table[l - 1, DZ], table[l - 1, STRIDE]))
                     if table[l - 1, ACTIVATION] != SOFTMAX:
                         differentiate_layer[real](table, l - 1, slopes, work, me.base, n, first, end)
                 elif with_d_input:
-                    backward_layer[real](table, l, parameters, work, team, n, first, end,
+                    backward_layer[real](table, l, parameters, work, &team, n, first, end,
                                          d_input, matrix(block * table[1, INPUTS], table[1, INPUTS]))
-                if team == &me:         # as soon as a gradient is there
+                if not small:           # as soon as a gradient is there
                     change_layer[real](table, l, parameters, state, slot, optimizer, c, work, &me, learning,
                                        batch, block, n, gradients)
                 if l > 1:
-                    gather_layer[real](table, l - 1, work, team, n)
+                    gather_layer[real](table, l - 1, work, &team, n)
                     if table[l - 1, ACTIVATION] == SOFTMAX:
-                        meet(team)
+                        meet(&team)
                         differentiate_layer[real](table, l - 1, slopes, work, me.base, n, 0, table[l - 1, OUTPUTS])
             met = False
             for l in range(2, last + 1):
