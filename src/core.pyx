@@ -547,6 +547,9 @@ cdef void sum_pieces(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] 
                        piece_start(inputs, p + 1) - i, work, me.scratch)
 
 
+# A line that another core has read is slow to write (7 GB/s here), one that it has written is not (40 GB/s).
+# So where one other thread alone reads something, it writes there too.
+
 cdef inline void add(real[::1] work, Py_ssize_t target, Py_ssize_t source, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(width):
@@ -555,19 +558,24 @@ cdef inline void add(real[::1] work, Py_ssize_t target, Py_ssize_t source, Py_ss
 cdef inline void add_up(real[::1] work, Py_ssize_t target, const Py_ssize_t* sums, Py_ssize_t n,
                         Py_ssize_t offset, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t j, k
-    for j in range(width):
-        work[target + j] = work[sums[0] + offset + j]
+    if target != sums[0] + offset:
+        for j in range(width):
+            work[target + j] = work[sums[0] + offset + j]
     for k in range(1, n):
         add[real](work, target, sums[k] + offset, width)
 
 
 cdef void combine_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes, real[::1] work,
-                        Worker* me, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t end, Py_ssize_t z0) noexcept nogil:
-    """z_l = the sum of the pieces' sums, h_l = g(z_l), for the neurons first to end."""
+                        Worker* me, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t end, bint shared,
+                        Py_ssize_t z0) noexcept nogil:
+    """z_l = the sum of the pieces' sums, h_l = g(z_l), for the neurons first to end.
+
+    Sums of neurons that all threads read are shared, and added up at z0; the others in place.
+    """
     cdef Py_ssize_t inputs = table[l, INPUTS], stride = table[l, STRIDE], h0 = me.base + table[l, H]
     cdef Py_ssize_t sums[2][SUMS]
     cdef Py_ssize_t n[2]
-    cdef Py_ssize_t thread, p, r, half, offset, width
+    cdef Py_ssize_t thread, p, r, half, offset, width, z, other
     cdef bint flat
     n[0] = n[1] = 0
     for thread in range(me.threads):
@@ -581,31 +589,46 @@ cdef void combine_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::
     width = rows * stride if flat else end - first
     for r in range(1 if flat else rows):
         offset = r * stride + first
-        add_up[real](work, z0 + offset, sums[0], n[0], offset, width)
-        if n[1] == 1:
-            add[real](work, z0 + offset, sums[1][0] + offset, width)
-        elif n[1] > 1:
-            add_up[real](work, me.scratch, sums[1], n[1], offset, width)
-            add[real](work, z0 + offset, me.scratch, width)
+        z = z0 + offset if shared else sums[0][0] + offset
+        add_up[real](work, z, sums[0], n[0], offset, width)
+        if n[1] > 0:
+            other = me.scratch if shared and n[1] > 1 else sums[1][0] + offset
+            add_up[real](work, other, sums[1], n[1], offset, width)
+            if not shared and me.thread == 0:       # into a sum of another thread's
+                z, other = other, z
+            add[real](work, z, other, width)
         if table[l, ACTIVATION] != SOFTMAX:
-            activate[real](<int> table[l, ACTIVATION], work, z0 + offset, work, h0 + offset, width, slopes[l])
+            activate[real](<int> table[l, ACTIVATION], work, z, work, h0 + offset, width, slopes[l])
     if table[l, ACTIVATION] == SOFTMAX and z0 == h0:        # else with the loss
         activate_layer[real](table, l, slopes, work, me.base, rows, z0)
+    me.turn = 1 - me.turn
+
+
+cdef inline void hand_over(real[::1] work, Py_ssize_t source, Py_ssize_t target, Py_ssize_t stride, Py_ssize_t rows,
+                           Py_ssize_t first, Py_ssize_t end, bint lone) noexcept nogil:
+    """Copies the columns first to end; a lone reader clears the source."""
+    cdef Py_ssize_t r, j
+    for r in range(rows):
+        for j in range(first, end):
+            work[target + r * stride + j] = work[source + r * stride + j]
+        for j in range(first, end if lone else first):
+            work[source + r * stride + j] = 0
 
 
 cdef void gather_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me, Py_ssize_t rows) noexcept nogil:
-    """All meet, and each copies the others' neurons of dz_l (or dh_l)."""
-    cdef Py_ssize_t thread, first, end, r, j, source, target
+    """Each lays its own neurons of dz_l (or dh_l) where its sums were, all meet, and each takes the others'."""
+    cdef Py_ssize_t neurons = table[l, OUTPUTS], stride = table[l, STRIDE], dz = me.base + table[l, DZ]
+    cdef Py_ssize_t laid = me.base + me.sums + me.turn * me.slots * me.slot, thread
+    if me.threads == 1:
+        return
+    hand_over[real](work, dz, laid, stride, rows, share(neurons, me.thread, me.threads),
+                    share(neurons, me.thread + 1, me.threads), False)
     meet(me)
     for thread in range(me.threads):
         if thread != me.thread:
-            first = share(table[l, OUTPUTS], thread, me.threads)
-            end = share(table[l, OUTPUTS], thread + 1, me.threads)
-            for r in range(rows):
-                source = me.base + (thread - me.thread) * me.size + table[l, DZ] + r * table[l, STRIDE]
-                target = me.base + table[l, DZ] + r * table[l, STRIDE]
-                for j in range(first, end):
-                    work[target + j] = work[source + j]
+            hand_over[real](work, laid + (thread - me.thread) * me.size, dz, stride, rows,
+                            share(neurons, thread, me.threads), share(neurons, thread + 1, me.threads), me.threads == 2)
+    me.turn = 1 - me.turn
 
 
 cdef void backward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
@@ -706,6 +729,7 @@ cdef void gather_rows(const int64_t[:, ::1] table, Data* data, const int32_t[::1
     """h_0 = x * scale, this thread's features of n rows: rows[start], ..., or x[start], ... where nothing is learned."""
     cdef Py_ssize_t first = share(table[0, OUTPUTS], me.thread, me.threads)
     cdef Py_ssize_t end = share(table[0, OUTPUTS], me.thread + 1, me.threads), r
+    first = first // 16 * 16                # whole cache lines of h_0
     for r in range(start, start + n):
         if learning and r + AHEAD < rows.shape[0]:
             prefetch_row(data, rows[r + AHEAD], first, end)
@@ -717,20 +741,19 @@ cdef void forward_batch(const int64_t[:, ::1] table, const real[::1] slopes, con
                         Worker* me, Py_ssize_t n, Py_ssize_t batch_size) noexcept nogil:
     """h_l of all layers but the last, and z_L where dz_L will be: this thread's neurons, or all that it will need."""
     cdef Py_ssize_t last = table.shape[0] - 1, l, first, end
-    cdef Worker team
-    cdef bint small, whole
+    cdef Worker lone
+    cdef Worker* team
+    cdef bint whole
     for l in range(1, last + 1):
-        small = is_small(table, l, batch_size)
-        team = alone(me[0]) if small else me[0]
-        sum_pieces[real](table, l, parameters, work, &team, n)
-        meet(&team)
+        lone = alone(me[0])
+        team = &lone if is_small(table, l, batch_size) else me
+        sum_pieces[real](table, l, parameters, work, team, n)
+        meet(team)
         whole = l == last or table[l, ACTIVATION] == SOFTMAX or is_small(table, l + 1, batch_size)
         first = 0 if whole else share(table[l, OUTPUTS], team.thread, team.threads)
         end = table[l, OUTPUTS] if whole else share(table[l, OUTPUTS], team.thread + 1, team.threads)
-        combine_layer[real](table, l, slopes, work, &team, n, first, padded(end) if end == table[l, OUTPUTS] else end,
-                            me.base + table[l, DZ if l == last else H])
-        if not small:           # nobody else reads what a thread summed alone
-            me.turn = 1 - me.turn
+        combine_layer[real](table, l, slopes, work, team, n, first, padded(end) if end == table[l, OUTPUTS] else end,
+                            whole, me.base + table[l, DZ if l == last else H])
 
 
 cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] parameters, real[::1] state,
@@ -747,7 +770,8 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
     cdef Py_ssize_t steps = pieces(samples, batch_size)
     cdef Py_ssize_t step, start, batch, q, block, n, r, l, first, end
     cdef bint small, met
-    cdef Worker team
+    cdef Worker lone
+    cdef Worker* team
     cdef real weight
     cdef real c[COEFFICIENTS + 2]
     for r in range(COEFFICIENTS + 2):
@@ -770,24 +794,24 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
                 differentiate_layer[real](table, last, slopes, work, me.base, n, 0, table[last, OUTPUTS])
             for l in range(last, 0, -1):
                 small = is_small(table, l, batch_size)
-                team = alone(me) if small else me
+                lone = alone(me)
+                team = &lone if small else &me
                 first = share(table[l, INPUTS], team.thread, team.threads)
                 end = share(table[l, INPUTS], team.thread + 1, team.threads)
                 if l > 1:
-                    backward_layer[real](table, l, parameters, work, &team, n, first, end,
+                    backward_layer[real](table, l, parameters, work, team, n, first, end,
                                          work, matrix(me.base + table[l - 1, DZ], table[l - 1, STRIDE]))
                     if table[l - 1, ACTIVATION] != SOFTMAX:
                         differentiate_layer[real](table, l - 1, slopes, work, me.base, n, first, end)
                 elif with_d_input:
-                    backward_layer[real](table, l, parameters, work, &team, n, first, end,
+                    backward_layer[real](table, l, parameters, work, team, n, first, end,
                                          d_input, matrix(block * table[1, INPUTS], table[1, INPUTS]))
                 if not small:           # as soon as a gradient is there
                     change_layer[real](table, l, parameters, state, slot, optimizer, c, work, &me, learning,
                                        batch, block, n, gradients)
                 if l > 1:
-                    gather_layer[real](table, l - 1, work, &team, n)
+                    gather_layer[real](table, l - 1, work, team, n)
                     if table[l - 1, ACTIVATION] == SOFTMAX:
-                        meet(&team)
                         differentiate_layer[real](table, l - 1, slopes, work, me.base, n, 0, table[l - 1, OUTPUTS])
             met = False
             for l in range(2, last + 1):
