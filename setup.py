@@ -8,6 +8,7 @@ import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
+import numpy as np
 from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
@@ -21,7 +22,10 @@ CONTRACT = ["-O3", "-g0", "-ffp-contract=off", "-fno-math-errno", "-fno-trapping
 GCC_ONLY = ["--param=max-completely-peel-times=6", "-fno-ipa-cp-clone"]
 
 # Inlining is what turns the tile's sizes into constants.
-MACROS = [("CYTHON_INLINE", "inline __attribute__((always_inline))")]
+MACROS = [
+    ("CYTHON_INLINE", "inline __attribute__((always_inline))"),
+    ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
+]
 
 INSTRUCTION_SETS = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
@@ -76,6 +80,7 @@ def engines() -> list[Extension]:
             f"fastnn._core_{name}",
             [f"src/core_{name}.pyx"],
             depends=["src/core.pyx", "src/tile.pxd", "src/numerics.pxd"],
+            include_dirs=[np.get_include()],
             define_macros=[*MACROS, ("FASTNN_BUILD", f'"{name}"')],
             extra_compile_args=flags.copy(),
         )

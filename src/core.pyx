@@ -25,7 +25,7 @@ from time import perf_counter
 
 import numpy as np
 
-from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_RECORDS, PyBUF_RECORDS_RO, PyBuffer_Release, PyObject_GetBuffer
+cimport numpy as cnp
 from cython.parallel cimport parallel, threadid
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
@@ -33,6 +33,8 @@ from libc.string cimport memset
 
 from numerics cimport *
 from tile cimport *
+
+cnp.import_array()
 
 cdef extern from *:
     """
@@ -123,26 +125,24 @@ cdef struct Data:
     Py_ssize_t rows, columns, row_stride, column_stride     # strides in bytes
     int kind
 
-cdef Data data_of(x, int flags=PyBUF_RECORDS_RO) except *:
-    """Where x (n, I) lies: uint8, float32 or float64 of any strides; the caller keeps x alive."""
+cdef Data data_of(x, int flags=cnp.NPY_ARRAY_ALIGNED) except *:
+    """Where x (n, I) lies, an array of uint8, float32 or float64 with these flags; the caller keeps it alive."""
     cdef Data data
-    cdef Py_buffer view
-    cdef char kind = 0
-    PyObject_GetBuffer(x, &view, flags)
-    if view.ndim == 2 and view.format[1] == 0:
-        kind = view.format[0]
-        data.start = <const char*> view.buf
-        data.rows, data.columns = view.shape[0], view.shape[1]
-        data.row_stride, data.column_stride = view.strides[0], view.strides[1]
-    PyBuffer_Release(&view)
-    if kind == b"B":
-        data.kind = UINT8
-    elif kind == b"f":
-        data.kind = FLOAT32
-    elif kind == b"d":
-        data.kind = FLOAT64
-    else:
+    cdef cnp.ndarray array
+    if not isinstance(x, cnp.ndarray):
+        raise TypeError(f"expected an array, got {type(x).__name__}")
+    array = x
+    cdef int dtype = cnp.PyArray_TYPE(array)
+    if cnp.PyArray_NDIM(array) != 2 or not cnp.PyArray_ISNOTSWAPPED(array) or (
+            dtype != cnp.NPY_UINT8 and dtype != cnp.NPY_FLOAT32 and dtype != cnp.NPY_FLOAT64):
         raise TypeError(f"expected two axes of uint8, float32 or float64, got {x.ndim} of {x.dtype}")
+    if not cnp.PyArray_CHKFLAGS(array, flags):
+        raise ValueError(f"expected {'an aligned' if flags == cnp.NPY_ARRAY_ALIGNED else 'a C-contiguous, writeable'} "
+                         f"array, got strides {x.strides}, aligned {x.flags.aligned}, writeable {x.flags.writeable}")
+    data.start = <const char*> cnp.PyArray_DATA(array)
+    data.rows, data.columns = cnp.PyArray_DIM(array, 0), cnp.PyArray_DIM(array, 1)
+    data.row_stride, data.column_stride = cnp.PyArray_STRIDE(array, 0), cnp.PyArray_STRIDE(array, 1)
+    data.kind = UINT8 if dtype == cnp.NPY_UINT8 else FLOAT32 if dtype == cnp.NPY_FLOAT32 else FLOAT64
     return data
 
 cdef fused element:
@@ -979,17 +979,27 @@ cdef bint forward_together(const int64_t[:, ::1] table, const real[::1] slopes, 
     return finite
 
 
-cdef object view_of(const real[::1] array):
-    """The array as a typed view, which the engine takes again without a look at its type."""
-    return array
+cdef class Arena:
+    """Memory that predictions work in: a view of the program's dtype."""
+    cdef float[::1] view32
+    cdef double[::1] view64
+    cdef Py_ssize_t size
+
+    def __init__(self, Py_ssize_t size, dtype):
+        self.size = size
+        if dtype == np.float32:
+            self.view32 = _zeros(size, dtype)
+        else:
+            self.view64 = _zeros(size, dtype)
 
 
 cdef class Plan:
     """What forward needs of a program, checked and laid out once; kept in program.plan."""
     cdef object layers, parameters, dtype
-    cdef object parameters_view, slopes_view
+    cdef const float[::1] parameters32, slopes32        # views of the program's dtype
+    cdef const double[::1] parameters64, slopes64
     cdef const int64_t[:, ::1] table
-    cdef list idle              # work arenas of predictions that no call is using
+    cdef list idle              # arenas that no call is using
     cdef object learning        # the same of training, or None
     cdef Py_ssize_t work_size   # of one thread
     cdef int kind, callers      # calls under way
@@ -1000,14 +1010,14 @@ cdef class Plan:
         self.kind = FLOAT32 if self.dtype == np.float32 else FLOAT64
         self.table, self.work_size = _table(program, FORWARD_ROWS, False)
         self.work_size += PACKED
-        self.parameters_view = self.view(self.parameters)
-        self.slopes_view = self.view(np.concatenate([[0], program.slopes]).astype(self.dtype))
+        slopes = np.concatenate([[0], program.slopes]).astype(self.dtype)
+        if self.kind == FLOAT32:
+            self.parameters32, self.slopes32 = self.parameters, slopes
+        else:
+            self.parameters64, self.slopes64 = self.parameters, slopes
         self.scale = program.input_scale
         self.flops = 2.0 * float((program.layers[:, INPUTS] * program.layers[:, OUTPUTS]).sum())
         self.idle = []
-
-    cdef view(self, array):
-        return view_of[float](array) if self.kind == FLOAT32 else view_of[double](array)
 
     def __reduce__(self):       # a copied or pickled program makes its own
         return type(None), ()
@@ -1057,7 +1067,7 @@ cdef bint _forward(Plan plan, Data* data, const real[::1] x, const real[::1] par
 def forward(program, x, out, Py_ssize_t threads):
     """The outputs (n, O). Returns whether z_1 is finite, which it is not where x is not."""
     cdef Plan plan = _plan(program)
-    cdef Data data = data_of(x), result = data_of(out, PyBUF_RECORDS | PyBUF_C_CONTIGUOUS)
+    cdef Data data = data_of(x), result = data_of(out, cnp.NPY_ARRAY_CARRAY)
     cdef Py_ssize_t inputs = plan.table[0, OUTPUTS], outputs = plan.table[plan.table.shape[0] - 1, OUTPUTS]
     cdef double flops = plan.flops * data.rows
     if threads < 1:
@@ -1069,18 +1079,18 @@ def forward(program, x, out, Py_ssize_t threads):
     if plan.callers or 1 < data.rows <= ROWS:       # Python threads that predict at once share the cores
         threads = 1
     threads = min(threads, MOST_THREADS, 1 + <Py_ssize_t> (flops / WORK))
-    arena = plan.idle.pop() if plan.idle else None
-    if arena is None or len(arena) < threads * plan.work_size:
-        arena = plan.view(_zeros(threads * plan.work_size, plan.dtype))
+    cdef Arena arena = plan.idle.pop() if plan.idle else None
+    if arena is None or arena.size < threads * plan.work_size:
+        arena = Arena(threads * plan.work_size, plan.dtype)
     h_0 = None                  # x itself, if that is h_0 and worth the view
     if data.rows > ROWS and plan.scale == 1 and data.kind == plan.kind and x.flags.c_contiguous:
-        h_0 = plan.view(x.reshape(-1))
+        h_0 = x.reshape(-1)
     plan.callers += 1
     if plan.kind == FLOAT32:
-        finite = _forward[float](plan, &data, h_0, plan.parameters_view, plan.slopes_view, arena,
+        finite = _forward[float](plan, &data, h_0, plan.parameters32, plan.slopes32, arena.view32,
                                  <float*> result.start, flops, threads)
     else:
-        finite = _forward[double](plan, &data, h_0, plan.parameters_view, plan.slopes_view, arena,
+        finite = _forward[double](plan, &data, h_0, plan.parameters64, plan.slopes64, arena.view64,
                                   <double*> result.start, flops, threads)
     plan.callers -= 1
     plan.idle.append(arena)
@@ -1286,7 +1296,7 @@ def shuffle(int32_t[::1] order, const uint32_t[::1] words):
 cdef enum:
     PLAIN, FIRST_TRANSPOSED, SECOND_TRANSPOSED
 
-cdef double PRODUCT_WORK = 1 << 20          # floating-point operations of a product that are worth another thread
+cdef double PRODUCT_WORK = 1 << 19          # floating-point operations of a product that are worth another thread
 
 
 cdef void product_share(int form, const real[::1] a, const real[::1] b, real[::1] out, real[::1] work,
@@ -1311,12 +1321,13 @@ cdef void product_share(int form, const real[::1] a, const real[::1] b, real[::1
 
 cdef _product(int form, const real[::1] a, const real[::1] b, real[::1] out, Py_ssize_t rows, Py_ssize_t columns,
               Py_ssize_t depth, Py_ssize_t threads, dtype):
-    cdef Py_ssize_t size = PACKED
+    cdef cnp.npy_intp size = PACKED
     if form == SECOND_TRANSPOSED:
         size += (depth + TURNED_ROWS) * MAX_LANES
     elif columns % 8 and rows // threads < PACK_ROWS:   # whole vectors are read: make the last one safe
         b = np.append(b, np.zeros(MAX_LANES, dtype))
-    cdef real[::1] work = np.empty(size * threads + 64, dtype)
+    size = size * threads + 64
+    cdef real[::1] work = cnp.PyArray_EMPTY(1, &size, cnp.NPY_FLOAT32 if real is float else cnp.NPY_FLOAT64, 0)
     if threads == 1:
         with nogil:
             product_share[real](form, a, b, out, work, rows, columns, depth)
@@ -1326,8 +1337,8 @@ cdef _product(int form, const real[::1] a, const real[::1] b, real[::1] out, Py_
 
 
 cdef _product_of(int form, a, b, out, Py_ssize_t threads):
-    cdef Data A = data_of(a, PyBUF_RECORDS_RO | PyBUF_C_CONTIGUOUS), B = data_of(b, PyBUF_RECORDS_RO | PyBUF_C_CONTIGUOUS)
-    cdef Data C = data_of(out, PyBUF_RECORDS | PyBUF_C_CONTIGUOUS)
+    cdef Data A = data_of(a, cnp.NPY_ARRAY_CARRAY_RO), B = data_of(b, cnp.NPY_ARRAY_CARRAY_RO)
+    cdef Data C = data_of(out, cnp.NPY_ARRAY_CARRAY)
     cdef Py_ssize_t rows = A.columns if form == FIRST_TRANSPOSED else A.rows
     cdef Py_ssize_t depth = A.rows if form == FIRST_TRANSPOSED else A.columns
     cdef Py_ssize_t columns = B.rows if form == SECOND_TRANSPOSED else B.columns
@@ -1338,7 +1349,7 @@ cdef _product_of(int form, a, b, out, Py_ssize_t threads):
     if threads < 1:
         _check_threads(threads)
     threads = min(threads, 1 + <Py_ssize_t> (2.0 * rows * columns * depth / PRODUCT_WORK))
-    a, b, flat = a.reshape(-1), b.reshape(-1), out.reshape(-1)
+    a, b, flat = cnp.PyArray_Ravel(a, cnp.NPY_CORDER), cnp.PyArray_Ravel(b, cnp.NPY_CORDER), cnp.PyArray_Ravel(out, cnp.NPY_CORDER)
     if C.kind == FLOAT32:
         _product[float](form, a, b, flat, rows, columns, depth, threads, out.dtype)
     else:
