@@ -137,8 +137,9 @@ cdef Data data_of(x, int flags=cnp.NPY_ARRAY_ALIGNED) except *:
             dtype != cnp.NPY_UINT8 and dtype != cnp.NPY_FLOAT32 and dtype != cnp.NPY_FLOAT64):
         raise TypeError(f"expected two axes of uint8, float32 or float64, got {x.ndim} of {x.dtype}")
     if not cnp.PyArray_CHKFLAGS(array, flags):
-        raise ValueError(f"expected {'an aligned' if flags == cnp.NPY_ARRAY_ALIGNED else 'a C-contiguous, writeable'} "
-                         f"array, got strides {x.strides}, aligned {x.flags.aligned}, writeable {x.flags.writeable}")
+        raise ValueError(f"expected an array that is aligned{', C-contiguous' if flags & cnp.NPY_ARRAY_C_CONTIGUOUS else ''}"
+                         f"{', writeable' if flags & cnp.NPY_ARRAY_WRITEABLE else ''}, got strides {x.strides}, "
+                         f"aligned {x.flags.aligned}, writeable {x.flags.writeable}")
     data.start = <const char*> cnp.PyArray_DATA(array)
     data.rows, data.columns = cnp.PyArray_DIM(array, 0), cnp.PyArray_DIM(array, 1)
     data.row_stride, data.column_stride = cnp.PyArray_STRIDE(array, 0), cnp.PyArray_STRIDE(array, 1)

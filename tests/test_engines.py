@@ -433,6 +433,29 @@ def test_products(compiled, shape, dtype, seed):
         assert len(seen) == 1
 
 
+def test_products_refuse_what_they_cannot_read(compiled):
+    """What is not an array of our numbers, and an array that lies in memory as it must not."""
+    x, out = np.ones((4, 8), "float32"), np.full((8, 8), 7, "float32")
+    sealed = out.copy()
+    sealed.flags.writeable = False
+    shifted = np.zeros(4 * 8 * 4 + 1, "uint8")[1:].view("float32").reshape(4, 8)
+    for error, message, call in (
+        (TypeError, "an array, got list", lambda: compiled.product(x.tolist(), x, out, 1)),
+        (TypeError, "got 2 of >f4", lambda: compiled.product_tn(x.astype(">f4"), x, out, 1)),
+        (TypeError, "got 2 of int32", lambda: compiled.product_tn(x.astype("int32"), x, out, 1)),
+        (TypeError, "got 1 of float32", lambda: compiled.product_tn(x[0], x, out, 1)),
+        (ValueError, "C-contiguous, got", lambda: compiled.product(x.T, x, out, 1)),
+        (ValueError, "writeable, got", lambda: compiled.product_tn(x, x, sealed, 1)),
+        (ValueError, "writeable, got", lambda: compiled.product_tn(x, x, out.T, 1)),
+        (ValueError, "aligned, C-contiguous, got", lambda: compiled.product_tn(shifted, x, out, 1)),
+        (ValueError, "factors and out that fit", lambda: compiled.product(x, x, out, 1)),
+    ):
+        with pytest.raises(error, match=message):
+            call()
+    assert (out == 7).all()
+    assert (sealed == 7).all()
+
+
 @pytest.mark.parametrize("name", ACTIVATIONS)
 def test_every_activation_runs_on_every_engine(engine_name, name):
     core, random = engine.get(engine_name), np.random.default_rng(2)
