@@ -499,7 +499,7 @@ cdef struct Worker:
     Py_ssize_t thread, threads
     Py_ssize_t base, size       # where its part of the work arena begins, and how long a part is
     Py_ssize_t sums, slot       # where in a part the sums over pieces begin, and how long each is
-    Py_ssize_t slots, turn      # two sets of them take turns: others may still read the latest
+    Py_ssize_t slots, turn      # two sets of them take turns: others may still read the latest, sums or dz
     Py_ssize_t scratch
     Meeting* meeting
 
@@ -595,7 +595,7 @@ cdef void combine_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::
         if n[1] > 0:
             other = me.scratch if shared and n[1] > 1 else sums[1][0] + offset
             add_up[real](work, other, sums[1], n[1], offset, width)
-            if not shared and me.thread == 0:       # into a sum of another thread's
+            if not shared and me.thread == 0:       # into a sum of another thread's, if there is one
                 z, other = other, z
             add[real](work, z, other, width)
         if table[l, ACTIVATION] != SOFTMAX:
