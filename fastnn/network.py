@@ -18,7 +18,7 @@ from .activations import Activation
 from .layers import Dense
 from .losses import Loss
 from .optimizers import Optimizer
-from .program import aligned_copy, blocks, build, zeros_like_parameters
+from .program import aligned_copy, blocks, build
 from .training import Callback, History
 
 DTYPES = ("float32", "float64")
@@ -207,15 +207,7 @@ class Network:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it."""
         self._check_learned()
         x, y = self._data(x, y)
-        arena = zeros_like_parameters(self.program)
-        everything = slice(0, len(x))
-        loss = self._engine.gradients(
-            self.program,
-            _arrays.block(x, everything, self.inputs, self.dtype),
-            self._target_block(y, everything),
-            arena,
-            self._threads(),
-        )
+        arena, loss, _ = training.gradients(self, x, y, slice(0, len(x)))
         units = self.output_scale**2  # of the loss
         if units != 1.0:
             arena *= units

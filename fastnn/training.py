@@ -11,14 +11,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from . import _arrays, schedules
 from ._arrays import Array
 from ._errors import DivergenceError
 from ._random import SHUFFLE, stream
 from .optimizers import Optimizer
-from .program import prepare
+from .program import prepare, zeros_like_parameters
 
 if TYPE_CHECKING:
     from .network import Network
@@ -31,6 +31,8 @@ Callback = Callable[["Network", int, dict[str, float]], object]
 CALL_COST = 1 << 31
 STEP_COST = 1 << 18  # what a step costs at least, in flops
 CALL_SIZE = 1 << 23  # numbers of x at most, since some must be converted
+UNIT_ROWS, UNIT_COST = 256, 1 << 32  # a larger batch goes in units, multiples of 256 rows as cheap
+MOST_UNITS = 256  # of those rows together: sums over rows are cut, and never in one long chain
 SHUFFLED = 1 << 18  # rows shuffled in one call; even, since a draw has two words
 
 
@@ -101,6 +103,43 @@ def fit(
     return history
 
 
+def unit(network: Network) -> int:
+    """Rows whose gradients are had in one call, so that Ctrl-C is prompt; the sizes decide it."""
+    cost = 3 * network.flops * UNIT_ROWS
+    return UNIT_ROWS * max(1, min(MOST_UNITS, UNIT_COST // cost))
+
+
+def gradients(
+    network: Network, x: Array, y: Array, chosen: _arrays.Rows
+) -> tuple[Array, float, int]:
+    """Gradients of the mean loss over the chosen rows, laid out like the parameters.
+
+    Also returns the sum of the losses and how many rows agree. Rows go to the engine unit by unit,
+    whose gradients are added in float64.
+    """
+    program, engine = network.program, network._engine
+    rows = chosen.stop - chosen.start if isinstance(chosen, slice) else len(chosen)
+    arena = zeros_like_parameters(program)
+    total = np.zeros(arena.shape if rows > unit(network) else 0)
+    loss, agreeing = 0.0, 0
+    for part in _arrays.pieces(rows, unit(network)):
+        taken = part if isinstance(chosen, slice) else chosen[part]
+        part_loss, part_agreeing = engine.gradients(
+            program,
+            _arrays.block(x, taken, network.inputs, network.dtype),
+            network._target_block(y, taken),
+            arena,
+            network._threads(),
+        )
+        loss, agreeing = loss + part_loss, agreeing + part_agreeing
+        if total.size:
+            share = (part.stop - part.start) / rows
+            total += np.multiply(arena, share, dtype=np.float64)
+    if total.size:
+        arena[:] = total
+    return arena, loss, agreeing
+
+
 def validation_arrays(network: Network, data: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
     """The checked (x, y) of validation_data."""
     try:
@@ -123,7 +162,7 @@ class Run:
         epochs: int,
     ) -> None:
         self.network, self.x, self.y = network, x, y
-        self.batch_size = batch_size
+        self.batch_size = batch_size = min(batch_size, len(x))
         self.optimizer = optimizer
         self.schedule = schedules.get(optimizer.learning_rate)
         self.total_steps = epochs * -(-len(x) // batch_size)
@@ -136,7 +175,8 @@ class Run:
             network._training.optimizer, network._training.steps = optimizer, 0
         step_cost = STEP_COST + 3 * network.flops * batch_size  # two products back for one forward
         steps = min(CALL_COST // step_cost, CALL_SIZE // (network.inputs * batch_size))
-        self.rows_per_call = batch_size * max(1, steps)
+        self.in_units = batch_size > unit(network)
+        self.rows_per_call = batch_size * (1 if self.in_units else max(1, steps))
 
     def epoch(self, number: int, shuffle: bool, bar: Progress) -> dict[str, float]:
         """Every row once; returns the means of loss and accuracy. Raises DivergenceError."""
@@ -183,24 +223,40 @@ class Run:
         steps = -(-len(chosen) // self.batch_size)
         rates = self.schedule.rates(self.step, steps, self.total_steps)
         numbers = network._training.steps + np.arange(steps, dtype=np.int64)
-        x, rows = self.x, chosen
-        if not self.direct:
-            x = _arrays.block(x, chosen, network.inputs, network.dtype)
-            rows = np.arange(len(x), dtype=np.int32)
+        coefficients = self.optimizer.coefficients(numbers, rates)
         with np.errstate(over="ignore", invalid="ignore"):  # epoch() looks at the result
-            sums: tuple[float, int] = network._engine.train(
-                network.program,
-                x,
-                rows,
-                network._target_block(self.y, chosen),
-                self.batch_size,
-                self.optimizer.coefficients(numbers, rates),
-                network._threads(),
-            )
+            if self.in_units:
+                sums = self.large_step(chosen, coefficients)
+            else:
+                sums = self.steps(chosen, coefficients)
         self.step += steps
         self.rate = float(rates[-1])
         network._training.steps += steps
         return sums
+
+    def steps(self, chosen: NDArray[np.int32], coefficients: Array) -> tuple[float, int]:
+        """An update for each batch of the chosen rows, in one call."""
+        network, x, rows = self.network, self.x, chosen
+        if not self.direct:
+            x = _arrays.block(x, chosen, network.inputs, network.dtype)
+            rows = np.arange(len(x), dtype=np.int32)
+        sums: tuple[float, int] = network._engine.train(
+            network.program,
+            x,
+            rows,
+            network._target_block(self.y, chosen),
+            self.batch_size,
+            coefficients,
+            network._threads(),
+        )
+        return sums
+
+    def large_step(self, batch: NDArray[np.int32], coefficients: Array) -> tuple[float, int]:
+        """One update from the rows of one batch, in many calls."""
+        network = self.network
+        arena, loss, agreeing = gradients(network, self.x, self.y, batch)
+        network._engine.apply_gradients(network.program, arena, coefficients[0], network._threads())
+        return loss, agreeing
 
 
 class Progress:
