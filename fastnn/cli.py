@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NoReturn
 
 from . import __version__, _commands
-from ._errors import DivergenceError, unknown
+from ._errors import DivergenceError, printable, shown, unknown
 from ._terminal import screen
 from .activations import ACTIVATIONS
 from .engine import NAMES
@@ -46,8 +46,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _one_line(error: BaseException) -> str:
     if isinstance(error, OSError) and error.strerror:
-        return f"{error.filename or 'output'}: {error.strerror.lower()}"
-    return " ".join(str(error).split()) or type(error).__name__
+        return printable(f"{error.filename or 'output'}: {error.strerror.lower()}")
+    return printable(" ".join(str(error).split())) or type(error).__name__
 
 
 def _forget_output() -> None:
@@ -67,7 +67,7 @@ class Parser(argparse.ArgumentParser):
 
     def error(self, message: str) -> NoReturn:
         """Say in one line what is wrong; exit with 2."""
-        self.exit(2, f"fastnn: error: {message} (see {self.prog} --help)\n")
+        self.exit(2, f"fastnn: error: {printable(message)} (see {self.prog} --help)\n")
 
     def add_name(self, option: str, names: Iterable[str], default: str, text: str) -> None:
         """An option that is one of these names."""
@@ -86,7 +86,7 @@ def _whole(least: int) -> Callable[[str], int]:
     def check(text: str) -> int:
         if not text.strip().isdecimal() or int(text) < least:
             expected = f"a whole number of at least {least}"
-            raise argparse.ArgumentTypeError(f"expected {expected}, got {text!r}")
+            raise argparse.ArgumentTypeError(f"expected {expected}, got {shown(text)}")
         return int(text)
 
     return check
@@ -98,7 +98,7 @@ def _rate(text: str) -> float:
     except ValueError:
         rate = math.nan
     if not 0 < rate < math.inf:
-        raise argparse.ArgumentTypeError(f"expected a number above 0, got {text!r}")
+        raise argparse.ArgumentTypeError(f"expected a number above 0, got {shown(text)}")
     return rate
 
 

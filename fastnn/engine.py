@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from ._errors import count, unknown
+from ._errors import count, shown, unknown
 
 COMPILED = ("avx512", "avx2", "baseline")  # best first
 NAMES = (*COMPILED, "reference")
@@ -61,7 +61,7 @@ def get(name: str = "auto") -> Engine:
     engine = load(name)
     if engine is None:
         raise ValueError(
-            f"expected an engine that runs here ({', '.join(available())}), got {name!r}"
+            f"expected an engine that runs here ({', '.join(available())}), got {shown(name)}"
         )
     return engine
 
@@ -99,7 +99,7 @@ def default_num_threads() -> int:
     wanted = os.environ.get("FASTNN_NUM_THREADS")
     if wanted:
         if not wanted.isdigit():
-            raise ValueError(f"expected a whole number in FASTNN_NUM_THREADS, got {wanted!r}")
+            raise ValueError(f"expected a whole number in FASTNN_NUM_THREADS, got {shown(wanted)}")
         return count("FASTNN_NUM_THREADS", int(wanted))
     affine = hasattr(os, "sched_getaffinity")  # Linux
     cpus = len(os.sched_getaffinity(0)) if affine else os.cpu_count() or 1

@@ -618,3 +618,9 @@ def test_failures(
 def test_an_error_of_a_real_process(tmp_path: Path) -> None:
     assert "none: no such file or directory" in refused(tmp_path, "evaluate", "none")
     assert "did you mean 'train'?" in refused(tmp_path, "trian", code=2)
+
+
+def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
+    for arguments in (["evaluate", "\x1b[2J"], ["train", "--epochs", "\x1b[2J"], ["\x1b[2J"]):
+        error = refused(tmp_path, *arguments, code=1 if arguments[0] == "evaluate" else 2)
+        assert error.rstrip("\n").isprintable(), arguments
