@@ -7,9 +7,8 @@ from typing import TYPE_CHECKING
 from ._errors import DivergenceError, FormatError
 from .activations import LeakyReLU
 from .engine import get_num_threads, set_num_threads, show_config
-from .files import load
 from .layers import Dense
-from .network import Network, mlp
+from .network import Network, load, mlp
 from .optimizers import SGD, Adam
 from .schedules import Constant, Cosine, OneCycle
 from .training import History

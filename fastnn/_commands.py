@@ -27,8 +27,7 @@ from ._terminal import (
     percent,
     square,
 )
-from .files import load
-from .network import Network, mlp
+from .network import Network, load, mlp
 from .optimizers import OPTIMIZERS
 from .schedules import Constant, Cosine, OneCycle, Schedule
 

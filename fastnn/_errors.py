@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Iterable
 
 SHOWN = 80  # characters of a value in a message
@@ -61,3 +62,12 @@ def count(name: str, number: int) -> int:
     if whole < 1:
         raise ValueError(f"expected {name} to be at least 1, got {shown(whole)}")
     return whole
+
+
+def file_name(path: object) -> str:
+    """The path of a file as text. Raises TypeError for a descriptor and whatever else is none."""
+    name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(name, str):
+        found = f"{type(path).__name__} {shown(path)}"
+        raise TypeError(f"expected a path as str or os.PathLike, got {found}")
+    return name

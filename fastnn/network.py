@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _arrays, _statistics, initializers, losses, optimizers, training
+from . import _arrays, _statistics, files, initializers, losses, optimizers, training
 from . import engine as engines
 from ._arrays import Array
 from ._errors import count, positive, unknown
@@ -18,7 +18,7 @@ from .activations import Activation
 from .layers import Dense
 from .losses import Loss
 from .optimizers import Optimizer
-from .program import aligned_copy, blocks, build, zeros_like_parameters
+from .program import aligned_copy, blocks, build, prepare, zeros_like_parameters
 from .training import Callback, History
 
 DTYPES = ("float32", "float64")
@@ -96,6 +96,10 @@ class Network:
             shape = sizes[number], sizes[number + 1]
             layer.weights[...] = initializers.weights(layer.initializer, shape, self.seed, number)
         self.history: History | None = None  # of the latest fit
+        self.classes: tuple[str | int | float | bool, ...] | None = None  # names, one an output
+        self.features: tuple[str, ...] | None = None  # names of the inputs
+        self.target: str | None = None  # the name of what is predicted
+        self.trained_on: str | None = None  # what the rows were
         self._training = training.State()
         self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
 
@@ -231,11 +235,19 @@ class Network:
         total = sum(layer.weights.size + layer.biases.size for layer in self.layers)
         print(f"{total:,} parameters, {self.dtype}, {self.loss.name}, engine {self._engine.NAME}")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to one file, whole or not at all; `fastnn.load` reads it."""
-        from . import files
+    def save(self, path: str | os.PathLike[str], optimizer: bool = False) -> None:
+        """Write the network to one file, whole or not at all; `fastnn.load` reads it.
 
-        files.save(self, path)
+        With optimizer=True its settings and its state are saved, too: save, load and fit then give
+        the bits of one longer fit at a constant rate. Without, the orders of rows go on where they
+        were and the optimizer begins anew. A file that stands there keeps its mode; after an error
+        or a crash, it still stands there.
+
+        Raises ValueError if a number is not finite, names do not fit the network or `path` is a
+        folder or device, TypeError for an optimizer that is not fastnn's or a path that is none,
+        PermissionError if the file may not be written, OSError if writing fails.
+        """
+        files.save(self, path, optimizer)
 
     @property
     def engine(self) -> str:
@@ -352,6 +364,44 @@ def mlp(
     inputs, *hidden_sizes, outputs = sizes
     layers = [Dense(size, hidden) for size in hidden_sizes]
     return Network(inputs, [*layers, Dense(outputs, output)], **options)
+
+
+def load(
+    path: str | os.PathLike[str], *, engine: str = "auto", num_threads: int | None = None
+) -> Network:
+    """Read the network that `Network.save` wrote to the file `path`; nothing in it is executed.
+
+    Raises FormatError if the file is truncated, altered, of another kind or of a newer version,
+    OSError if it cannot be read, TypeError if `path` is none.
+    """
+    model, tensors = files.read(path)
+    network = Network(
+        model["inputs"],
+        [Dense(layer.units, layer.activation, "zeros") for layer in model["layers"]],
+        input_scale=model["input_scale"],
+        standardize=model["standardize"],
+        loss=model["loss"],
+        dtype=model["dtype"],
+        seed=model["seed"],
+        engine=engine,
+        num_threads=num_threads,
+    )
+    for layer, saved in zip(network.layers, model["layers"], strict=True):
+        layer.initializer = saved.initializer
+    program, optimizer = network.program, model["optimizer"]
+    if optimizer is not None:
+        prepare(program, optimizer.code, optimizer.slots)
+    for name, view in files.views(program, program.parameters, program.state).items():
+        view[...] = tensors.pop(name)
+    network.output_center, network.output_scale = (
+        tensors.get("outputs.center"),
+        model["output_scale"],
+    )
+    program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")
+    network._training = training.State(model["epochs"], model["steps"], optimizer)
+    for name in ("classes", "features", "target", "trained_on"):
+        setattr(network, name, model[name])
+    return network
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
