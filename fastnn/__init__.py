@@ -1,48 +1,28 @@
-"""fastnn: small neural networks, trained and run on CPUs."""
+"""fastnn: small neural networks, trained and run on CPUs.
 
-from __future__ import annotations
+The names are imported when the first one is used, so that the command line, which starts here,
+hears Ctrl-C before NumPy is there.
+"""
 
-from typing import TYPE_CHECKING
-
-from ._errors import DivergenceError, FormatError
-from .activations import LeakyReLU
-from .engine import get_num_threads, set_num_threads, show_config
-from .layers import Dense
-from .network import Network, load, mlp
-from .optimizers import SGD, Adam
-from .schedules import Constant, Cosine, OneCycle
-from .training import History
-
+TYPE_CHECKING = False  # typing's is an import
 if TYPE_CHECKING:
-    from . import datasets
+    from ._public import *  # noqa: F403
 
 __version__ = "0.1.0"
 
-__all__ = [
-    "SGD",
-    "Adam",
-    "Constant",
-    "Cosine",
-    "Dense",
-    "DivergenceError",
-    "FormatError",
-    "History",
-    "LeakyReLU",
-    "Network",
-    "OneCycle",
-    "datasets",
-    "get_num_threads",
-    "load",
-    "mlp",
-    "set_num_threads",
-    "show_config",
-]
-
 
 def __getattr__(name: str) -> object:
-    """Import `fastnn.datasets` when it is first used."""
-    if name == "datasets":
-        from importlib import import_module
+    """A public name, or a module that came with them."""
+    from importlib import import_module
 
-        return import_module("fastnn.datasets")
-    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+    public = import_module("fastnn._public")
+    if name not in globals():
+        globals()[name] = getattr(public, name)
+    return globals()[name]
+
+
+def __dir__() -> list[str]:
+    """What is there, and what would be fetched."""
+    from importlib import import_module
+
+    return sorted({*globals(), *import_module("fastnn._public").__all__})
