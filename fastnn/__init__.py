@@ -4,25 +4,51 @@ The names are imported when the first one is used, so that the command line, whi
 hears Ctrl-C before NumPy is there.
 """
 
-TYPE_CHECKING = False  # typing's is an import
+# ruff: noqa: F405 (the names are those of _public)
+
+TYPE_CHECKING = False  # the one in typing would be an import
 if TYPE_CHECKING:
     from ._public import *  # noqa: F403
 
 __version__ = "0.1.0"
 
+__all__ = [
+    "SGD",
+    "Adam",
+    "Constant",
+    "Cosine",
+    "Dense",
+    "DivergenceError",
+    "FormatError",
+    "History",
+    "LeakyReLU",
+    "Network",
+    "OneCycle",
+    "datasets",
+    "get_num_threads",
+    "load",
+    "mlp",
+    "set_num_threads",
+    "show_config",
+]
+
 
 def __getattr__(name: str) -> object:
-    """A public name, or a module that came with them."""
+    """A public name, from where it is defined; or one of fastnn's modules."""
     from importlib import import_module
 
-    public = import_module("fastnn._public")
-    if name not in globals():
-        globals()[name] = getattr(public, name)
-    return globals()[name]
+    if name in __all__ and name != "datasets":
+        value = globals()[name] = getattr(import_module("fastnn._public"), name)
+        return value
+    try:
+        if not name.startswith("__"):
+            return import_module(f"fastnn.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"fastnn.{name}":
+            raise
+    raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """What is there, and what would be fetched."""
-    from importlib import import_module
-
-    return sorted({*globals(), *import_module("fastnn._public").__all__})
+    return sorted({*globals(), *__all__})

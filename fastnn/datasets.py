@@ -15,7 +15,7 @@ from ._errors import FormatError
 from .readers import CHUNK_BYTES, StrPath, as_path, opened, read_idx, read_idx_resource
 from .readers import read_npy as read_npy
 from .readers import read_npz as read_npz
-from .tables import Label, Table, read_csv, read_table
+from .tables import Label, Table, read_csv, read_names, read_table
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -28,6 +28,7 @@ __all__ = [
     "load_mnist",
     "read_csv",
     "read_idx",
+    "read_names",
     "read_npy",
     "read_npz",
     "read_table",

@@ -133,9 +133,12 @@ def test_show_config_names_version_engine_and_threads(capsys, monkeypatch, engin
 
 def test_import_is_light():
     code = """
-import sys, numpy
-before = set(sys.modules)
+import sys
 import fastnn
+assert [name for name in sys.modules if name.startswith(("fastnn", "numpy"))] == ["fastnn"]
+import numpy
+before = set(sys.modules)
+assert fastnn.Network and fastnn.load and fastnn.mlp
 new = set(sys.modules) - before
 roots = {name.split(".")[0] for name in new}
 print(sorted(roots - set(sys.stdlib_module_names)), "numpy.random" in new)

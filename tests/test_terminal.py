@@ -7,8 +7,8 @@ import io
 import numpy as np
 import pytest
 
-from fastnn import _terminal
-from fastnn._terminal import Screen
+from fastnn.cli import terminal as _terminal
+from fastnn.cli.terminal import Screen
 
 BLOCKS = Screen(blocks=True, colours=False, width=80)
 ASCII = Screen(blocks=False, colours=False, width=80)
