@@ -265,8 +265,10 @@ def _by_names(network: Network, path: str, options: dict[str, Any], names: Seque
         )
     others = [name for name in names if name not in network.features]
     label, index = options["label"], options["index"]
-    if label == "auto":
-        label = network.target if network.target in others else None
+    if label in ("auto", "first", "last"):
+        places = {"first": others[:1], "last": others[-1:]}
+        known = [network.target] if network.target in others else places.get(label, [])
+        label = known[0] if known else None
     if index == "auto":
         index = next((name for name in others if name != label), None)
     rows = read(path, {**options, "label": label, "index": index})

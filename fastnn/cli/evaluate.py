@@ -57,7 +57,7 @@ def _nearness(out: Screen, network: Network, x: Array, y: Array) -> list[str]:
     target = f" (of {printable(network.target)})" if network.target else ""
     return [
         f"R²        {out.bold(shown)}",
-        f"RMSE      {float(np.mean(squares)) ** 0.5:.4g}{target}",
+        f"RMSE      {float(np.mean(squares)) ** 0.5:#.4g}{target}",
     ]
 
 

@@ -224,7 +224,7 @@ def _figures(data: Learning, logs: dict[str, float]) -> str:
     """How good a network is, in the figure of its task."""
     if data.classes:
         return percent(logs["val_accuracy"])
-    return f"R² {r_squared(logs['val_loss'], data.y_test):.4f}, RMSE {logs['val_loss'] ** 0.5:.4g}"
+    return f"R² {r_squared(logs['val_loss'], data.y_test):.4f}, RMSE {logs['val_loss'] ** 0.5:#.4g}"
 
 
 def r_squared(mean_square: float, y: Array) -> float:
@@ -289,7 +289,7 @@ class _Lines:
     def _cells(self, loss: float, accuracy: float | None, y: Array) -> list[str]:
         if self.data.classes and accuracy is not None:
             return [f"{loss:.4f}", percent(accuracy)]
-        return [f"{loss**0.5:.4g}", f"{r_squared(loss, y):.4f}"]
+        return [f"{loss**0.5:#.4g}", f"{r_squared(loss, y):.4f}"]
 
     def _line(self, *cells: str) -> str:
         widths = (self.width, 9, 11, 12, 16, 12)
