@@ -307,7 +307,9 @@ def _parse_plain(rows: Rows, block: list[Line], columns: Columns) -> Values | No
     table = _numbers([text for _, text in block], rows.separator, columns.width, columns.finite)
     if table is None or not _is_finite(table):
         return None
-    x = table[:, columns.numbers]
+    first, last = columns.numbers[0], columns.numbers[-1]
+    one_by_one = last - first >= len(columns.numbers)  # slices are faster
+    x = table[:, columns.numbers if one_by_one else slice(first, last + 1)]
     y = None if columns.label is None else table[:, columns.label].copy()
     return Values([number for number, _ in block], _small(x, y), y)
 
@@ -364,11 +366,11 @@ def _column_numbers(cells: list[list[str]], columns: list[int], finite: bool) ->
 
 def _numbers(lines: list[str], separator: str, width: int, finite: bool) -> Array | None:
     """The numbers in some lines: int64 if all are written as whole numbers, else float64."""
-    allowed = NUMBER_CHARACTERS if finite else NUMBER_CHARACTERS + NOT_FINITE_CHARACTERS
-    text = "\n".join(lines).replace(separator, "\n")
-    if not text.isascii() or text.encode().translate(None, allowed) or "" in lines:
+    text, ends = "\n".join(lines).encode(), separator.encode()
+    odd = text.translate(None, NUMBER_CHARACTERS + ends)
+    if (odd if finite else odd.translate(None, NOT_FINITE_CHARACTERS)) or "" in lines:
         return None
-    whole = not text.encode().translate(None, WHOLE_CHARACTERS)
+    whole = not text.translate(None, WHOLE_CHARACTERS + ends)
     for dtype in (np.int64, np.float64) if whole else (np.float64,):
         try:
             table = np.loadtxt(lines, dtype, None, separator, ndmin=2)

@@ -414,7 +414,10 @@ def _guess_label(sketch: Sketch, columns: list[int]) -> tuple[int, str]:
         return columns[-1], "it is the last"
     if len(columns) == MNIST_WIDTH and all(map(is_whole, sketch.rows[0].cells)):
         return columns[0], "it is the first of 785, as in MNIST"
-    raise FormatError(f"{sketch.path}: expected a name that tells the label, got none; say --label")
+    raise FormatError(
+        f"{sketch.path}: expected a name or words that tell which column is the label, got numbers "
+        f"without names; say --label first, last or none"
+    )
 
 
 def _columns(sketch: Sketch, out: int | None, label: int | None) -> Columns:
