@@ -26,10 +26,12 @@ Line: TypeAlias = tuple[int, str]  # number in the file, from 1, and text withou
 SEPARATORS = (",", ";", "\t", "|")
 READ_BYTES = 1 << 18
 BLOCK = 1 << 20  # characters parsed at once
-LONGEST_LINE = 1 << 23  # characters of a row
+LONGEST_LINE = 1 << 22  # characters of a row
+MOST_COLUMNS = 1 << 20
 LONGEST_WORD = 100  # characters of a label
 LONGEST_VALUE = 256  # characters that a value may take on average
 MOST_BLANK = 10_000  # blank lines; from there on no more than there are others
+BLANK_LINE = 1000  # characters of a blank line that count as one such
 HEAD = 100  # rows that are looked at before anything is decided
 
 FLAGS = {
@@ -41,6 +43,7 @@ MISSING = frozenset(("", "?", "na", "n/a", "#n/a", "<na>", "null", "nan", "-nan"
 NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?", re.ASCII)
 DECIMAL_COMMA = re.compile(r"[+-]?[0-9.]*[0-9],[0-9]+", re.ASCII)
 NOT_FINITE = re.compile(r"[+-]?(nan|inf|infinity)", re.ASCII | re.IGNORECASE)
+SPACE = re.compile(r"[^\S\n]")
 WHOLE_CHARACTERS = b"0123456789+- \t\n"
 NUMBER_CHARACTERS = WHOLE_CHARACTERS + b".eE"
 NOT_FINITE_CHARACTERS = b"nNaAiIfFtTyY"
@@ -59,6 +62,13 @@ def kind_of(cell: str) -> Kind:
     if cell in FLAGS:
         return "flag"
     return "missing" if cell.lower() in MISSING else "word"
+
+
+def column_text(column: int, names: list[str] | None) -> str:
+    """Which column that is, for a message; columns are counted from 0, and told from 1."""
+    if not names or column >= len(names):
+        return f"column {column + 1}"
+    return f"column {column + 1} ({shown(names[column]) if names[column] else 'no name'})"
 
 
 def is_whole(cell: str) -> bool:
@@ -97,6 +107,11 @@ def _too_long(path: object, number: int) -> FormatError:
 
 
 def _decoded(line: bytes, number: int, path: object) -> str:
+    if len(line) > LONGEST_LINE:
+        raise _too_long(path, number)
+    if len(line) > MOST_COLUMNS and max(line.count(s.encode()) for s in SEPARATORS) > MOST_COLUMNS:
+        expected = f"at most {MOST_COLUMNS:,} columns"
+        raise FormatError(f"{path}, line {number}: expected {expected}, got more")
     try:
         return line.decode()
     except UnicodeDecodeError as error:
@@ -152,7 +167,7 @@ class Rows:
         if line[1] and not line[1].isspace():
             self._full += 1
             return False
-        self._blank += 1
+        self._blank += 1 + len(line[1]) // BLANK_LINE
         if self._blank > MOST_BLANK + self._full:
             expected = f"at most {MOST_BLANK:,} blank lines more than others"
             raise FormatError(f"{self.path}, line {line[0]}: expected {expected}")
@@ -182,16 +197,24 @@ class Rows:
                 break
         return taken
 
-    def rows(self, block: list[Line]) -> list[Row]:
-        """The rows that begin in these lines; the last one may end in the next block."""
-        waiting = iter(block)
+    def cells(self, block: list[Line]) -> tuple[list[int], list[list[str]]]:
+        """The rows that begin in these lines: their lines, and their cells.
+
+        The last one may end in a later line.
+        """
+        text = "\n".join([line for _, line in block])
+        if '"' not in text:
+            cells = [line.split(self.separator) for _, line in block]
+            if SPACE.search(text):
+                cells = [[cell.strip() for cell in row] for row in cells]
+            return [number for number, _ in block], cells
         last = block[-1][0]
         rows = []
-        for row in self._parsed(chain(waiting, self._lines)):
+        for row in self._parsed(chain(block, self._lines)):
             rows.append(row)
             if self._reached >= last:
                 break
-        return rows
+        return [row.number for row in rows], [row.cells for row in rows]
 
     def _parsed(self, lines: Iterator[Line]) -> Iterator[Row]:
         """Rows of cells; takes no line more than it needs."""
@@ -273,8 +296,7 @@ class Columns:
     finite: bool  # whether NaN and infinities are refused
 
     def where(self, column: int) -> str:
-        name = f" ({shown(self.names[column])})" if self.names and self.names[column] else ""
-        return f"column {column + 1}{name}"
+        return column_text(column, self.names)
 
 
 class Values(NamedTuple):
@@ -288,12 +310,13 @@ class Values(NamedTuple):
 def read_values(rows: Rows, head: list[Row], columns: Columns) -> Iterator[Values]:
     """All values of a table, block by block, from the rows in `head` on."""
     plain = not columns.flags and columns.label_kind in (None, "number")
-    if head:
-        yield _parse_cells(head, columns, rows.path)
+    yield _parse_cells(
+        [row.number for row in head], [row.cells for row in head], columns, rows.path
+    )
     while block := rows.block():
         values = _parse_plain(rows, block, columns) if plain else None
         if values is None:
-            values = _parse_cells(rows.rows(block), columns, rows.path)
+            values = _parse_cells(*rows.cells(block), columns, rows.path)
         size = sum(len(text) for _, text in block)
         if size > BLOCK // 16 + LONGEST_VALUE * len(values.lines) * columns.width:
             where = f"{rows.path}, lines {block[0][0]} to {block[-1][0]}"
@@ -307,31 +330,33 @@ def _parse_plain(rows: Rows, block: list[Line], columns: Columns) -> Values | No
     table = _numbers([text for _, text in block], rows.separator, columns.width, columns.finite)
     if table is None or not _is_finite(table):
         return None
-    x = table[:, columns.numbers]
+    first, last = columns.numbers[0], columns.numbers[-1]
+    one_by_one = last - first >= len(columns.numbers)  # slices are faster
+    x = table[:, columns.numbers if one_by_one else slice(first, last + 1)]
     y = None if columns.label is None else table[:, columns.label].copy()
     return Values([number for number, _ in block], _small(x, y), y)
 
 
-def _parse_cells(parsed: list[Row], columns: Columns, path: object) -> Values:
+def _parse_cells(
+    lines: list[int], cells: list[list[str]], columns: Columns, path: object
+) -> Values:
     """The values of rows, cell by cell. FormatError names the first that is not as expected."""
-    for row in parsed:
-        if len(row.cells) != columns.width:
-            raise FormatError(f"{path}, line {row.number}: {_wrong_width(row, columns)}")
-    cells = [row.cells for row in parsed]
+    if fault := _wrong_width(lines, cells, columns):
+        raise FormatError(f"{path}, {fault}")
     try:
         numbers = _column_numbers(cells, columns.numbers, columns.finite)
         flags = np.array([[FLAGS[row[j]] for j in columns.flags] for row in cells], np.int64)
         y = _labels(cells, columns)
     except (KeyError, ValueError):
-        lines = f"lines {parsed[0].number} to {parsed[-1].number}"
-        odd = _fault(parsed, columns) or f"{lines}: expected plain numbers, got odd ones"
+        where = f"lines {lines[0]} to {lines[-1]}"
+        odd = _fault(lines, cells, columns) or f"{where}: expected plain numbers, got odd ones"
         raise FormatError(f"{path}, {odd}") from None
     is_finite = _is_finite(numbers) and (y is None or _is_finite(y))
-    if not is_finite and (fault := _fault(parsed, columns)):
+    if not is_finite and (fault := _fault(lines, cells, columns)):
         raise FormatError(f"{path}, {fault}")
     x = np.concatenate([numbers, flags.reshape(len(cells), -1)], axis=1)
     x = x[:, np.argsort(columns.numbers + columns.flags)]
-    return Values([row.number for row in parsed], _small(x, y), y)
+    return Values(lines, _small(x, y), y)
 
 
 def _labels(cells: list[list[str]], columns: Columns) -> Array | None:
@@ -364,11 +389,11 @@ def _column_numbers(cells: list[list[str]], columns: list[int], finite: bool) ->
 
 def _numbers(lines: list[str], separator: str, width: int, finite: bool) -> Array | None:
     """The numbers in some lines: int64 if all are written as whole numbers, else float64."""
-    allowed = NUMBER_CHARACTERS if finite else NUMBER_CHARACTERS + NOT_FINITE_CHARACTERS
-    text = "\n".join(lines).replace(separator, "\n")
-    if not text.isascii() or text.encode().translate(None, allowed) or "" in lines:
+    text, ends = "\n".join(lines).encode(), separator.encode()
+    odd = text.translate(None, NUMBER_CHARACTERS + ends)
+    if (odd if finite else odd.translate(None, NOT_FINITE_CHARACTERS)) or "" in lines:
         return None
-    whole = not text.encode().translate(None, WHOLE_CHARACTERS)
+    whole = not text.translate(None, WHOLE_CHARACTERS + ends)
     for dtype in (np.int64, np.float64) if whole else (np.float64,):
         try:
             table = np.loadtxt(lines, dtype, None, separator, ndmin=2)
@@ -392,29 +417,33 @@ def _small(x: Array, y: Array | None) -> Array:
 # ------------------------------------------------------------------------------------------ faults
 
 
-def _wrong_width(row: Row, columns: Columns) -> str:
-    found, expected = len(row.cells), columns.width
-    if found > expected:
-        which = f"the first too many is {shown(row.cells[expected])}"
-    else:
-        which = f"none for {columns.where(found)}"
-    return f"expected {expected} values, got {found}: {which}"
+def _wrong_width(lines: list[int], cells: list[list[str]], columns: Columns) -> str | None:
+    """Says which row is longer or shorter than the first; None if all are as long."""
+    expected = columns.width
+    for line, row in zip(lines, cells, strict=True):
+        if len(row) == expected:
+            continue
+        which = f"none for {columns.where(len(row))}"
+        if len(row) > expected:
+            which = f"the first too many is {shown(row[expected])}"
+        return f"line {line}: expected {expected} values, got {len(row)}: {which}"
+    return None
 
 
-def _fault(parsed: list[Row], columns: Columns) -> str | None:
+def _fault(lines: list[int], cells: list[list[str]], columns: Columns) -> str | None:
     """Says which cell is not what its column must hold; None if all are."""
     kinds: list[tuple[int, Kind]] = [(j, "number") for j in columns.numbers]
     kinds += [(j, "flag") for j in columns.flags]
     if columns.label is not None and columns.label_kind is not None:
         kinds.append((columns.label, columns.label_kind))
     kinds.sort()
-    for row in parsed:
+    for line, row in zip(lines, cells, strict=True):
         for column, kind in kinds:
-            cell = row.cells[column]
+            cell = row[column]
             if expected := _expected(cell, kind, columns.finite):
                 found = f"in {columns.where(column)}, got {shown(cell)}"
                 hint = _hint(cell, columns) if column != columns.label else ""
-                return f"line {row.number}: expected {expected} {found}{hint}"
+                return f"line {line}: expected {expected} {found}{hint}"
     return None
 
 

@@ -22,6 +22,7 @@ from ._cells import (
     Row,
     Rows,
     Values,
+    column_text,
     is_whole,
     kind_of,
     read_lines,
@@ -41,7 +42,7 @@ LABEL_NAMES = (
 )
 MANY_NAMES = 10  # a row of data that counts 0, 1, 2, ... so far is no chance
 COUNTING = 3  # rows that count 0, 1, 2, ... make an index likely
-WORDY = 20  # rows that all have another word in a column make it names, not classes
+MANY_ROWS = 20  # that all differ in a column: it holds the rows' names or numbers
 MNIST_WIDTH = 785
 MOST_WHOLE = 2**53  # float64 may have rounded what is beyond
 
@@ -172,20 +173,25 @@ def _with_whole_labels(blocks: Iterable[Values], path: object) -> Iterator[Value
 
 
 def _joined(blocks: Iterable[Values]) -> tuple[Array, Array | None]:
-    """All features and all labels. A block is given up as soon as it is copied."""
+    """All features and all labels."""
     xs: list[Array] = []
     ys: list[Array] = []
     for _, x, y in blocks:
         xs.append(x)
         if y is not None:
             ys.append(y)
-    end = sum(map(len, xs))
-    x = np.empty((end, xs[0].shape[1]), np.result_type(*{block.dtype for block in xs}))
-    while xs:
-        block = xs.pop()
-        x[end - len(block) : end] = block
+    return _concatenated(xs), _smallest(_concatenated(ys)) if ys else None
+
+
+def _concatenated(blocks: list[Array]) -> Array:
+    """All rows of some arrays; empties the list meanwhile, so that memory holds no row twice."""
+    end = sum(map(len, blocks))
+    rows = np.empty((end, *blocks[0].shape[1:]), np.result_type(*{b.dtype for b in blocks}))
+    while blocks:
+        block = blocks.pop()
+        rows[end - len(block) : end] = block
         end -= len(block)
-    return x, _smallest(np.concatenate(ys)) if ys else None
+    return rows
 
 
 def _smallest(y: Array) -> Array:
@@ -212,8 +218,7 @@ class Sketch:
         return self.names[column].lower() if self.names else None
 
     def where(self, column: int) -> str:
-        name = f" ({shown(self.names[column])})" if self.names else ""
-        return f"column {column + 1}{name}"
+        return column_text(column, self.names)
 
     def cells(self, column: int) -> list[str]:
         return [row.cells[column] for row in self.rows if len(row.cells) == self.width]
@@ -294,11 +299,6 @@ def _is_header(head: list[Row], path: object, notes: list[str]) -> bool:
         notes.append(f"line {number} is a header: it counts columns from 0")
         return True
     if all(kind == "word" for kind in kinds[1:]) and kinds[0] in ("word", "missing"):
-        if below and not strange:
-            raise FormatError(
-                f"{where}: expected a header above numbers, or numbers, got words in all lines; "
-                f"say --header"
-            )
         return True
     if odd := nameless or strange:
         raise FormatError(
@@ -366,17 +366,22 @@ def _find_index(
     name, cells = sketch.name(0), sketch.cells(0)
     if sketch.names and label == sketch.names[0]:
         return None
+    differ = len(set(cells)) == len(cells) and sketch.kind(0) != "mixed"
+    if name in INDEX_NAMES and differ:
+        notes.append(f"{sketch.where(0)} is left out: it is an index")
+        return 0
     if name in INDEX_NAMES:
-        if len(set(cells)) == len(cells) and sketch.kind(0) != "mixed":
-            notes.append(f"{sketch.where(0)} is left out: it is an index")
-            return 0
-        found = f"the name of an index, but {shown(cells[0])}, ... in it"
+        found = f"the name of an index above {shown(cells[0])}, ..., which are not all different"
     elif sketch.counts(0):
         found = f"{cells[0]}, {cells[1]}, {cells[2]}, ..., which may be an index"
+    elif name is None and differ and len(cells) >= MANY_ROWS and all(map(is_whole, cells)):
+        found = f"{cells[0]}, {cells[1]}, ..., all different, which may be an index"
     else:
         return None
     where = f"{sketch.path}, {sketch.where(0)}"
-    raise FormatError(f"{where}: expected a feature or a label, got {found}; say --index")
+    raise FormatError(
+        f"{where}: expected a feature or a label, got {found}; say --index first or none"
+    )
 
 
 def _find_label(sketch: Sketch, out: int | None, label: str | None, notes: list[str]) -> int | None:
@@ -414,7 +419,7 @@ def _guess_label(sketch: Sketch, columns: list[int]) -> tuple[int, str]:
         )
     if words:
         cells = sketch.cells(words[0])
-        if len(cells) >= WORDY and len(set(cells)) == len(cells):
+        if len(cells) >= MANY_ROWS and len(set(cells)) == len(cells):
             found = f"another word in each row of {sketch.where(words[0])}"
             raise FormatError(
                 f"{sketch.path}: expected a column of labels, got {found}; say --label"
@@ -424,7 +429,10 @@ def _guess_label(sketch: Sketch, columns: list[int]) -> tuple[int, str]:
         return columns[-1], "it is the last"
     if len(columns) == MNIST_WIDTH and all(map(is_whole, sketch.rows[0].cells)):
         return columns[0], "it is the first of 785, as in MNIST"
-    raise FormatError(f"{sketch.path}: expected a name that tells the label, got none; say --label")
+    raise FormatError(
+        f"{sketch.path}: expected a name or words that tell which column is the label, got numbers "
+        f"without names; say --label first, last or none"
+    )
 
 
 def _columns(sketch: Sketch, out: int | None, label: int | None) -> Columns:
