@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -180,9 +181,12 @@ def _split(classes: Array, seed: int) -> tuple[Array, Array]:
 
 def _is_classes(rows: Rows, y: Array, task: str) -> bool:
     """Whether the task is to tell classes apart. Raises ValueError if that is doubtful."""
-    what = f"labels of {rows.name}" if rows.target is None else printable(rows.target)
+    what = "labels" if rows.target is None else printable(rows.target)
     if task == "regression" and y.dtype.kind in "bU":
-        raise ValueError(f"expected numbers for --task regression, got {shown(y[0].item())}")
+        found = shown(y[0].item())
+        raise ValueError(
+            f"{rows.name}: expected numbers in {what} for --task regression, got {found}"
+        )
     if task != "auto":
         return task == "classes"
     if y.dtype.kind in "bU":
@@ -249,10 +253,17 @@ def network_rows(network: Network, path: str, options: dict[str, Any]) -> Rows:
     names = datasets.read_names(path, **scan) if network.features else None
     if network.features and names:
         return _by_names(network, path, options, names)
-    rows = read(path, options)
-    if options["label"] == "auto" and _width(rows) == network.inputs - 1:
-        rows = read(path, {**options, "label": None})  # all columns are inputs
-    return _wide_enough(network, rows)
+    return _wide_enough(network, _by_width(network, path, options))
+
+
+def _by_width(network: Network, path: str, options: dict[str, Any]) -> Rows:
+    """A table without names: the number of its columns says whether one of them is the label."""
+    if options["label"] == "auto":
+        with contextlib.suppress(FormatError):  # words, for example
+            rows = read(path, {**options, "label": None})
+            if _width(rows) == network.inputs:
+                return rows
+    return read(path, options)
 
 
 def _by_names(network: Network, path: str, options: dict[str, Any], names: Sequence[str]) -> Rows:

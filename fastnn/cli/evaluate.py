@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from .._errors import FormatError, printable
+from .._errors import FormatError, printable, shown
 from ..network import Network, load
 from .data import Rows, class_names, testing_data
 from .terminal import Screen, confusions, mistakes, percent, show
@@ -22,7 +22,8 @@ def evaluate(chosen: argparse.Namespace, out: Screen) -> None:
     network = load(chosen.model, engine=chosen.engine, num_threads=chosen.threads)
     rows = testing_data(network, chosen, "data")
     if rows.y is None:
-        raise FormatError(f"{rows.name}: expected labels too, got inputs only")
+        column = f" (a column named {shown(network.target)}, or --label)" if network.target else ""
+        raise FormatError(f"{rows.name}: expected labels too{column}, got inputs only")
     figures = network.evaluate(rows.x, rows.y)
     name = printable(rows.name)
     whole = f"all rows of {name}" if chosen.data == rows.name else name
