@@ -16,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -293,6 +294,104 @@ def test_ctrl_c_in_the_first_epoch_keeps_what_is_there(tmp_path: Path) -> None:
     )
     assert error == expected
     assert fastnn.load(tmp_path / "digits.fastnn").layers[1].units == 2048
+
+
+# As the installed command begins; it says when Python's own start is over.
+STARTED = """
+import sys
+from fastnn.__main__ import main
+sys.stderr.write("started\\n")
+sys.exit(main())
+"""
+
+
+def interrupted(folder: Path, moment: float, *arguments: object) -> tuple[int, str]:
+    """The exit code and stderr of a command that hears Ctrl-C so many seconds after its start."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTED, *map(str, arguments)],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as child:
+        assert child.stderr is not None
+        assert child.stderr.readline() == "started\n"
+        time.sleep(moment)
+        child.send_signal(signal.SIGINT)
+        error = child.communicate(timeout=DEADLINE)[1]
+        return child.returncode, error
+
+
+def test_ctrl_c_is_heard_from_the_start(folder: Path) -> None:
+    moments = [0.001 + 0.5 * i / 40 for i in range(40)]
+    arguments = ("evaluate", "digits.fastnn")
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda moment: interrupted(folder, moment, *arguments), moments))
+    stopped = (130, "fastnn: stopped by Ctrl-C\n")
+    assert set(done) <= {stopped, (0, "")}
+    assert done[:4] == [stopped] * 4  # nobody loads NumPy in 40 ms
+
+
+def test_ctrl_c_within_any_import_of_the_start(folder: Path) -> None:
+    """At the place where a KeyboardInterrupt would be ignored, or printed, by the import system."""
+    code = """
+import signal, sys
+left = int(sys.argv.pop(1))
+def count(event, _):
+    global left
+    if event == "import":
+        left -= 1
+        if left == 0:
+            signal.raise_signal(signal.SIGINT)
+from fastnn.__main__ import main
+sys.addaudithook(count)
+sys.exit(main())
+"""
+
+    def run_until(number: int) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(number), "evaluate", "digits.fastnn"],
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=DEADLINE,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    with ThreadPoolExecutor(4) as pool:
+        done = set(pool.map(run_until, [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144]))
+    assert done == {(130, "", "fastnn: stopped by Ctrl-C\n")}
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.001, 0.003, 0.01, 0.03])
+def test_a_second_ctrl_c_loses_neither_weights_nor_words(gap: float, tmp_path: Path) -> None:
+    options = "--hidden 16 --epochs 100000 --schedule constant --learning-rate 0.03"
+    for moment in (0.0, 0.02):
+        with training(tmp_path, *options.split()) as child:
+            read_until(child, "3 of 100000")
+            time.sleep(moment)
+            for _ in range(4):
+                child.send_signal(signal.SIGINT)
+                time.sleep(gap)
+            _, error = child.communicate(timeout=DEADLINE)
+        assert child.returncode == 130
+        assert re.fullmatch(
+            r"fastnn: stopped by Ctrl-C in epoch \d+; saved .* digits.fastnn\n", error
+        )
+        assert [path.name for path in tmp_path.iterdir()] == ["digits.fastnn"]
+        fastnn.load(tmp_path / "digits.fastnn")
+        (tmp_path / "digits.fastnn").unlink()
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(folder: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what nohup's children inherit
+    try:
+        code, error = interrupted(folder, 0.05, "info")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (code, error) == (0, "")
 
 
 # ------------------------------------------------------------------------------------------- tables
@@ -782,6 +881,86 @@ def test_closed_output_is_no_matter(tmp_path: Path) -> None:
     )
 
 
+STREAMS = """
+import sys
+from fastnn import cli
+class Writer:
+    text = ""
+    def write(self, text):
+        Writer.text += text
+kind, *arguments = sys.argv[1:]
+if "out" in kind:
+    sys.stdout = None if "none" in kind else Writer()
+if "closed" in kind:
+    sys.stderr.close()
+elif "err" in kind:
+    sys.stderr = None if "none" in kind else Writer()
+code = cli.main(arguments)
+sys.stdout = sys.__stdout__  # Python's own end flushes it
+sys.stderr = None
+sys.stdout.write(Writer.text)
+sys.exit(code)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("none err", ""),
+        ("closed err", ""),
+        ("write err", "fastnn: error: none: no such file or directory\n"),
+    ],
+)
+def test_an_error_finds_no_stderr(kind: str, expected: str, tmp_path: Path) -> None:
+    """It never goes to stdout instead."""
+    for arguments, code in ((["evaluate", "none"], 1), (["trian"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", STREAMS, kind, *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=DEADLINE,
+        )
+        assert done.returncode == code
+        assert done.stderr == ""
+        if code == 1:
+            assert done.stdout == expected
+
+
+@pytest.mark.parametrize("kind", ["none out", "write out"])
+def test_results_find_no_usual_stdout(kind: str, folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STREAMS, kind, "evaluate", "digits.fastnn"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=DEADLINE,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    plain = run(folder, "evaluate", "digits.fastnn", PYTHONIOENCODING="ascii")
+    assert done.stdout == ("" if kind == "none out" else plain)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>&- >&-", "<&- 2>&-"])
+def test_descriptors_that_the_caller_closed(closed: str, tmp_path: Path) -> None:
+    """Errors go nowhere, and no file of ours gets number 2, where libraries write."""
+    for words, code in ((command("evaluate", "none"), 1), (command("trian"), 2)):
+        done = subprocess.run(
+            f"{shlex.join(words)} {closed}",
+            shell=True,
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            timeout=DEADLINE,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
+    line = f"{shlex.join(command('train', *TINY, '--quiet'))} {closed}"
+    subprocess.run(line, shell=True, cwd=tmp_path, env=environment(), check=True, timeout=DEADLINE)
+    fastnn.load(tmp_path / "digits.fastnn")
+
+
 # --------------------------------------------------------------------------------------- inspecting
 
 
@@ -858,6 +1037,16 @@ def in_terminal(folder: Path, *arguments: object, **changes: str) -> str:
     return text.decode()
 
 
+@pytest.mark.parametrize("columns", [0, 1, 20, 80, 100, 1000])
+def test_terminals_of_any_width_show_all_figures(columns: int, folder: Path) -> None:
+    for words in (("evaluate", "digits.fastnn"), ("inspect", "digits.fastnn")):
+        plain = run(folder, *words)
+        text = in_terminal(folder, *words, COLUMNS=str(columns), NO_COLOR="1")
+        figures = re.compile(r"[\d.]+ %")
+        assert figures.findall(text) == figures.findall(plain)
+        assert max(map(len, text.splitlines())) <= 100
+
+
 def test_colours_in_a_terminal_only(folder: Path) -> None:
     plain = run(folder, "inspect", "digits.fastnn")
     coloured = in_terminal(folder, "inspect", "digits.fastnn")
@@ -880,6 +1069,7 @@ def test_info_and_version(tmp_path: Path) -> None:
     assert run(tmp_path, "--version") == f"fastnn {fastnn.__version__}\n"
 
 
+EXAMPLE = r"^  (?:FASTNN_\S+ )*fastnn (.+?)(?: {2,}.*| > .*)?$"
 COMMANDS = ("train", "evaluate", "predict", "inspect", "info")
 
 
@@ -896,12 +1086,44 @@ def test_the_examples_in_help_are_right(name: str, capsys: pytest.CaptureFixture
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 100
-    examples = re.findall(r"^  (?:FASTNN_\S+ )*fastnn (.+?)(?: {2,}.*| > .*)?$", text, re.M)
+    examples = re.findall(EXAMPLE, text, re.M)
     assert examples
     for example in examples:
         chosen = parse(shlex.split(example))
         assert chosen.run.__name__ == example.split()[0]
         assert not name or name == example.split()[0]
+
+
+def test_the_examples_in_help_work(
+    folder: Path, flowers: Path, tmp_path: Path, test_digits: Any
+) -> None:
+    """Each of them, in their order, with files of the names that they use."""
+    rows = apart(("iris", "rose", "tulip"), 120)
+    write_table(tmp_path / "flowers.csv", rows, ("sepal", "stalk", "petal", "leaf", "kind"))
+    write_table(tmp_path / "unknown.csv", rows, ("sepal", "stalk", "petal", "leaf", "kind"))
+    write_table(tmp_path / "houses.csv", curve(), CURVE)
+    write_table(tmp_path / "wines.csv", apart(tuple(range(1, 11)), 120), HEADER)
+    x, y = test_digits
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "my_digits.npy", x)
+    np.save(tmp_path / "digits.npy", x)
+    head = bytes([0, 0, 8, 2]) + np.array(x.shape, ">u4").tobytes()
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + x.tobytes(), 1))
+    np.savetxt(tmp_path / "digits.csv", np.c_[y, x][:500], "%d", ",")
+    (tmp_path / "digits.fastnn").write_bytes((folder / "digits.fastnn").read_bytes())
+    told(tmp_path, "train", "--data", "flowers.csv", "--quiet")
+    told(tmp_path, "train", "--data", "houses.csv", "--quiet")
+    for name in ("", *COMMANDS):
+        with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit):
+            parse([name, "--help"] if name else ["--help"])
+        examples = re.findall(EXAMPLE, out.getvalue(), re.M)
+        tables = [line for line in examples if "flowers" in line]
+        assert bool(tables) == (name != "info")
+        assert name in ("", "info") or any("houses" in line for line in examples)
+        for example in examples:
+            if "mnist" in example or example == "train":  # another test's
+                continue
+            told(tmp_path, *shlex.split(example), *(TINY if "--hidden" in example else ()))
 
 
 @pytest.mark.parametrize(

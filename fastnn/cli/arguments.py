@@ -129,7 +129,7 @@ def _add_train(commands: Any) -> None:
   fastnn train --data mnist --output mnist.fastnn
   fastnn train --data flowers.csv                          classes: the words in its last column
   fastnn train --data houses.csv --label price             numbers to be met: regression
-  fastnn train --data flowers.csv --label petal --task regression
+  fastnn train --data wines.csv --task regression          marks from 1 to 10, as numbers
 
 Columns of a table are standardised, and every sixth row, drawn with the seed, is kept for testing.
 What is guessed of a table is said; options settle it. Ctrl-C stops early and saves the best
