@@ -386,7 +386,9 @@ def save(network: Network, path: str | os.PathLike[str], optimizer: bool = False
         _check_kinds(model, {name: (str(t.dtype), t.shape) for name, t in tensors.items()})
         _check_numbers(tensors)
         description["sha256"] = _digest(description, tensors)
-        data = serialize(tensors, {"fastnn": _to_json(description)})
+        text = _to_json(description)
+        _check_header(len(text))
+        data = serialize(tensors, {"fastnn": text})
         _description(_header(io.BytesIO(data), len(data)))  # what could not be read is not written
     except FormatError as error:  # no file is at fault
         raise ValueError(f"{error}; nothing was saved") from None
@@ -477,12 +479,16 @@ def _header(file: BinaryIO, size: int) -> Description:
     if head[8:] != b"{":
         raise FormatError("not a fastnn model: the file is of another kind")
     length = int.from_bytes(head[:8], "little")
-    if length > LARGEST_HEADER:
-        raise FormatError(f"expected a header of {LARGEST_HEADER} bytes at most, got {length}")
+    _check_header(length)
     text = head[8:] + file.read(length - 1)
     if len(text) < length:
         raise FormatError(f"truncated: expected at least {8 + length} bytes, got {size}")
     return _parsed("header", text)
+
+
+def _check_header(length: int) -> None:
+    if length > LARGEST_HEADER:
+        raise FormatError(f"expected a header of {LARGEST_HEADER} bytes at most, got {length}")
 
 
 def _parsed(what: str, text: bytes) -> Description:
@@ -511,7 +517,8 @@ def _parsed(what: str, text: bytes) -> Description:
             text.decode(), object_pairs_hook=unique, parse_int=whole, parse_constant=constant
         )
     except (ValueError, RecursionError) as error:
-        reason = printable(str(error))
+        deep = isinstance(error, RecursionError)
+        reason = "it is nested too deeply" if deep else printable(str(error))
         raise FormatError(
             f"altered since it was saved: the {what} is not JSON ({reason})"
         ) from None
