@@ -288,15 +288,17 @@ def _model(description: Description) -> Model:
         losses.fits(model["loss"], output.activation, output.units)
     except ValueError as error:  # an unknown name, a number out of its range
         raise FormatError(str(error)) from None
-    _check_lengths(model)
+    _check_together(model)
     return model
 
 
-def _check_lengths(model: Model) -> None:
+def _check_together(model: Model) -> None:
     outputs = model["layers"][-1].units
     for name, length in (("classes", max(outputs, 2)), ("features", model["inputs"])):
         found = length if model[name] is None else len(model[name])
         _expect(found == length, f"{length} {name}", found)
+    scale, dtype = model["output_scale"], model["dtype"]
+    _expect(scale <= float(np.finfo(dtype).max), f"an output_scale that {dtype} can hold", scale)
     if model["standardize"]:
         _expect(
             model["input_scale"] == 1.0, "no input_scale beside standardize", model["input_scale"]
@@ -344,10 +346,12 @@ def _check_kinds(model: Model, found: Kinds) -> None:
         _expect(found[name] == kind, f"{name} as {kind}", found[name])
 
 
-def _check_numbers(tensors: Tensors) -> None:
+def _check_numbers(model: Model, tensors: Tensors) -> None:
     for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            what = "weights" if name.startswith("layers.") else "numbers"
+        with np.errstate(over="ignore"):
+            held = tensor.astype(model["dtype"]) if name == "outputs.center" else tensor
+        if not np.isfinite(held).all():
+            what = "weights" if name.startswith("layers.") else f"{held.dtype} numbers"
             raise FormatError(f"expected finite {what}, got NaN or infinity in {name}")
     factor = tensors.get("inputs.factor")
     if factor is not None and factor.min() < 0:
@@ -384,7 +388,7 @@ def save(network: Network, path: str | os.PathLike[str], optimizer: bool = False
     try:
         model = _model(description)
         _check_kinds(model, {name: (str(t.dtype), t.shape) for name, t in tensors.items()})
-        _check_numbers(tensors)
+        _check_numbers(model, tensors)
         description["sha256"] = _digest(description, tensors)
         text = _to_json(description)
         _check_header(len(text))
@@ -465,7 +469,7 @@ def _read(file: BinaryIO) -> tuple[Model, Tensors]:
         tensors[name] = tensor
     if description.get("sha256") != _digest(description, tensors):
         raise FormatError("altered since it was saved: the checksum does not match")
-    _check_numbers(tensors)
+    _check_numbers(model, tensors)
     return model, tensors
 
 
@@ -480,9 +484,9 @@ def _header(file: BinaryIO, size: int) -> Description:
         raise FormatError("not a fastnn model: the file is of another kind")
     length = int.from_bytes(head[:8], "little")
     _check_header(length)
-    text = head[8:] + file.read(length - 1)
-    if len(text) < length:
+    if size < 8 + length:
         raise FormatError(f"truncated: expected at least {8 + length} bytes, got {size}")
+    text = (head[8:] + file.read(max(0, length - 1)))[:length]
     return _parsed("header", text)
 
 

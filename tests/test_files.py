@@ -534,6 +534,8 @@ def put_in_tensor(name: str, value: float) -> Any:
         (put("standardize", False), ["no output_scale"]),
         (put("input_scale", 0.5), ["no input_scale beside standardize", "0.5"]),
         (put("output_scale", 0.0), ["positive output_scale", "0.0"]),
+        (put("output_scale", 1e39), ["an output_scale that float32 can hold", "1e+39"]),
+        (put_in_tensor("outputs.center", -1e39), ["finite float32 numbers", "outputs.center"]),
         (put("epochs", -1), ["epochs", "-1"]),
         (put("epochs", True), ["epochs", "True"]),
         (put("epochs", 1 << 62), ["epochs", "4611686018427387904"]),
@@ -559,7 +561,7 @@ def put_in_tensor(name: str, value: float) -> Any:
         (put_tensor("inputs.center", np.ones(7, np.float32)), ["inputs.center", "float64"]),
         (put_tensor("inputs.center", np.ones(6)), ["inputs.center", "(7,)", "(6,)"]),
         (put_in_tensor("inputs.factor", -1), ["inputs.factor", "-1"]),
-        (put_in_tensor("outputs.center", np.inf), ["finite numbers", "outputs.center"]),
+        (put_in_tensor("outputs.center", np.inf), ["finite float32 numbers", "outputs.center"]),
         (put_in_tensor("optimizer.0.layers.0.biases", np.nan), ["finite", "optimizer.0"]),
     ],
 )
@@ -695,7 +697,13 @@ def test_a_size_that_is_declared_takes_no_memory(path: Path) -> None:
         rb"\"units\":2", rb"\"units\":99999999"
     )
     load(saved_as(path, FORMAT_1))  # so that nothing is imported below
-    for head in (FORMAT_1, bytes(16), huge.to_bytes(8, "little") + b"{"):
+    for head in (
+        FORMAT_1,
+        bytes(16),
+        bytes(8) + b"{",
+        b"\x01" + bytes(7) + b"{",
+        huge.to_bytes(8, "little") + b"{",
+    ):
         saved_as(path, head)
         os.truncate(path, huge)
         assert peak(lambda: refused(path)) < 500_000
@@ -959,3 +967,14 @@ def test_killed_while_saving(saved: Path, step: str) -> None:
     assert len(left) == (step != "renamed")
     network(seed=8).save(saved.parent / "other")  # any save in that folder clears it away
     only(saved.parent, saved.name, "other")
+
+
+@pytest.mark.parametrize("group", ["models", "kills", "overwrites", "threads"])
+def test_a_short_pass_of_the_stress(group: str) -> None:
+    """The script says what it does; it may be run for longer."""
+    script = str(Path(__file__).with_name("stress_files.py"))
+    command = [sys.executable, "-P", "-W", "error", script, "--seconds", "2", group]
+    done = subprocess.run(command, timeout=DEADLINE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tries, word, failures = done.stdout.split()[1:4]
+    assert (int(tries) > 10, word, failures) == (True, "tries", "0")
