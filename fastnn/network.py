@@ -240,8 +240,9 @@ class Network:
 
         With optimizer=True its settings and its state are saved, too: save, load and fit then give
         the bits of one longer fit at a constant rate. Without, the orders of rows go on where they
-        were and the optimizer begins anew. A file that stands there keeps its mode; after an error
-        or a crash, it still stands there.
+        were and the optimizer begins anew. Beside a fit in another thread, weights and optimizer
+        may be some steps apart; a callback finds them as one. A file that stands there keeps its
+        mode, and after an error or a crash it still stands there.
 
         Raises ValueError if a number is not finite, names do not fit the network or `path` is a
         folder or device, TypeError for an optimizer that is not fastnn's or a path that is none,

@@ -95,7 +95,7 @@ def test_an_owner_that_cannot_be_kept_is_no_obstacle(
     monkeypatch.setattr(os, "fchown", refuse)
     fields = [*before]
     fields[stat.ST_UID], fields[stat.ST_GID] = 1234, 5678
-    monkeypatch.setattr(_atomic, "_replaceable", lambda path: os.stat_result(fields))
+    monkeypatch.setattr(_atomic, "replaceable", lambda path: os.stat_result(fields))
     write(path)
     assert asked == [(1234, 5678), (-1, 5678)]
     assert path.read_bytes() == b"new"
