@@ -6,6 +6,8 @@ import math
 import operator
 from collections.abc import Iterable
 
+SHOWN = 80  # characters of a value in a message
+
 
 class FormatError(ValueError):
     """A file that is truncated, altered, of another kind or of a newer version."""
@@ -15,15 +17,31 @@ class DivergenceError(ArithmeticError):
     """Training reached a loss or a weight that is not finite."""
 
 
+def printable(text: str) -> str:
+    """The text in one line, its control characters escaped: it cannot command a terminal."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)
+
+
+def shown(value: object) -> str:
+    """The repr of what a file or a caller holds, for a message: printable and at most 80 long."""
+    if isinstance(value, (str, bytes)):
+        value = value[: SHOWN + 1]
+    try:
+        text = printable(repr(value)[: SHOWN + 1])
+    except (ValueError, RecursionError):  # an int of 10,000 digits; lists nested as deeply
+        text = f"<{type(value).__name__}>"
+    return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
 def unknown(kind: str, name: object, valid: Iterable[str]) -> ValueError:
     """The error for an unknown name; it suggests the nearest valid one."""
     import difflib
 
-    names = list(valid)
-    near = difflib.get_close_matches(str(name).lower(), names, n=1)
+    names, found = list(valid), shown(name)
+    near = difflib.get_close_matches(found.strip("'").lower(), names, n=1)
     hint = f"did you mean {near[0]!r}? " if near else ""
     separator = "; " if near else " "
-    return ValueError(f"unknown {kind} {name!r}{separator}{hint}(one of: {', '.join(names)})")
+    return ValueError(f"unknown {kind} {found}{separator}{hint}(one of: {', '.join(names)})")
 
 
 def positive(name: str, number: float) -> float:
@@ -38,8 +56,8 @@ def count(name: str, number: int) -> int:
     try:
         whole = operator.index(number)
     except TypeError:
-        kind = type(number).__name__
-        raise TypeError(f"expected {name} to be a whole number, got {kind} {number!r}") from None
+        found = f"{type(number).__name__} {shown(number)}"
+        raise TypeError(f"expected {name} to be a whole number, got {found}") from None
     if whole < 1:
-        raise ValueError(f"expected {name} to be at least 1, got {whole}")
+        raise ValueError(f"expected {name} to be at least 1, got {shown(whole)}")
     return whole
