@@ -103,8 +103,8 @@ def build(
 
 def prepare(program: Program, optimizer: int, slots: int) -> None:
     """Make the program ready for an optimizer, its state zero."""
-    program.optimizer = optimizer
-    program.state = aligned_zeros((slots, len(program.parameters)), program.dtype)
+    state = aligned_zeros((slots, len(program.parameters)), program.dtype)
+    program.optimizer, program.state = optimizer, state
 
 
 def zeros_like_parameters(program: Program) -> NDArray[Any]:

@@ -241,7 +241,7 @@ def test_bad_values(bad):
     [
         (make(3, [2, 3]), "expected layers of type Dense, got int"),
         (make(3.5, DENSE), "expected inputs to be a whole number, got float 3.5"),
-        (make(3, DENSE, seed=0.5), "expected seed to be a whole number, got float"),
+        (make(3, DENSE, seed=0.5), "expected seed to be a whole number, got float 0.5"),
     ],
 )
 def test_bad_types(make, message):
