@@ -299,9 +299,8 @@ class Run:
             network._threads(),
         )
         # in C: no interrupt comes between the updates and their count
-        self.now.calls.extend(
-            zip([steps], starmap(network._engine.train, [arguments]), strict=True)
-        )
+        sums = starmap(network._engine.train, [arguments])
+        self.now.calls.extend(zip([steps], sums, strict=True))
         self.rate = float(rates[-1])
         return self.now.calls[-1][1]
 
