@@ -405,6 +405,12 @@ class Network:
         _arrays.check_apart("out", out, {"x": x, "the network's weights": self.program.parameters})
         return out
 
+    def __copy__(self) -> Network:
+        """A network of its own: two could not share what a fit changes."""
+        from copy import deepcopy
+
+        return deepcopy(self)
+
     def __getstate__(self) -> dict[str, Any]:
         # the engine is a module, and another machine may choose another
         return {**self.__dict__, "_engine": None, "_holder": {}}

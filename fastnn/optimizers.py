@@ -140,8 +140,8 @@ OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 
 def check_rate(rate: float | Schedule) -> None:
     """Raise unless the rate is a positive number or a schedule."""
-    if isinstance(rate, numbers.Real) and not isinstance(rate, bool):
-        positive("learning_rate", float(rate))
+    if isinstance(rate, (float, numbers.Real)) and not isinstance(rate, bool):
+        positive("learning_rate", rate)
     elif isinstance(rate, type) or not hasattr(rate, "rates"):
         found = f"{type(rate).__name__} {shown(rate)}"
         raise TypeError(f"expected learning_rate to be a number or a schedule, got {found}")
