@@ -18,7 +18,7 @@ from ._errors import DivergenceError
 from ._progress import Progress, Unit, progress
 from ._random import SHUFFLE, stream
 from .optimizers import Optimizer
-from .program import prepare
+from .program import zero_state
 
 if TYPE_CHECKING:
     from .network import Network
@@ -307,9 +307,10 @@ class Run:
 
 def prepared(network: Network, optimizer: Optimizer) -> None:
     """Give a network the state of another optimizer, zero; while that is done it has none."""
-    epochs = network._training.epochs
+    program, epochs = network.program, network._training.epochs
+    state = zero_state(program, optimizer.slots)
     network._training = State(epochs)
-    prepare(network.program, optimizer.code, optimizer.slots)
+    program.optimizer, program.state = optimizer.code, state
     network._training = State(epochs, 0, optimizer)
 
 
