@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .network import Network
 
 DTYPES = {"F32": "float32", "F64": "float64"}  # safetensors' names: NumPy's names
+MEANINGS = ("class", "classes", "numbers")  # of targets, as in `training`
 LARGEST_HEADER = 1 << 24  # bytes
 MOST_VALUES = 500_000  # in it; each takes some 100 bytes of memory once it is parsed
 LARGEST_COUNT = 1 << 62  # of epochs and steps, so that sums stay below 2^63
@@ -113,6 +114,11 @@ def _dtype(value: Any) -> str:
 
 def _loss(value: Any) -> Loss:
     return losses.get(_is(str, "the name of a loss")(value))
+
+
+def _meaning(value: Any) -> str:
+    _expect(value in MEANINGS, f"meaning as one of {', '.join(MEANINGS)}", value)
+    return str(value)
 
 
 def _layers(value: Any) -> list[Dense]:
@@ -240,6 +246,7 @@ FIELDS = (
     ),
     Field("target", 2, lambda net: _plain(net.target), _is(str, "target as a name"), None),
     Field("trained_on", 2, lambda net: net.trained_on, _is(str, "trained_on as text"), None),
+    Field("meaning", 2, lambda net: net._training.meaning, _meaning, None),
     Field(
         "epochs",
         2,
@@ -297,7 +304,11 @@ def _check_together(model: Model) -> None:
     for name, length in (("classes", max(outputs, 2)), ("features", model["inputs"])):
         found = length if model[name] is None else len(model[name])
         _expect(found == length, f"{length} {name}", found)
-    scale, dtype = model["output_scale"], model["dtype"]
+    scale, dtype = model["input_scale"], model["dtype"]
+    with np.errstate(over="ignore", under="ignore"):
+        held = float(np.dtype(dtype).type(scale))
+    _expect(0 < held < math.inf, f"an input_scale that {dtype} can hold", scale)
+    scale = model["output_scale"]
     _expect(scale <= float(np.finfo(dtype).max), f"an output_scale that {dtype} can hold", scale)
     if model["standardize"]:
         _expect(

@@ -12,7 +12,7 @@ import subprocess
 import sys
 import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import fastnn
-from fastnn import files
+from fastnn import files, training
 
 DEADLINE = 60  # seconds, for child processes
 
@@ -270,6 +270,17 @@ def test_one_sigmoid_output_has_two_classes(path: Path) -> None:
         net.save(path)
 
 
+def test_what_targets_mean_comes_back(path: Path) -> None:
+    assert get_args(training.Meaning) == files.MEANINGS
+    x, y = rows()
+    net = fastnn.mlp([7, 3], output="sigmoid", engine="reference")
+    net.fit(x, np.hstack([np.eye(3)[y][:, :2], np.ones((40, 1))]), epochs=1, verbose=0)
+    net.save(path)
+    for same in (net, load(path)):
+        with pytest.raises(ValueError, match="fitted on several labels a row"):
+            same.classify(x)
+
+
 def test_scales_that_are_not_learned_yet_are_learned_after_loading(path: Path) -> None:
     net = fastnn.mlp([7, 4, 3], standardize=True)
     net.save(path)
@@ -479,6 +490,8 @@ def put_tensor(name: str, tensor: object) -> Any:
         (put("input_scale", 1), ["input_scale", "1"]),
         (put("input_scale", -1.0), ["input_scale", "-1.0"]),
         (put("input_scale", "1"), ["input_scale", "'1'"]),
+        (put("input_scale", 1e39), ["an input_scale that float32 can hold", "1e+39"]),
+        (put("input_scale", 1e-60), ["an input_scale that float32 can hold", "1e-60"]),
         (put("dtype", "float16"), ["float32 or float64", "'float16'"]),
         (put("dtype", "float64"), ["float64", "float32"]),
         (put("dtype", ["float32"]), ["float32 or float64"]),
@@ -545,6 +558,8 @@ def put_in_tensor(name: str, value: float) -> Any:
         (put("output_scale", 0.0), ["positive output_scale", "0.0"]),
         (put("output_scale", 1e39), ["an output_scale that float32 can hold", "1e+39"]),
         (put_in_tensor("outputs.center", -1e39), ["finite float32 numbers", "outputs.center"]),
+        (put("meaning", "class "), ["meaning as one of class, classes, numbers", "'class '"]),
+        (put("meaning", None), ["meaning", "None"]),
         (put("epochs", -1), ["epochs", "-1"]),
         (put("epochs", True), ["epochs", "True"]),
         (put("epochs", 1 << 62), ["epochs", "4611686018427387904"]),
