@@ -28,7 +28,7 @@ def replacing(path: str) -> Iterator[BinaryIO]:
     target = os.path.realpath(path)
     folder = os.path.dirname(target)
     try:
-        before = _replaceable(target)
+        before = replaceable(target)
         _clear(folder)
         descriptor, temporary = _create(folder, 0o666 if before is None else 0o600)
         try:
@@ -55,8 +55,11 @@ def kind(status: os.stat_result) -> str:
     return "a folder" if stat.S_ISDIR(status.st_mode) else "a device or pipe"
 
 
-def _replaceable(path: str) -> os.stat_result | None:
-    """The status of the file that stands there, if one does. Raises if it may not be replaced."""
+def replaceable(path: str) -> os.stat_result | None:
+    """The status of the file that stands there, if one does; no link.
+
+    Raises ValueError if it is no file, PermissionError if it may not be written.
+    """
     try:
         status = os.stat(path)
     except FileNotFoundError:

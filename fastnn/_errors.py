@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import math
+import numbers
 import operator
 import os
 from collections.abc import Iterable
+
+import numpy as np
 
 SHOWN = 80  # characters of a value in a message
 
@@ -45,23 +48,61 @@ def unknown(kind: str, name: object, valid: Iterable[str]) -> ValueError:
     return ValueError(f"unknown {kind} {found}{separator}{hint}(one of: {', '.join(names)})")
 
 
-def positive(name: str, number: float) -> float:
-    """The number as a float. Raises ValueError unless it is finite and positive."""
-    if not (math.isfinite(number) and number > 0):
-        raise ValueError(f"expected a positive {name}, got {number}")
-    return float(number)
-
-
-def count(name: str, number: int) -> int:
-    """The number as an int. Raises TypeError for another type, ValueError below 1."""
+def number(name: str, value: float) -> float:
+    """The value as a float. Raises TypeError for another type, ValueError beyond float64."""
+    if isinstance(value, bool) or not isinstance(value, numbers.Real):
+        raise TypeError(
+            f"expected {name} to be a number, got {type(value).__name__} {shown(value)}"
+        )
     try:
-        whole = operator.index(number)
-    except TypeError:
-        found = f"{type(number).__name__} {shown(number)}"
-        raise TypeError(f"expected {name} to be a whole number, got {found}") from None
-    if whole < 1:
-        raise ValueError(f"expected {name} to be at least 1, got {shown(whole)}")
-    return whole
+        return float(value)
+    except OverflowError:
+        raise ValueError(f"expected {name} within float64, got {shown(value)}") from None
+
+
+def positive(name: str, value: float) -> float:
+    """The value as a float. Raises ValueError unless it is finite and positive."""
+    result = number(name, value)
+    if not (math.isfinite(result) and result > 0):
+        raise ValueError(f"expected a positive {name}, got {value}")
+    return result
+
+
+def fraction(name: str, value: float) -> float:
+    """The value as a float. Raises ValueError unless it lies in [0, 1)."""
+    result = number(name, value)
+    if not 0 <= result < 1:
+        raise ValueError(f"expected {name} in [0, 1), got {value}")
+    return result
+
+
+def whole(name: str, value: int) -> int:
+    """The value as an int. Raises TypeError for another type."""
+    if not isinstance(value, bool):
+        try:
+            return operator.index(value)
+        except TypeError:
+            pass
+    found = f"{type(value).__name__} {shown(value)}"
+    raise TypeError(f"expected {name} to be a whole number, got {found}")
+
+
+def count(name: str, value: int, end: int = 1 << 63) -> int:
+    """The value as an int from 1 to end - 1. Raises TypeError for another type, else ValueError."""
+    result = whole(name, value)
+    if result < 1:
+        raise ValueError(f"expected {name} to be at least 1, got {shown(result)}")
+    if result >= end:
+        raise ValueError(f"expected {name} below 2^{end.bit_length() - 1}, got {shown(result)}")
+    return result
+
+
+def flag(name: str, value: bool) -> bool:
+    """The value as a bool. Raises TypeError for anything else, "no" and None included."""
+    if not isinstance(value, (bool, np.bool_)):
+        found = f"{type(value).__name__} {shown(value)}"
+        raise TypeError(f"expected {name} to be True or False, got {found}")
+    return bool(value)
 
 
 def file_name(path: object) -> str:

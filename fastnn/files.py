@@ -41,6 +41,7 @@ if TYPE_CHECKING:
     from .network import Network
 
 DTYPES = {"F32": "float32", "F64": "float64"}  # safetensors' names: NumPy's names
+MEANINGS = ("class", "classes", "numbers")  # of targets, as in `training`
 LARGEST_HEADER = 1 << 24  # bytes
 MOST_VALUES = 500_000  # in it; each takes some 100 bytes of memory once it is parsed
 LARGEST_COUNT = 1 << 62  # of epochs and steps, so that sums stay below 2^63
@@ -113,6 +114,11 @@ def _dtype(value: Any) -> str:
 
 def _loss(value: Any) -> Loss:
     return losses.get(_is(str, "the name of a loss")(value))
+
+
+def _meaning(value: Any) -> str:
+    _expect(value in MEANINGS, f"meaning as one of {', '.join(MEANINGS)}", value)
+    return str(value)
 
 
 def _layers(value: Any) -> list[Dense]:
@@ -240,6 +246,7 @@ FIELDS = (
     ),
     Field("target", 2, lambda net: _plain(net.target), _is(str, "target as a name"), None),
     Field("trained_on", 2, lambda net: net.trained_on, _is(str, "trained_on as text"), None),
+    Field("meaning", 2, lambda net: net._training.meaning, _meaning, None),
     Field(
         "epochs",
         2,
@@ -288,15 +295,21 @@ def _model(description: Description) -> Model:
         losses.fits(model["loss"], output.activation, output.units)
     except ValueError as error:  # an unknown name, a number out of its range
         raise FormatError(str(error)) from None
-    _check_lengths(model)
+    _check_together(model)
     return model
 
 
-def _check_lengths(model: Model) -> None:
+def _check_together(model: Model) -> None:
     outputs = model["layers"][-1].units
     for name, length in (("classes", max(outputs, 2)), ("features", model["inputs"])):
         found = length if model[name] is None else len(model[name])
         _expect(found == length, f"{length} {name}", found)
+    scale, dtype = model["input_scale"], model["dtype"]
+    with np.errstate(over="ignore", under="ignore"):
+        held = float(np.dtype(dtype).type(scale))
+    _expect(0 < held < math.inf, f"an input_scale that {dtype} can hold", scale)
+    scale = model["output_scale"]
+    _expect(scale <= float(np.finfo(dtype).max), f"an output_scale that {dtype} can hold", scale)
     if model["standardize"]:
         _expect(
             model["input_scale"] == 1.0, "no input_scale beside standardize", model["input_scale"]
@@ -344,10 +357,12 @@ def _check_kinds(model: Model, found: Kinds) -> None:
         _expect(found[name] == kind, f"{name} as {kind}", found[name])
 
 
-def _check_numbers(tensors: Tensors) -> None:
+def _check_numbers(model: Model, tensors: Tensors) -> None:
     for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            what = "weights" if name.startswith("layers.") else "numbers"
+        with np.errstate(over="ignore"):
+            held = tensor.astype(model["dtype"]) if name == "outputs.center" else tensor
+        if not np.isfinite(held).all():
+            what = "weights" if name.startswith("layers.") else f"{held.dtype} numbers"
             raise FormatError(f"expected finite {what}, got NaN or infinity in {name}")
     factor = tensors.get("inputs.factor")
     if factor is not None and factor.min() < 0:
@@ -384,9 +399,11 @@ def save(network: Network, path: str | os.PathLike[str], optimizer: bool = False
     try:
         model = _model(description)
         _check_kinds(model, {name: (str(t.dtype), t.shape) for name, t in tensors.items()})
-        _check_numbers(tensors)
+        _check_numbers(model, tensors)
         description["sha256"] = _digest(description, tensors)
-        data = serialize(tensors, {"fastnn": _to_json(description)})
+        text = _to_json(description)
+        _check_header(len(text))
+        data = serialize(tensors, {"fastnn": text})
         _description(_header(io.BytesIO(data), len(data)))  # what could not be read is not written
     except FormatError as error:  # no file is at fault
         raise ValueError(f"{error}; nothing was saved") from None
@@ -463,7 +480,7 @@ def _read(file: BinaryIO) -> tuple[Model, Tensors]:
         tensors[name] = tensor
     if description.get("sha256") != _digest(description, tensors):
         raise FormatError("altered since it was saved: the checksum does not match")
-    _check_numbers(tensors)
+    _check_numbers(model, tensors)
     return model, tensors
 
 
@@ -477,12 +494,16 @@ def _header(file: BinaryIO, size: int) -> Description:
     if head[8:] != b"{":
         raise FormatError("not a fastnn model: the file is of another kind")
     length = int.from_bytes(head[:8], "little")
+    _check_header(length)
+    if size < 8 + length:
+        raise FormatError(f"truncated: expected at least {8 + length} bytes, got {size}")
+    text = (head[8:] + file.read(max(0, length - 1)))[:length]
+    return _parsed("header", text)
+
+
+def _check_header(length: int) -> None:
     if length > LARGEST_HEADER:
         raise FormatError(f"expected a header of {LARGEST_HEADER} bytes at most, got {length}")
-    text = head[8:] + file.read(length - 1)
-    if len(text) < length:
-        raise FormatError(f"truncated: expected at least {8 + length} bytes, got {size}")
-    return _parsed("header", text)
 
 
 def _parsed(what: str, text: bytes) -> Description:
@@ -511,7 +532,8 @@ def _parsed(what: str, text: bytes) -> Description:
             text.decode(), object_pairs_hook=unique, parse_int=whole, parse_constant=constant
         )
     except (ValueError, RecursionError) as error:
-        reason = printable(str(error))
+        deep = isinstance(error, RecursionError)
+        reason = "it is nested too deeply" if deep else printable(str(error))
         raise FormatError(
             f"altered since it was saved: the {what} is not JSON ({reason})"
         ) from None
