@@ -154,22 +154,23 @@ class Rows:
         self.path, self.separator = path, separator
         self._blank = self._full = 0
         if separator == "auto":
-            first = self._first_lines(lines)
-            self.separator = guess_separator([text for _, text in first], path)
-            lines = chain(first, lines)
+            lines, first = self._with_first(lines)
+            self.separator = guess_separator(first, path)
         self._lines = lines
 
-    def _first_lines(self, lines: Iterator[Line]) -> list[Line]:
-        taken, size = [], 0
+    def _with_first(self, lines: Iterator[Line]) -> tuple[Iterator[Line], list[str]]:
+        """The same lines, and the texts of the first ones that are not blank."""
+        taken, texts, size = [], [], 0
         for line in lines:
+            taken.append(line)
             if self._is_blank(line):
                 continue
-            taken.append(line)
+            texts.append(line[1])
             size += len(line[1])
-            if len(taken) >= HEAD or (len(taken) > 1 and size > BLOCK):
+            if len(texts) >= HEAD or (len(texts) > 1 and size > BLOCK):
                 break
-        self._full = 0  # they are counted when they come again
-        return taken
+        self._blank = self._full = 0  # they are counted when they come again
+        return chain(taken, lines), texts
 
     def _is_blank(self, line: Line) -> bool:
         """Whether to pass over a line. FormatError where there are too many such."""
