@@ -80,43 +80,52 @@ def is_whole(cell: str) -> bool:
 
 def read_lines(stream: BufferedIOBase, path: object) -> Iterator[Line]:
     """The lines of a text in UTF-8, that end in LF, CR LF or CR; those between may be blank."""
-    number, rest = 0, b""
+    number, rest = 1, b""
     while block := stream.read(READ_BYTES):
-        if number == 0 and not rest:
+        if number == 1 and not rest:
             _refuse_other_kinds(block, path)
             block = block.removeprefix(b"\xef\xbb\xbf")
         text = rest + block
         held = b"\r" if text.endswith(b"\r") else b""  # its LF may come with the next block
-        *lines, rest = _split(text.removesuffix(b"\r"))
+        text = text.removesuffix(b"\r").replace(b"\r\n", b"\n").replace(b"\r", b"\n")
+        whole, end, rest = text.rpartition(b"\n")
         rest += held
+        if end:
+            lines = _decoded(whole, number, path)
+            yield from enumerate(lines, number)
+            number += len(lines)
         if len(rest) > LONGEST_LINE:
-            raise _too_long(path, number + len(lines) + 1)
-        for number, line in enumerate(lines, number + 1):  # noqa: B020
-            yield number, _decoded(line, number, path)
+            raise _too_long(path, number)
     if rest:
-        yield number + 1, _decoded(rest.removesuffix(b"\r"), number + 1, path)
+        yield from enumerate(_decoded(rest.removesuffix(b"\r"), number, path), number)
 
 
-def _split(text: bytes) -> list[bytes]:
-    return text.replace(b"\r\n", b"\n").replace(b"\r", b"\n").split(b"\n")
+def _decoded(text: bytes, first: int, path: object) -> list[str]:
+    """The lines of a text whose first line has this number."""
+    try:
+        lines = text.decode().split("\n")
+    except UnicodeDecodeError as error:
+        line = first + text.count(b"\n", 0, error.start)
+        place = error.start - text.rfind(b"\n", 0, error.start)
+        found = f"byte {text[error.start]:#04x} as number {place}"
+        raise FormatError(f"{path}, line {line}: expected text in UTF-8, got {found}") from None
+    if len(text) > MOST_COLUMNS:
+        for number, row in enumerate(lines, first):
+            _check_length(row, number, path)
+    return lines
+
+
+def _check_length(line: str, number: int, path: object) -> None:
+    if len(line) > LONGEST_LINE:
+        raise _too_long(path, number)
+    if len(line) > MOST_COLUMNS and max(map(line.count, SEPARATORS)) >= MOST_COLUMNS:
+        expected = f"at most {MOST_COLUMNS:,} columns"
+        raise FormatError(f"{path}, line {number}: expected {expected}, got more")
 
 
 def _too_long(path: object, number: int) -> FormatError:
     expected = f"a row of at most {LONGEST_LINE:,} characters"
     return FormatError(f"{path}, line {number}: expected {expected}, got more")
-
-
-def _decoded(line: bytes, number: int, path: object) -> str:
-    if len(line) > LONGEST_LINE:
-        raise _too_long(path, number)
-    if len(line) > MOST_COLUMNS and max(line.count(s.encode()) for s in SEPARATORS) > MOST_COLUMNS:
-        expected = f"at most {MOST_COLUMNS:,} columns"
-        raise FormatError(f"{path}, line {number}: expected {expected}, got more")
-    try:
-        return line.decode()
-    except UnicodeDecodeError as error:
-        found = f"byte {line[error.start]:#04x} after {error.start} others"
-        raise FormatError(f"{path}, line {number}: expected text in UTF-8, got {found}") from None
 
 
 def _refuse_other_kinds(block: bytes, path: object) -> None:
@@ -145,22 +154,23 @@ class Rows:
         self.path, self.separator = path, separator
         self._blank = self._full = 0
         if separator == "auto":
-            first = self._first_lines(lines)
-            self.separator = guess_separator([text for _, text in first], path)
-            lines = chain(first, lines)
+            lines, first = self._with_first(lines)
+            self.separator = guess_separator(first, path)
         self._lines = lines
 
-    def _first_lines(self, lines: Iterator[Line]) -> list[Line]:
-        taken, size = [], 0
+    def _with_first(self, lines: Iterator[Line]) -> tuple[Iterator[Line], list[str]]:
+        """The same lines, and the texts of the first ones that are not blank."""
+        taken, texts, size = [], [], 0
         for line in lines:
+            taken.append(line)
             if self._is_blank(line):
                 continue
-            taken.append(line)
+            texts.append(line[1])
             size += len(line[1])
-            if len(taken) >= HEAD or (len(taken) > 1 and size > BLOCK):
+            if len(texts) >= HEAD or (len(texts) > 1 and size > BLOCK):
                 break
-        self._full = 0  # they are counted when they come again
-        return taken
+        self._blank = self._full = 0  # they are counted when they come again
+        return chain(taken, lines), texts
 
     def _is_blank(self, line: Line) -> bool:
         """Whether to pass over a line. FormatError where there are too many such."""
@@ -341,8 +351,7 @@ def _parse_cells(
     lines: list[int], cells: list[list[str]], columns: Columns, path: object
 ) -> Values:
     """The values of rows, cell by cell. FormatError names the first that is not as expected."""
-    if fault := _wrong_width(lines, cells, columns):
-        raise FormatError(f"{path}, {fault}")
+    check_widths(lines, cells, columns.width, path)
     try:
         numbers = _column_numbers(cells, columns.numbers, columns.finite)
         flags = np.array([[FLAGS[row[j]] for j in columns.flags] for row in cells], np.int64)
@@ -368,7 +377,7 @@ def _labels(cells: list[list[str]], columns: Columns) -> Array | None:
     texts = [row[columns.label] for row in cells]
     if columns.label_kind == "flag":
         return np.array([FLAGS[text] for text in texts], np.bool_)
-    if any(_is_no_word(text) for text in texts):
+    if any(map(_is_no_word, set(texts))):
         raise ValueError
     return np.array(texts)
 
@@ -417,17 +426,17 @@ def _small(x: Array, y: Array | None) -> Array:
 # ------------------------------------------------------------------------------------------ faults
 
 
-def _wrong_width(lines: list[int], cells: list[list[str]], columns: Columns) -> str | None:
-    """Says which row is longer or shorter than the first; None if all are as long."""
-    expected = columns.width
+def check_widths(lines: list[int], cells: list[list[str]], expected: int, path: object) -> None:
+    """FormatError for a row that is longer or shorter than the first of the table."""
     for line, row in zip(lines, cells, strict=True):
         if len(row) == expected:
             continue
-        which = f"none for {columns.where(len(row))}"
+        which = f"none for column {len(row) + 1}"
         if len(row) > expected:
-            which = f"the first too many is {shown(row[expected])}"
-        return f"line {line}: expected {expected} values, got {len(row)}: {which}"
-    return None
+            which = f"{shown(row[expected])} in column {expected + 1}"
+        raise FormatError(
+            f"{path}, line {line}: expected {expected} values, got {len(row)}: {which}"
+        )
 
 
 def _fault(lines: list[int], cells: list[list[str]], columns: Columns) -> str | None:

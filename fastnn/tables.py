@@ -22,6 +22,7 @@ from ._cells import (
     Row,
     Rows,
     Values,
+    check_widths,
     column_text,
     is_whole,
     kind_of,
@@ -209,6 +210,7 @@ class Sketch:
     """What the first rows of a table show."""
 
     path: object
+    line: int  # the first
     names: list[str] | None  # from the header
     is_counted: bool  # whether those names are 0, 1, 2, ...
     rows: list[Row]
@@ -221,7 +223,7 @@ class Sketch:
         return column_text(column, self.names)
 
     def cells(self, column: int) -> list[str]:
-        return [row.cells[column] for row in self.rows if len(row.cells) == self.width]
+        return [row.cells[column] for row in self.rows]
 
     def kind(self, column: int) -> Kind | Literal["mixed"]:
         """What all cells are; those that are missing do not count."""
@@ -260,12 +262,14 @@ def _sketch(rows: Rows, header: Header, notes: list[str]) -> Sketch:
         raise FormatError(f"{rows.path}: expected rows of numbers, got an empty file")
     _refuse_decimal_commas(rows, head)
     first = head[0].cells
+    check_widths([row.number for row in head], [row.cells for row in head], len(first), rows.path)
     is_header = _is_header(head, rows.path, notes) if header == "auto" else header
     if is_header and len(head) == 1:
         raise FormatError(f"{rows.path}: expected rows of numbers, got only a header")
     names = first if is_header else None
     is_counted = bool(names and _counted(names))
-    return Sketch(rows.path, names, is_counted, head[1:] if is_header else head, len(first))
+    data = head[1:] if is_header else head
+    return Sketch(rows.path, head[0].number, names, is_counted, data, len(first))
 
 
 def _refuse_decimal_commas(rows: Rows, head: list[Row]) -> None:
@@ -283,7 +287,7 @@ def _refuse_decimal_commas(rows: Rows, head: list[Row]) -> None:
 def _is_header(head: list[Row], path: object, notes: list[str]) -> bool:
     """Whether the first row holds names. FormatError where it could be either."""
     number, first = head[0]
-    below = [row.cells for row in head[1:] if len(row.cells) == len(first)]
+    below = [row.cells for row in head[1:]]
     kinds = [kind_of(cell) for cell in first]
     worded = [any(kind_of(cells[j]) == "word" for cells in below) for j in range(len(first))]
     strange = [j for j in range(len(first)) if kinds[j] == "word" and below and not worded[j]]
@@ -336,18 +340,15 @@ def _are_whole_above_floats(first: list[str], below: list[list[str]]) -> bool:
 
 def _check_names(sketch: Sketch) -> None:
     """FormatError for a header with two columns of one name, or with none but in the first."""
+    where = f"{sketch.path}, line {sketch.line}"
     seen: dict[str, int] = {}
     for column, name in enumerate(sketch.names or ()):
         if not name and column:
-            raise FormatError(
-                f"{sketch.path}, line 1: expected a name in column {column + 1} of the header, "
-                f"got none"
-            )
+            raise FormatError(f"{where}: expected a name for column {column + 1}, got none")
         if name in seen:
             columns = f"columns {seen[name] + 1} and {column + 1}"
             raise FormatError(
-                f"{sketch.path}, line 1: expected a header of different names, got {shown(name)} "
-                f"in {columns}"
+                f"{where}: expected a header of different names, got {shown(name)} in {columns}"
             )
         seen[name] = column
 
@@ -390,8 +391,10 @@ def _find_label(sketch: Sketch, out: int | None, label: str | None, notes: list[
     if label is None:
         return None
     if len(columns) < 2:
+        first = shown(sketch.cells(columns[0])[0])
         raise FormatError(
-            f"{sketch.path}: expected a label and at least 1 feature, got 1 column; say --label"
+            f"{sketch.path}: expected a label and at least 1 feature, got 1 column, with {first} "
+            f"in it; say --label none or --separator"
         )
     if label in ("first", "last"):
         return columns[0 if label == "first" else -1]
@@ -440,7 +443,8 @@ def _columns(sketch: Sketch, out: int | None, label: int | None) -> Columns:
     features = [j for j in range(sketch.width) if j not in (out, label)]
     if not features:
         wanted = "at least 1 feature" if label is None else "a label and at least 1 feature"
-        raise FormatError(f"{sketch.path}: expected {wanted}, got {sketch.width} column")
+        found = f"1 column, with {shown(sketch.cells(0)[0])} in it"
+        raise FormatError(f"{sketch.path}: expected {wanted}, got {found}")
     flags = [j for j in features if sketch.kind(j) == "flag"]
     return Columns(
         width=sketch.width,
