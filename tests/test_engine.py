@@ -148,6 +148,17 @@ print(sorted(roots & {"json", "gzip", "urllib", "argparse", "tqdm", "email", "pa
     assert run.stdout.split("\n") == ["['fastnn', 'numpy'] False", "[]", ""]
 
 
+def test_the_public_names_are_fetched_when_first_used():
+    from fastnn import _public
+
+    defined = {name for name in vars(_public) if not name.startswith("_")}
+    defined -= {"annotations", "TYPE_CHECKING"}
+    assert set(fastnn.__all__) == defined | {"datasets"}
+    assert set(fastnn.__all__) <= set(dir(fastnn))
+    assert all(getattr(fastnn, name) is getattr(_public, name) for name in defined)
+    assert fastnn.losses.default  # modules, too
+
+
 def test_datasets_are_imported_when_first_used():
     assert fastnn.datasets.load_digits
     with pytest.raises(AttributeError, match="has no attribute 'dataset'"):

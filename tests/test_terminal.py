@@ -169,3 +169,50 @@ def test_what_a_terminal_can_show(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_COLOR")
     monkeypatch.setenv("TERM", "dumb")
     assert not terminal.screen(Terminal()).colours
+
+
+class Writer:
+    """As much of a stream as print needs."""
+
+    def write(self, text: str) -> int:
+        return len(text)
+
+
+def test_streams_that_offer_little_are_plain_text(monkeypatch: pytest.MonkeyPatch) -> None:
+    closed = io.TextIOWrapper(io.BytesIO(), encoding="utf-8")
+    closed.close()
+    assert terminal.screen(Writer()) == Screen(False, False, 80)  # type: ignore[arg-type]
+    assert terminal.screen(closed) == Screen(True, False, 80)
+    for stream in (None, closed, Writer()):
+        monkeypatch.setattr("sys.stderr", stream)
+        terminal.complain("no error from this")
+
+
+@pytest.mark.parametrize(
+    ("columns", "width"), [(0, 80), (1, 60), (20, 60), (80, 80), (100, 100), (1000, 100)]
+)
+def test_widths_of_terminals(columns: int, width: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert terminal.screen(Terminal()).width == width
+
+
+def test_long_names_are_cut_and_tables_fit() -> None:
+    assert terminal.cut("versicolor", 10) == "versicolor"
+    assert terminal.cut("versicolor", 5) == "vers…"
+    names = ["a name that is much longer than a column", *(f"name number {k}" for k in range(11))]
+    for width, classes in ((60, 8), (80, 12), (100, 12)):
+        out, truth = Screen(blocks=True, colours=False, width=width), np.arange(classes)
+        lines = terminal.confusions(out, truth, truth, names[:classes])
+        assert max(map(len, lines)) <= width
+        assert lines[2].strip().startswith("a name th")
+    assert terminal.outputs(BLOCKS, np.ones(2), False, ["x" * 30, "y"])[0].startswith(
+        "x" * 19 + "… "
+    )
+
+
+def test_a_mistake_in_a_picture_of_long_names() -> None:
+    x, names = np.ones((1, 64)), ["trousers", "ankle boot"]
+    args = (x, np.array([0]), np.array([1]), np.array([[0.1, 0.9]]), np.array([0]), names)
+    lines = [line.strip() for line in terminal.mistakes(BLOCKS, *args)]
+    assert lines[-3:] == ["row 0", "is trousers", "says ankle bo…"]

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 from .._errors import FormatError, printable, shown
 from ..network import Network, load
 from .data import Rows, class_names, testing_data
+from .predict import has_classes
 from .terminal import Screen, confusions, mistakes, percent, show
 from .train import r_squared
 
@@ -41,7 +42,7 @@ def evaluate(chosen: argparse.Namespace, out: Screen) -> None:
         show(out, [f"accuracy  {share} of the outputs, each for itself", loss])
     else:
         show(out, [*_nearness(out, network, rows.x, rows.y), loss])
-    if rows.y.ndim == 1 and "accuracy" in figures:
+    if rows.y.ndim == 1 and "accuracy" in figures and has_classes(network):
         show(out, _mistakes(out, network, rows.x, rows.y.astype(np.int64)))
 
 

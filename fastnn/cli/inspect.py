@@ -7,7 +7,7 @@ from typing import Any
 
 from numpy.typing import NDArray
 
-from .._errors import printable
+from .._errors import FormatError, printable
 from ..network import Network, load
 from .data import class_names, testing_data
 from .predict import has_classes, is_probability, output_names
@@ -19,7 +19,10 @@ Array = NDArray[Any]
 def inspect(chosen: argparse.Namespace, out: Screen) -> None:
     """One row's way through a network, layer by layer."""
     network = load(chosen.model, engine=chosen.engine, num_threads=chosen.threads)
-    rows = testing_data(network, chosen, "file")
+    try:
+        rows = testing_data(network, chosen, "file")
+    except FormatError as error:  # here --index is that of a row
+        raise FormatError(str(error).replace("say --index", "leave an index out")) from None
     i, name = chosen.row, printable(rows.name)
     if i >= len(rows.x):
         raise ValueError(f"expected --index below {len(rows.x)}, the rows of {name}, got {i}")

@@ -35,8 +35,12 @@ def predict(chosen: argparse.Namespace, out: Screen) -> None:
 
 
 def has_classes(network: Network) -> bool:
-    """Whether the outputs stand for classes, and are no real numbers."""
-    return network.classes is not None or is_probability(network)
+    """Whether the outputs stand for classes: where they do not, the network will not name one."""
+    try:
+        network.classify(np.zeros((1, network.inputs), network.dtype))
+    except ValueError:
+        return False
+    return True
 
 
 def is_probability(network: Network) -> bool:
@@ -46,7 +50,7 @@ def is_probability(network: Network) -> bool:
 
 def output_names(network: Network) -> list[str]:
     """What to call each output, in text."""
-    if has_classes(network):
+    if network.classes is not None or is_probability(network):
         return class_names(network)[-network.outputs :]  # one output is the second class's
     if network.outputs == 1:
         return [printable(network.target) if network.target else "output"]

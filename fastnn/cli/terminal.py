@@ -259,14 +259,15 @@ def confusions(out: Screen, truth: Array, said: Array, names: Sequence[str]) -> 
     np.add.at(counts, (truth, said), 1)
     if len(names) > BARS:
         return _frequent(counts, names)
-    room = out.width - NAME - len("100.00 %") - 2
-    heads = [cut(name, max(room // len(names) - 2, 3)) for name in names]
+    room = out.width - len("  100.00 %")
+    side = min(NAME, max(room - 5 * len(names), 6))
+    heads = [cut(name, max((room - side) // len(names) - 2, 3)) for name in names]
     rows = [["", *heads, "right"]]
     for k, row in enumerate(counts):
         cells = [out.dim("·") if n == 0 else out.red(f"{n}") for n in row]
         cells[k] = out.bold(f"{row[k]}")
         share = percent(row[k] / row.sum()) if row.any() else ""
-        rows.append([cut(names[k], NAME), *cells, share])
+        rows.append([cut(names[k], side), *cells, share])
     return ["what it is (rows), what the network says (columns)", *table(rows, gap=2)]
 
 
