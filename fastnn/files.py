@@ -39,6 +39,7 @@ from .schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from .network import Network
+    from .training import State
 
 DTYPES = {"F32": "float32", "F64": "float64"}  # safetensors' names: NumPy's names
 MEANINGS = ("class", "classes", "numbers")  # of targets, as in `training`
@@ -189,8 +190,8 @@ def _optimizer(value: Any) -> Any:
     return _kind("an optimizer", OPTIMIZERS, value)
 
 
-def _optimizer_entry(network: Network) -> Description | None:
-    optimizer = network._training.optimizer
+def _optimizer_entry(network: Network, training: State) -> Description | None:
+    optimizer = training.optimizer
     return None if optimizer is None else _kind_entry("an optimizer", OPTIMIZERS, optimizer)
 
 
@@ -208,56 +209,62 @@ REQUIRED = object()
 class Field:
     """One entry of the description: which format brought it, how it is written and how read.
 
-    `write` gives what JSON holds, of a network; `read` gives what that means, or raises
-    ValueError. What has its default is not written.
+    `write` gives what JSON holds, of a network and how far its training has come; `read` gives what
+    that means, or raises ValueError. What has its default is not written.
     """
 
     name: str
     since: int
-    write: Callable[[Any], Any]
+    write: Callable[[Any, Any], Any]
     read: Callable[[Any], Any]
     default: Any = REQUIRED
 
 
 FIELDS = (
-    Field("inputs", 1, lambda net: net.inputs, _whole("a positive number of inputs", 1)),
-    Field("input_scale", 1, lambda net: net.input_scale, _positive("a positive input_scale")),
-    Field("dtype", 1, lambda net: net.dtype.name, _dtype),
-    Field("loss", 1, lambda net: net.loss.name, _loss),
-    Field("seed", 1, lambda net: net.seed, _whole("a seed from 0 to 2^64 - 1", 0)),
-    Field("layers", 1, lambda net: [_layer_entry(layer) for layer in net.layers], _layers),
-    Field("standardize", 2, lambda net: net.standardize, _is(bool, "standardize as a bool"), False),
+    Field("inputs", 1, lambda net, _: net.inputs, _whole("a positive number of inputs", 1)),
+    Field("input_scale", 1, lambda net, _: net.input_scale, _positive("a positive input_scale")),
+    Field("dtype", 1, lambda net, _: net.dtype.name, _dtype),
+    Field("loss", 1, lambda net, _: net.loss.name, _loss),
+    Field("seed", 1, lambda net, _: net.seed, _whole("a seed from 0 to 2^64 - 1", 0)),
+    Field("layers", 1, lambda net, _: [_layer_entry(layer) for layer in net.layers], _layers),
     Field(
-        "output_scale", 2, lambda net: net.output_scale, _positive("a positive output_scale"), 1.0
+        "standardize", 2, lambda net, _: net.standardize, _is(bool, "standardize as a bool"), False
+    ),
+    Field(
+        "output_scale",
+        2,
+        lambda net, _: net.output_scale,
+        _positive("a positive output_scale"),
+        1.0,
     ),
     Field(
         "classes",
         2,
-        lambda net: _plain(net.classes),
+        lambda net, _: _plain(net.classes),
         _names("classes as a list of names or numbers below 2^64", str, int, float, bool),
         None,
     ),
     Field(
         "features",
         2,
-        lambda net: _plain(net.features),
+        lambda net, _: _plain(net.features),
         _names("features as a list of names", str),
         None,
     ),
-    Field("target", 2, lambda net: _plain(net.target), _is(str, "target as a name"), None),
-    Field("trained_on", 2, lambda net: net.trained_on, _is(str, "trained_on as text"), None),
-    Field("meaning", 2, lambda net: net._training.meaning, _meaning, None),
+    Field("target", 2, lambda net, _: _plain(net.target), _is(str, "target as a name"), None),
+    Field("trained_on", 2, lambda net, _: net.trained_on, _is(str, "trained_on as text"), None),
+    Field("meaning", 2, lambda net, training: training.meaning, _meaning, None),
     Field(
         "epochs",
         2,
-        lambda net: net._training.epochs,
+        lambda net, training: training.epochs,
         _whole("epochs from 0 to 2^62 - 1", 0, LARGEST_COUNT),
         0,
     ),
     Field(
         "steps",
         2,
-        lambda net: net._training.steps,
+        lambda net, training: training.steps,
         _whole("steps from 0 to 2^62 - 1", 0, LARGEST_COUNT),
         0,
     ),
@@ -266,12 +273,12 @@ FIELDS = (
 FORMAT = max(field.since for field in FIELDS)
 
 
-def _describe(network: Network, optimizer: bool) -> Description:
+def _describe(network: Network, training: State) -> Description:
     """What is written of a network, beside its tensors; the format is the lowest that can."""
     description: Description = {}
     version = 1
     for field in FIELDS:
-        value = field.write(network) if field.name != "optimizer" or optimizer else None
+        value = field.write(network, training)
         if value != field.default:
             description[field.name] = value
             version = max(version, field.since)
@@ -415,10 +422,9 @@ def _copied(network: Network, optimizer: bool) -> tuple[Description, Tensors]:
     """One copy of all that changes while another thread fits the network."""
     program = network.program
     learned = program.center is not None  # assigned last: with it all scales are there
-    kept = optimizer and network._training.optimizer is not None
-    state = program.state.copy() if kept else program.state[:0]
+    training, state = _state(network, optimizer)
     tensors = views(program, program.parameters.copy(), state)
-    description = _describe(network, kept)
+    description = _describe(network, training)
     if not learned:
         description.pop("output_scale", None)
         return description, tensors
@@ -429,6 +435,17 @@ def _copied(network: Network, optimizer: bool) -> tuple[Description, Tensors]:
     }
     tensors.update((name, scale) for name, scale in scales.items() if scale is not None)
     return description, tensors
+
+
+def _state(network: Network, optimizer: bool) -> tuple[State, NDArray[Any]]:
+    """How far training has come, and the state of the optimizer if that is kept."""
+    if not optimizer:
+        return dataclasses.replace(network._training, optimizer=None), network.program.state[:0]
+    while True:
+        training = network._training  # another one as soon as the state is another optimizer's
+        state = network.program.state.copy()
+        if network._training is training:
+            return training, state if training.optimizer else state[:0]
 
 
 # ------------------------------------------------------------------------------------------ reading

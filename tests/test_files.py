@@ -236,7 +236,7 @@ def test_every_field_comes_back(path: Path, tmp_path: Path) -> None:
     net = full()
     net.save(path, optimizer=True)
     back = load(path)
-    assert files._describe(back, True) == files._describe(net, True)
+    assert files._describe(back, back._training) == files._describe(net, net._training)
     assert (back.classes, back.features) == (net.classes, net.features)
     assert [type(name) for name in back.classes or ()] == [str, int, float]
     assert (back.target, back.trained_on) == ("kind", "rows.csv")
@@ -316,6 +316,17 @@ def test_save_load_and_fit_give_the_bits_of_one_fit(
     assert weights(net) == weights(whole)
     assert net.program.state.tobytes() == whole.program.state.tobytes()
     assert net._training == whole._training
+
+
+def test_a_callback_saves_what_a_fit_goes_on_from(path: Path) -> None:
+    def keep(net: fastnn.Network, epoch: int, logs: dict[str, float]) -> None:
+        if epoch == 2:
+            net.save(path, optimizer=True)
+
+    x, y = rows()
+    whole = fastnn.mlp([7, 9, 3])
+    whole.fit(x, y, epochs=5, batch_size=8, callbacks=[keep], verbose=0)
+    assert weights(fit(fastnn.load(path), 3)) == weights(whole)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
@@ -428,7 +439,7 @@ def test_any_altered_byte_is_noticed_or_harmless(saved: Path) -> None:
             back = load(saved)
         except fastnn.FormatError:
             continue
-        assert files._describe(back, True) == files._describe(net, True)
+        assert files._describe(back, back._training) == files._describe(net, net._training)
         assert weights(back) == weights(net)
         harmless.append(place)
     # A letter's case in an exponent, or the blanks that fill the header up to its length.
