@@ -425,7 +425,8 @@ def fitted(seconds: float, epochs: int, standardize: bool, path: Path) -> Result
 
     def fit() -> None:
         stop = [lambda *arguments: done.is_set()]
-        for optimizer in itertools.cycle((fastnn.SGD(), fastnn.Adam(), fastnn.SGD(momentum=0.5))):
+        optimizers: list[Any] = ["sgd", "adam", fastnn.SGD(momentum=0.5)]
+        for optimizer in itertools.cycle(optimizers):
             if done.is_set():
                 break
             net.fit(x, y, epochs=epochs, optimizer=optimizer, callbacks=stop, verbose=0)

@@ -318,6 +318,24 @@ def test_save_load_and_fit_give_the_bits_of_one_fit(
     assert net._training == whole._training
 
 
+def test_an_optimizer_is_saved_with_its_own_state(path: Path) -> None:
+    """Another thread's fit changes the optimizer just while the state is copied."""
+    net = fit(fastnn.mlp([7, 9, 3]), 1, fastnn.SGD(0.5, momentum=0.5))
+
+    class Old:
+        state = net.program.state
+
+        def copy(self) -> Any:
+            fit(net, 1, fastnn.SGD(0.25, momentum=0.25))
+            return self.state.copy()
+
+    net.program.state = Old()  # type: ignore[assignment]
+    net.save(path, optimizer=True)
+    back = fastnn.load(path)
+    assert back._training == net._training
+    assert back.program.state.tobytes() == net.program.state.tobytes()
+
+
 def test_a_callback_saves_what_a_fit_goes_on_from(path: Path) -> None:
     def keep(net: fastnn.Network, epoch: int, logs: dict[str, float]) -> None:
         if epoch == 2:
