@@ -8,7 +8,7 @@ dtype. The metadata entry `fastnn` holds the description as JSON text:
      "layers": [{"units": 128, "activation": "relu", "initializer": "he_normal"}, ...]}
 
 A layer of leaky_relu also holds its `slope`. The digest covers the description without itself and
-the bytes of all tensors. `FIELDS` names all entries; one that has its default is not written, and
+the bytes of all tensors. `_fields` names all entries; one that has its default is not written, and
 the file's format is the lowest that has all that are. Format 2 adds, of float64, the tensors
 `inputs.center` (I,), `inputs.factor` (I,) and `outputs.center` (O,), where the network has learned
 them, and with the optimizer each slot of its state as `optimizer.0.layers.0.weights` and so on.
@@ -22,298 +22,27 @@ import io
 import math
 import os
 import stat
-from collections.abc import Callable, Mapping, Set
-from dataclasses import dataclass
+from collections.abc import Set
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _atomic, activations, losses
-from ._errors import FormatError, file_name, printable, shown, unknown
-from .layers import Dense
-from .losses import Loss
-from .optimizers import OPTIMIZERS
+from . import _atomic
+from ._errors import FormatError, file_name, printable, shown
+from ._fields import FORMAT, Description, Model, describe, expect, expect_names, model_of
 from .program import Program, blocks
-from .schedules import SCHEDULES
 
 if TYPE_CHECKING:
     from .network import Network
+    from .training import State
 
 DTYPES = {"F32": "float32", "F64": "float64"}  # safetensors' names: NumPy's names
-MEANINGS = ("class", "classes", "numbers")  # of targets, as in `training`
 LARGEST_HEADER = 1 << 24  # bytes
 MOST_VALUES = 500_000  # in it; each takes some 100 bytes of memory once it is parsed
-LARGEST_COUNT = 1 << 62  # of epochs and steps, so that sums stay below 2^63
 
-Description = dict[str, Any]  # as JSON has it
-Model = dict[str, Any]  # the same entries as fastnn has them: layers, an optimizer, ...
 Tensors = dict[str, NDArray[Any]]
 Kinds = dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each tensor
-
-
-# ------------------------------------------------------------------------------------------- fields
-
-
-def _expect(fine: bool, expected: str, found: object) -> None:
-    if not fine:
-        raise FormatError(f"expected {expected}, got {shown(found)}")
-
-
-def _expect_names(
-    where: str, found: Set[str], needed: Set[str], known: Set[str] = frozenset()
-) -> None:
-    """Nothing of what is needed may be missing, nothing else be there but what is known."""
-    missing, unexpected = sorted(needed - found), sorted(found - needed - known)
-    if missing:
-        raise FormatError(
-            f"expected the entries {shown(missing)} in {where}, got {shown([*found])}"
-        )
-    if unexpected:
-        raise FormatError(f"expected no entries {shown(unexpected)} in {where}")
-
-
-def _whole(name: str, least: int, end: int = 1 << 64) -> Callable[[Any], int]:
-    def read(value: Any) -> int:
-        _expect(type(value) is int and least <= value < end, name, value)
-        return int(value)
-
-    return read
-
-
-def _positive(name: str) -> Callable[[Any], float]:
-    def read(value: Any) -> float:
-        _expect(isinstance(value, float) and math.isfinite(value) and value > 0, name, value)
-        return float(value)
-
-    return read
-
-
-def _is(kind: type, name: str) -> Callable[[Any], Any]:
-    def read(value: Any) -> Any:
-        _expect(type(value) is kind, name, value)
-        return value
-
-    return read
-
-
-def _names(name: str, *kinds: type) -> Callable[[Any], tuple[Any, ...]]:
-    def read(value: Any) -> tuple[Any, ...]:
-        _expect(isinstance(value, list), name, value)
-        for one in value:
-            _expect(type(one) in kinds and (type(one) is str or abs(one) < 1 << 64), name, one)
-        return tuple(value)
-
-    return read
-
-
-def _dtype(value: Any) -> str:
-    _expect(value in DTYPES.values(), "dtype float32 or float64", value)
-    return str(value)
-
-
-def _loss(value: Any) -> Loss:
-    return losses.get(_is(str, "the name of a loss")(value))
-
-
-def _meaning(value: Any) -> str:
-    _expect(value in MEANINGS, f"meaning as one of {', '.join(MEANINGS)}", value)
-    return str(value)
-
-
-def _layers(value: Any) -> list[Dense]:
-    _expect(isinstance(value, list) and len(value) > 0, "a list of layers", value)
-    return [_layer(i, entry) for i, entry in enumerate(value)]
-
-
-def _layer(i: int, entry: Any) -> Dense:
-    _expect(isinstance(entry, dict), f"layer {i} as an object", entry)
-    leaky = entry.get("activation") == "leaky_relu"
-    names = {"units", "activation", "initializer", *(["slope"] if leaky else [])}
-    _expect_names(f"layer {i}", entry.keys(), names)
-    units = _whole(f"a positive size of layer {i}", 1)(entry["units"])
-    activation = activations.get(_is(str, "the name of an activation")(entry["activation"]))
-    if leaky:
-        activation = activations.LeakyReLU(_positive("a positive slope")(entry["slope"]))
-    return Dense(units, activation, _is(str, "the name of an initializer")(entry["initializer"]))
-
-
-def _layer_entry(layer: Dense) -> Description:
-    entry: Description = {
-        "units": layer.units,
-        "activation": layer.activation.name,
-        "initializer": layer.initializer,
-    }
-    if layer.activation.name == "leaky_relu":
-        entry["slope"] = layer.activation.slope
-    return entry
-
-
-def _kind_entry(what: str, kinds: Mapping[str, type], value: Any) -> Description:
-    """An optimizer or a schedule as its name and its fields."""
-    names = [name for name, kind in kinds.items() if type(value) is kind]
-    if not names:
-        raise TypeError(f"expected {what} of fastnn to save, got {type(value).__name__}")
-    entry: Description = {"name": names[0]}
-    for field in dataclasses.fields(value):
-        found = getattr(value, field.name)
-        if isinstance(field.default, bool):
-            entry[field.name] = bool(found)
-        elif hasattr(found, "rates"):
-            entry[field.name] = _kind_entry("a schedule", SCHEDULES, found)
-        else:
-            entry[field.name] = float(found)
-    return entry
-
-
-def _kind(what: str, kinds: Mapping[str, type], entry: Any) -> Any:
-    """The optimizer or the schedule that such an entry describes."""
-    _expect(isinstance(entry, dict), f"{what} as an object", entry)
-    name = _is(str, f"the name of {what}")(entry.get("name"))
-    if name not in kinds:
-        raise unknown(what.partition(" ")[2], name, kinds)
-    fields = {field.name: field for field in dataclasses.fields(kinds[name])}
-    _expect_names(name, entry.keys(), {"name", *fields})
-    values: dict[str, Any] = {}
-    for key, field in fields.items():
-        value = entry[key]
-        if key == "learning_rate" and isinstance(value, dict):
-            values[key] = _kind("a schedule", SCHEDULES, value)
-        else:
-            kind = bool if isinstance(field.default, bool) else float
-            values[key] = _is(kind, f"{key} of {name} as a {kind.__name__}")(value)
-    return kinds[name](**values)
-
-
-def _optimizer(value: Any) -> Any:
-    return _kind("an optimizer", OPTIMIZERS, value)
-
-
-def _optimizer_entry(network: Network) -> Description | None:
-    optimizer = network._training.optimizer
-    return None if optimizer is None else _kind_entry("an optimizer", OPTIMIZERS, optimizer)
-
-
-def _plain(value: Any) -> Any:
-    """Names as JSON has them: arrays, tuples and NumPy's numbers as lists and Python's."""
-    if hasattr(value, "tolist"):
-        return value.tolist()
-    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
-
-
-REQUIRED = object()
-
-
-@dataclass(frozen=True)
-class Field:
-    """One entry of the description: which format brought it, how it is written and how read.
-
-    `write` gives what JSON holds, of a network; `read` gives what that means, or raises
-    ValueError. What has its default is not written.
-    """
-
-    name: str
-    since: int
-    write: Callable[[Any], Any]
-    read: Callable[[Any], Any]
-    default: Any = REQUIRED
-
-
-FIELDS = (
-    Field("inputs", 1, lambda net: net.inputs, _whole("a positive number of inputs", 1)),
-    Field("input_scale", 1, lambda net: net.input_scale, _positive("a positive input_scale")),
-    Field("dtype", 1, lambda net: net.dtype.name, _dtype),
-    Field("loss", 1, lambda net: net.loss.name, _loss),
-    Field("seed", 1, lambda net: net.seed, _whole("a seed from 0 to 2^64 - 1", 0)),
-    Field("layers", 1, lambda net: [_layer_entry(layer) for layer in net.layers], _layers),
-    Field("standardize", 2, lambda net: net.standardize, _is(bool, "standardize as a bool"), False),
-    Field(
-        "output_scale", 2, lambda net: net.output_scale, _positive("a positive output_scale"), 1.0
-    ),
-    Field(
-        "classes",
-        2,
-        lambda net: _plain(net.classes),
-        _names("classes as a list of names or numbers below 2^64", str, int, float, bool),
-        None,
-    ),
-    Field(
-        "features",
-        2,
-        lambda net: _plain(net.features),
-        _names("features as a list of names", str),
-        None,
-    ),
-    Field("target", 2, lambda net: _plain(net.target), _is(str, "target as a name"), None),
-    Field("trained_on", 2, lambda net: net.trained_on, _is(str, "trained_on as text"), None),
-    Field("meaning", 2, lambda net: net._training.meaning, _meaning, None),
-    Field(
-        "epochs",
-        2,
-        lambda net: net._training.epochs,
-        _whole("epochs from 0 to 2^62 - 1", 0, LARGEST_COUNT),
-        0,
-    ),
-    Field(
-        "steps",
-        2,
-        lambda net: net._training.steps,
-        _whole("steps from 0 to 2^62 - 1", 0, LARGEST_COUNT),
-        0,
-    ),
-    Field("optimizer", 2, _optimizer_entry, _optimizer, None),
-)
-FORMAT = max(field.since for field in FIELDS)
-
-
-def _describe(network: Network, optimizer: bool) -> Description:
-    """What is written of a network, beside its tensors; the format is the lowest that can."""
-    description: Description = {}
-    version = 1
-    for field in FIELDS:
-        value = field.write(network) if field.name != "optimizer" or optimizer else None
-        if value != field.default:
-            description[field.name] = value
-            version = max(version, field.since)
-    return {"format": version, **description}
-
-
-def _model(description: Description) -> Model:
-    """What a description means, checked."""
-    fields = [field for field in FIELDS if field.since <= description["format"]]
-    needed = {field.name for field in fields if field.default is REQUIRED}
-    known = {"format", "sha256", *(field.name for field in fields)}
-    _expect_names("the description", description.keys(), needed, known)
-    model: Model = {}
-    try:
-        for field in fields:
-            there = field.name in description
-            model[field.name] = field.read(description[field.name]) if there else field.default
-        for field in FIELDS:
-            model.setdefault(field.name, field.default)
-        output = model["layers"][-1]
-        losses.fits(model["loss"], output.activation, output.units)
-    except ValueError as error:  # an unknown name, a number out of its range
-        raise FormatError(str(error)) from None
-    _check_together(model)
-    return model
-
-
-def _check_together(model: Model) -> None:
-    outputs = model["layers"][-1].units
-    for name, length in (("classes", max(outputs, 2)), ("features", model["inputs"])):
-        found = length if model[name] is None else len(model[name])
-        _expect(found == length, f"{length} {name}", found)
-    scale, dtype = model["input_scale"], model["dtype"]
-    with np.errstate(over="ignore", under="ignore"):
-        held = float(np.dtype(dtype).type(scale))
-    _expect(0 < held < math.inf, f"an input_scale that {dtype} can hold", scale)
-    scale = model["output_scale"]
-    _expect(scale <= float(np.finfo(dtype).max), f"an output_scale that {dtype} can hold", scale)
-    if model["standardize"]:
-        _expect(
-            model["input_scale"] == 1.0, "no input_scale beside standardize", model["input_scale"]
-        )
 
 
 # ------------------------------------------------------------------------------------------ tensors
@@ -346,15 +75,15 @@ def _kinds(model: Model, found: Set[str]) -> Kinds:
         if real and layers[-1].activation.name == "identity" and "outputs.center" in found:
             kinds["outputs.center"] = ("float64", (widths[-1],))
     if "outputs.center" not in kinds:
-        _expect(model["output_scale"] == 1.0, "no output_scale", model["output_scale"])
+        expect(model["output_scale"] == 1.0, "no output_scale", model["output_scale"])
     return kinds
 
 
 def _check_kinds(model: Model, found: Kinds) -> None:
     expected = _kinds(model, found.keys())
-    _expect_names("the tensors", found.keys(), expected.keys())
+    expect_names("the tensors", found.keys(), expected.keys())
     for name, kind in expected.items():
-        _expect(found[name] == kind, f"{name} as {kind}", found[name])
+        expect(found[name] == kind, f"{name} as {kind}", found[name])
 
 
 def _check_numbers(model: Model, tensors: Tensors) -> None:
@@ -397,7 +126,7 @@ def save(network: Network, path: str | os.PathLike[str], optimizer: bool = False
     name = file_name(path)
     description, tensors = _copied(network, optimizer)
     try:
-        model = _model(description)
+        model = model_of(description)
         _check_kinds(model, {name: (str(t.dtype), t.shape) for name, t in tensors.items()})
         _check_numbers(model, tensors)
         description["sha256"] = _digest(description, tensors)
@@ -415,10 +144,9 @@ def _copied(network: Network, optimizer: bool) -> tuple[Description, Tensors]:
     """One copy of all that changes while another thread fits the network."""
     program = network.program
     learned = program.center is not None  # assigned last: with it all scales are there
-    kept = optimizer and network._training.optimizer is not None
-    state = program.state.copy() if kept else program.state[:0]
+    training, state = _state(network, optimizer)
     tensors = views(program, program.parameters.copy(), state)
-    description = _describe(network, kept)
+    description = describe(network, training)
     if not learned:
         description.pop("output_scale", None)
         return description, tensors
@@ -429,6 +157,17 @@ def _copied(network: Network, optimizer: bool) -> tuple[Description, Tensors]:
     }
     tensors.update((name, scale) for name, scale in scales.items() if scale is not None)
     return description, tensors
+
+
+def _state(network: Network, optimizer: bool) -> tuple[State, NDArray[Any]]:
+    """How far training has come, and the state of the optimizer if that is kept."""
+    if not optimizer:
+        return dataclasses.replace(network._training, optimizer=None), network.program.state[:0]
+    while True:
+        training = network._training  # another one as soon as the state is another optimizer's
+        state = network.program.state.copy()
+        if network._training is training:
+            return training, state if training.optimizer else state[:0]
 
 
 # ------------------------------------------------------------------------------------------ reading
@@ -463,7 +202,7 @@ def _read(file: BinaryIO) -> tuple[Model, Tensors]:
     size = os.fstat(file.fileno()).st_size
     header = _header(file, size)
     description = _description(header)
-    model = _model(description)
+    model = model_of(description)
     kinds, offsets, end = _entries(header)
     _check_kinds(model, kinds)
     start = file.tell()
@@ -537,7 +276,7 @@ def _parsed(what: str, text: bytes) -> Description:
         raise FormatError(
             f"altered since it was saved: the {what} is not JSON ({reason})"
         ) from None
-    _expect(isinstance(found, dict), f"an object as the {what} (altered since it was saved)", found)
+    expect(isinstance(found, dict), f"an object as the {what} (altered since it was saved)", found)
     return dict(found)
 
 
@@ -566,20 +305,20 @@ def _entries(header: Description) -> tuple[Kinds, dict[str, int], int]:
     kinds: Kinds = {}
     places: list[tuple[int, int, str]] = []
     for name, entry in header.items():
-        _expect(isinstance(entry, dict), f"an object for {shown(name)}", entry)
-        _expect_names(shown(name), entry.keys(), {"dtype", "shape", "data_offsets"})
+        expect(isinstance(entry, dict), f"an object for {shown(name)}", entry)
+        expect_names(shown(name), entry.keys(), {"dtype", "shape", "data_offsets"})
         dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
         known = isinstance(dtype, str) and dtype in DTYPES
-        _expect(known, f"{' or '.join(DTYPES)} in {shown(name)}", dtype)
-        _expect(_are_whole(shape), f"the shape of {shown(name)}", shape)
-        _expect(_are_whole(offsets) and len(offsets) == 2, f"offsets of {shown(name)}", offsets)
+        expect(known, f"{' or '.join(DTYPES)} in {shown(name)}", dtype)
+        expect(_are_whole(shape), f"the shape of {shown(name)}", shape)
+        expect(_are_whole(offsets) and len(offsets) == 2, f"offsets of {shown(name)}", offsets)
         size = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
-        _expect(offsets[1] - offsets[0] == size, f"{size} bytes of {shown(name)}", offsets)
+        expect(offsets[1] - offsets[0] == size, f"{size} bytes of {shown(name)}", offsets)
         kinds[name] = (DTYPES[dtype], tuple(shape))
         places.append((offsets[0], offsets[1], name))
     end = 0
     for first, last, name in sorted(places):
-        _expect(first == end, f"{shown(name)} to start at {end}", first)
+        expect(first == end, f"{shown(name)} to start at {end}", first)
         end = last
     return kinds, {name: first for first, _, name in places}, end
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import itertools
 import json
 import os
 import random
@@ -402,9 +403,9 @@ def threads(seconds: float, seed: int, folder: Path) -> Result:
     def work() -> None:
         share = seconds / 4
         tries, failures = 0, list[str]()
-        for optimizer in ("sgd", "adam"):
+        for epochs in (1, 100):  # of each optimizer in turn
             for standardize in (False, True):
-                found = fitted(share, optimizer, standardize, folder / "net")
+                found = fitted(share, epochs, standardize, folder / "net")
                 tries, failures = tries + found.tries, failures + found.failures
                 note.write_text(json.dumps([tries, failures]))
 
@@ -416,16 +417,19 @@ def threads(seconds: float, seed: int, folder: Path) -> Result:
     return result
 
 
-def fitted(seconds: float, optimizer: str, standardize: bool, path: Path) -> Result:
+def fitted(seconds: float, epochs: int, standardize: bool, path: Path) -> Result:
     """What saving one network while it is fitted gives."""
     result, done = Result(), threading.Event()
-    x, y = np.random.default_rng(0).random((2000, 50)), np.arange(2000) % 3
+    x, y = np.random.default_rng(0).random((500, 50)), np.arange(500) % 3
     net = fastnn.mlp([50, 200, 3], standardize=standardize)
 
     def fit() -> None:
         stop = [lambda *arguments: done.is_set()]
-        while not done.is_set():
-            net.fit(x, y, epochs=100, optimizer=optimizer, callbacks=stop, verbose=0)
+        optimizers: list[Any] = ["sgd", "adam", fastnn.SGD(momentum=0.5)]
+        for optimizer in itertools.cycle(optimizers):
+            if done.is_set():
+                break
+            net.fit(x, y, epochs=epochs, optimizer=optimizer, callbacks=stop, verbose=0)
 
     thread = threading.Thread(target=fit)
     thread.start()

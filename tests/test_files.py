@@ -20,7 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import fastnn
-from fastnn import files, training
+from fastnn import _fields, files, training
 
 DEADLINE = 60  # seconds, for child processes
 
@@ -217,9 +217,9 @@ def test_a_file_of_format_1_is_read_and_written_as_it_was(path: Path) -> None:
     assert path.read_bytes() == FORMAT_1
 
 
-@pytest.mark.parametrize("field", [field for field in files.FIELDS if field.since > 1], ids=str)
+@pytest.mark.parametrize("field", [field for field in _fields.FIELDS if field.since > 1], ids=str)
 def test_a_file_has_the_lowest_format_that_can_say_it(
-    path: Path, monkeypatch: pytest.MonkeyPatch, field: files.Field
+    path: Path, monkeypatch: pytest.MonkeyPatch, field: _fields.Field
 ) -> None:
     files.save(full(), path, optimizer=True)
     whole = description(path)
@@ -227,7 +227,7 @@ def test_a_file_has_the_lowest_format_that_can_say_it(
     plain = description(path)
     assert plain["format"] == 1
     assert field.name not in plain
-    assert whole["format"] == files.FORMAT
+    assert whole["format"] == _fields.FORMAT
     field.read(whole[field.name])
     assert whole[field.name] != field.default  # full() is full
 
@@ -236,7 +236,7 @@ def test_every_field_comes_back(path: Path, tmp_path: Path) -> None:
     net = full()
     net.save(path, optimizer=True)
     back = load(path)
-    assert files._describe(back, True) == files._describe(net, True)
+    assert _fields.describe(back, back._training) == _fields.describe(net, net._training)
     assert (back.classes, back.features) == (net.classes, net.features)
     assert [type(name) for name in back.classes or ()] == [str, int, float]
     assert (back.target, back.trained_on) == ("kind", "rows.csv")
@@ -271,7 +271,7 @@ def test_one_sigmoid_output_has_two_classes(path: Path) -> None:
 
 
 def test_what_targets_mean_comes_back(path: Path) -> None:
-    assert get_args(training.Meaning) == files.MEANINGS
+    assert get_args(training.Meaning) == _fields.MEANINGS
     x, y = rows()
     net = fastnn.mlp([7, 3], output="sigmoid", engine="reference")
     net.fit(x, np.hstack([np.eye(3)[y][:, :2], np.ones((40, 1))]), epochs=1, verbose=0)
@@ -316,6 +316,35 @@ def test_save_load_and_fit_give_the_bits_of_one_fit(
     assert weights(net) == weights(whole)
     assert net.program.state.tobytes() == whole.program.state.tobytes()
     assert net._training == whole._training
+
+
+def test_an_optimizer_is_saved_with_its_own_state(path: Path) -> None:
+    """Another thread's fit changes the optimizer just while the state is copied."""
+    net = fit(fastnn.mlp([7, 9, 3]), 1, fastnn.SGD(0.5, momentum=0.5))
+
+    class Old:
+        state = net.program.state
+
+        def copy(self) -> Any:
+            fit(net, 1, fastnn.SGD(0.25, momentum=0.25))
+            return self.state.copy()
+
+    net.program.state = Old()  # type: ignore[assignment]
+    net.save(path, optimizer=True)
+    back = fastnn.load(path)
+    assert back._training == net._training
+    assert back.program.state.tobytes() == net.program.state.tobytes()
+
+
+def test_a_callback_saves_what_a_fit_goes_on_from(path: Path) -> None:
+    def keep(net: fastnn.Network, epoch: int, logs: dict[str, float]) -> None:
+        if epoch == 2:
+            net.save(path, optimizer=True)
+
+    x, y = rows()
+    whole = fastnn.mlp([7, 9, 3])
+    whole.fit(x, y, epochs=5, batch_size=8, callbacks=[keep], verbose=0)
+    assert weights(fit(fastnn.load(path), 3)) == weights(whole)
 
 
 @pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
@@ -428,7 +457,7 @@ def test_any_altered_byte_is_noticed_or_harmless(saved: Path) -> None:
             back = load(saved)
         except fastnn.FormatError:
             continue
-        assert files._describe(back, True) == files._describe(net, True)
+        assert _fields.describe(back, back._training) == _fields.describe(net, net._training)
         assert weights(back) == weights(net)
         harmless.append(place)
     # A letter's case in an exponent, or the blanks that fill the header up to its length.
@@ -458,11 +487,11 @@ def test_swapped_tensors_are_noticed(saved: Path) -> None:
 
 def test_a_newer_version(saved: Path) -> None:
     def newer(description: dict[str, Any], tensors: dict[str, Any]) -> None:
-        description.update(format=files.FORMAT + 1, attention=True)
+        description.update(format=_fields.FORMAT + 1, attention=True)
         tensors["attention"] = np.zeros(3, np.float32)
 
     rewritten(saved, newer, checksum=False)
-    refused(saved, "newer", f"format {files.FORMAT} or less", f"got {files.FORMAT + 1}")
+    refused(saved, "newer", f"format {_fields.FORMAT} or less", f"got {_fields.FORMAT + 1}")
 
 
 def put(key: str, value: object) -> Any:
