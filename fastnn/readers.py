@@ -139,7 +139,8 @@ def _fill(body: memoryview, stream: BufferedIOBase) -> int:
 
 def _wrong_length(path: object, header: Header, found: int | str) -> FormatError:
     dtype, shape, _ = header
-    expected = f"{math.prod(shape) * dtype.itemsize} bytes for {dtype.name} {shown(shape)}"
+    size = shown(math.prod(shape) * dtype.itemsize)
+    expected = f"{size} bytes for {dtype.name} {shown(shape)}"
     return FormatError(f"{path}: expected {expected}, got {found}")
 
 

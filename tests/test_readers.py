@@ -6,10 +6,13 @@ import gzip
 import io
 import os
 import struct
+import subprocess
+import sys
 import tracemalloc
 import zipfile
 import zlib
 from contextlib import suppress
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -96,11 +99,13 @@ def test_idx_by_hand(write):
             b"\0\0\x08\x04" + b"\0" * 4 + b"\xff" * 12,
             "expected a possible shape, got (0, 4294967295,",
         ),
+        (b"\0\0\x08\xff" + b"\xff" * 1020, "... bytes for uint8 (4294967295, 4294967295,"),
     ],
 )
 def test_idx_refuses_a_false_header(write, content, message, refusal):
     for data in content, gzip.compress(content):
         found = refusal(datasets.read_idx, write("false.idx", data))
+        assert len(found) < 400
         assert message in found
         assert "false.idx" in found
 
@@ -387,6 +392,22 @@ def test_what_is_no_file_is_refused_at_once(tmp_path, kind, refusal):
     with pytest.raises(FileNotFoundError, match="gone"):
         READERS[kind](tmp_path / f"gone{suffix}")
     assert "null byte" in refusal(READERS[kind], f"a\0b{suffix}")
+
+
+def test_hostile_files_are_read_or_refused(tmp_path):
+    """A short pass of the script that anyone can run longer."""
+    script = Path(__file__).with_name("stress_data.py")
+    run = subprocess.run(
+        [sys.executable, script, "--seconds", "4", "--seed", "0"],
+        cwd=tmp_path,
+        env={**os.environ, "TMPDIR": str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert (run.returncode, run.stderr) == (0, ""), run.stdout + run.stderr
+    rows = [line.split() for line in run.stdout.splitlines()[1:]]
+    assert [row[0] for row in rows] == ["table", "npy", "npz", "idx"]
+    assert all(int(count) > 0 for row in rows for count in row[1:4])
 
 
 BODIES = {
