@@ -115,9 +115,14 @@ def loss_gradient(program: Program, h: Array, t: Array) -> Array:
     return DERIVATIVES[code](h, 2 * (h - t) / (B * O), slope)
 
 
-def agreeing(h: Array, t: Array) -> int:
-    """How many rows have the same winner in h and t; one output wins above one half."""
-    if h.shape[1] == 1:
+def agreeing(program: Program, h: Array, y: Array) -> int:
+    """How many rows of h (B, O) have the winner that y names; one output wins above one half.
+
+    Targets (B, O) of binary_cross_entropy are each met or not: how many outputs are on their side
+    of one half.
+    """
+    t = targets(program, y)
+    if h.shape[1] == 1 or (program.loss == BINARY_CROSS_ENTROPY and y.ndim == 2):
         return int(((h > 0.5) == (t > 0.5)).sum())
     return int((h.argmax(axis=1) == t.argmax(axis=1)).sum())
 
@@ -229,10 +234,11 @@ def activations(program: Program, x: Array, outs: list[Array], threads: int) -> 
 
 
 def evaluate(program: Program, x: Array, y: Array, threads: int) -> tuple[float, int]:
-    """The sum of the losses over the rows, and how many rows agree with y."""
+    """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
     h, z = forward_pass(program, x)
     t = targets(program, y)
-    return float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64)), agreeing(h[-1], t)
+    loss = float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64))
+    return loss, agreeing(program, h[-1], y)
 
 
 def backward(
@@ -254,11 +260,12 @@ def backward(
 def gradients(
     program: Program, x: Array, y: Array, gradients: Array, threads: int
 ) -> tuple[float, int]:
-    """Gradients of the mean loss over the rows; returns the sum of losses, the agreeing rows."""
+    """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees."""
     h, z = forward_pass(program, x)
     t = targets(program, y)
     backward_pass(program, h, loss_gradient(program, h[-1], t), gradients)
-    return float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64)), agreeing(h[-1], t)
+    loss = float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64))
+    return loss, agreeing(program, h[-1], y)
 
 
 def train(
@@ -273,8 +280,8 @@ def train(
     """One update for every row of coefficients (S, 5).
 
     Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y, which is
-    already gathered: len(y) == len(rows). Returns the sum of the losses and the agreeing rows, each
-    taken just before the update of its batch.
+    already gathered: len(y) == len(rows). Returns the sum of the losses and what agrees, each taken
+    just before the update of its batch.
     """
     g = np.zeros_like(program.parameters)
     loss, agree = 0.0, 0

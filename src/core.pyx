@@ -422,7 +422,7 @@ cdef void differentiate_layer(const int64_t[:, ::1] table, Py_ssize_t l, const r
 
 cdef struct Result:
     double loss                 # the sum over rows of a row's loss
-    int64_t agreeing            # rows in which output and target have the same winner
+    int64_t agreeing            # rows with the target's winner, or right outputs: see agreement()
 
 
 cdef inline Py_ssize_t winner(const real[::1] h, Py_ssize_t h0, Py_ssize_t n) noexcept nogil:
@@ -435,6 +435,19 @@ cdef inline Py_ssize_t winner(const real[::1] h, Py_ssize_t h0, Py_ssize_t n) no
         best = j if h[h0 + j] > top else best
         top = h[h0 + j] if h[h0 + j] > top else top
     return best
+
+
+cdef inline Py_ssize_t agreement(const real[::1] h, Py_ssize_t h0, int loss, int target, Py_ssize_t label,
+                                 const real[::1] targets, Py_ssize_t y, Py_ssize_t n) noexcept nogil:
+    """Whether h has the target's winner; for targets of binary_cross_entropy, how many outputs are right."""
+    cdef Py_ssize_t j, right = 0
+    if target == LABELS:
+        return winner[real](h, h0, n) == label
+    if loss != BINARY_CROSS_ENTROPY:
+        return winner[real](h, h0, n) == winner[real](targets, y, n)
+    for j in range(n):
+        right += (h[h0 + j] > 0.5) == (targets[y + j] > 0.5)
+    return right
 
 
 cdef void output_rows(const int64_t[:, ::1] table, real[::1] work,
@@ -490,8 +503,7 @@ cdef void output_rows(const int64_t[:, ::1] table, real[::1] work,
                 for j in range(outputs):
                     work[dz + j] = (work[h + j] - targets[y + j]) * weight
             losses[l0 + r] = value
-            agreeing[l0 + r] = winner[real](work, h, outputs) == (
-                label if target == LABELS else winner[real](targets, y, outputs))
+            agreeing[l0 + r] = agreement[real](work, h, loss, target, label, targets, y, outputs)
         h += stride
         dz += stride
 
@@ -1212,7 +1224,7 @@ def _evaluate(real[::1] parameters, program, x, y, Py_ssize_t threads):
 
 
 def evaluate(program, x, y, threads):
-    """The sum of the losses over the rows, and how many rows agree with y."""
+    """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
     _check_threads(threads)
     return _evaluate(program.parameters, program, x, y, threads)
 
@@ -1355,7 +1367,7 @@ def _apply_gradients(real[::1] parameters, const real[::1] gradients, real[::1] 
 
 
 def train(program, x, rows, y, batch_size, coefficients, threads):
-    """One update for every row of coefficients (S, 5); returns the sum of losses and the agreeing rows.
+    """One update for every row of coefficients (S, 5); returns the sum of losses and what agrees.
 
     Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y.
     """
