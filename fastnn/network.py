@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _arrays, _statistics, initializers, losses, optimizers, training
@@ -172,8 +173,11 @@ class Network:
 
         `out` must be C-contiguous, of the network's dtype, and in memory of its own.
         """
-        plain = (type(x) is np.ndarray) or (type(x) is np.memmap)  # not a masked array, say
-        if isinstance(x, np.ndarray) and plain and x.ndim == 2 and 0 < len(x) <= self._block:
+        if (
+            (type(x) is ndarray or type(x) is np.memmap)  # not masked, say: no engine sees a mask
+            and x.ndim == 2
+            and 0 < len(x) <= self._block
+        ):
             result = self._room(out, x)
             try:  # the quick way, for what an engine can read as it is
                 if self._learned() and self._engine.forward(
@@ -400,7 +404,7 @@ class Network:
         if not out.flags.carray:
             found = f"strides {out.strides}, writeable {out.flags.writeable}"
             raise ValueError(f"expected out to be C-contiguous and writeable, got {found}")
-        if isinstance(out, np.ma.MaskedArray):
+        if _arrays.is_masked(out):
             raise TypeError("expected out as a plain array, got a masked one")
         _arrays.check_apart("out", out, {"x": x, "the network's weights": self.program.parameters})
         return out
