@@ -61,7 +61,7 @@ class Network:
         engine: str = "auto",
         num_threads: int | None = None,
     ) -> None:
-        layers = list(layers)
+        layers = listed("layers", layers)
         for layer in layers:
             if not isinstance(layer, Dense):
                 raise TypeError(f"expected layers of type Dense, got {type(layer).__name__}")
@@ -436,11 +436,20 @@ def mlp(
     **options: Any,
 ) -> Network:
     """A network of these sizes, [inputs, hidden, ..., outputs]; the options are `Network`'s."""
+    sizes = listed("sizes", sizes)
     if len(sizes) < 2:
-        raise ValueError(f"expected at least two sizes, inputs and outputs, got {list(sizes)}")
+        raise ValueError(f"expected at least two sizes, inputs and outputs, got {shown(sizes)}")
     inputs, *hidden_sizes, outputs = sizes
     layers = [Dense(size, hidden) for size in hidden_sizes]
     return Network(inputs, [*layers, Dense(outputs, output)], **options)
+
+
+def listed(name: str, values: Iterable[Any]) -> list[Any]:
+    """The values as a list. Raises TypeError for a single one."""
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"expected {name} as a list, got {shown(values)}") from None
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
