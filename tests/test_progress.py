@@ -11,6 +11,7 @@ import sys
 import termios
 import threading
 import types
+import warnings
 
 import numpy as np
 import pytest
@@ -223,7 +224,10 @@ def test_a_notebook_without_widgets_gets_lines_and_no_warning(notebook, monkeypa
     monkeypatch.setitem(sys.modules, "tqdm.notebook", types.ModuleType("tqdm.notebook"))
     sys.modules["tqdm.notebook"].IProgress = None
     sys.modules["tqdm.notebook"].WARN_NOIPYW = "widgets are missing"
-    fit()
+    with warnings.catch_warnings(record=True) as heard:
+        warnings.simplefilter("always")
+        fit()
+    assert heard == []
     assert re.fullmatch(FIGURES, sys.stderr.getvalue().splitlines()[1])
 
 
