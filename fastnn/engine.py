@@ -16,7 +16,7 @@ COMPILED = ("avx512", "avx2", "baseline")  # best first
 NAMES = (*COMPILED, "reference")
 
 ENOUGH = 16  # threads that one may ask for on any machine
-DIGITS = 19  # of a number of threads: so many are too many
+DIGITS = 20  # of a number of threads: so many are too many
 
 Engine = Any  # a module with the calls of reference.py
 

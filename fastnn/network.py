@@ -8,6 +8,7 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _arrays, _statistics, files, initializers, losses, optimizers, training
@@ -60,7 +61,7 @@ class Network:
         engine: str = "auto",
         num_threads: int | None = None,
     ) -> None:
-        layers = list(layers)
+        layers = listed("layers", layers)
         for layer in layers:
             if not isinstance(layer, Dense):
                 raise TypeError(f"expected layers of type Dense, got {type(layer).__name__}")
@@ -176,8 +177,11 @@ class Network:
 
         `out` must be C-contiguous, of the network's dtype, and in memory of its own.
         """
-        plain = (type(x) is np.ndarray) or (type(x) is np.memmap)  # not a masked array, say
-        if isinstance(x, np.ndarray) and plain and x.ndim == 2 and 0 < len(x) <= self._block:
+        if (
+            (type(x) is ndarray or type(x) is np.memmap)  # not masked, say: no engine sees a mask
+            and x.ndim == 2
+            and 0 < len(x) <= self._block
+        ):
             result = self._room(out, x)
             try:  # the quick way, for what an engine can read as it is
                 if self._learned() and self._engine.forward(
@@ -405,7 +409,7 @@ class Network:
         if not out.flags.carray:
             found = f"strides {out.strides}, writeable {out.flags.writeable}"
             raise ValueError(f"expected out to be C-contiguous and writeable, got {found}")
-        if isinstance(out, np.ma.MaskedArray):
+        if _arrays.is_masked(out):
             raise TypeError("expected out as a plain array, got a masked one")
         _arrays.check_apart("out", out, {"x": x, "the network's weights": self.program.parameters})
         return out
@@ -437,8 +441,9 @@ def mlp(
     **options: Any,
 ) -> Network:
     """A network of these sizes, [inputs, hidden, ..., outputs]; the options are `Network`'s."""
+    sizes = listed("sizes", sizes)
     if len(sizes) < 2:
-        raise ValueError(f"expected at least two sizes, inputs and outputs, got {list(sizes)}")
+        raise ValueError(f"expected at least two sizes, inputs and outputs, got {shown(sizes)}")
     inputs, *hidden_sizes, outputs = sizes
     layers = [Dense(size, hidden) for size in hidden_sizes]
     return Network(inputs, [*layers, Dense(outputs, output)], **options)
@@ -480,6 +485,14 @@ def load(
     for name in ("classes", "features", "target", "trained_on"):
         setattr(network, name, model[name])
     return network
+
+
+def listed(name: str, values: Iterable[Any]) -> list[Any]:
+    """The values as a list. Raises TypeError for a single one."""
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"expected {name} as a list, got {shown(values)}") from None
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:

@@ -20,7 +20,7 @@ from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
 from fastnn.optimizers import SGD, Adam
 from fastnn.program import blocks, build, prepare, zeros_like_parameters
-from fastnn.training import Run
+from fastnn.training import Data, Run
 
 THREADS = (1, 2, 3, 4)
 DTYPES = ("float32", "float64")
@@ -416,7 +416,7 @@ def test_the_order_of_rows_is_the_same_on_every_engine():
         for name in engine.available():
             net = fastnn.mlp([1, 2], seed=2**63 + 5, engine=name)
             x = np.zeros((rows, 1), np.float32)
-            run = Run(net, x, np.zeros(rows, np.int64), 8, SGD(), 1)
+            run = Run(net, Data(net, x, np.zeros(rows, np.int64), None), 8, SGD(), 1)
             for epoch in range(3):
                 net._training.epochs = epoch
                 run.shuffle()
