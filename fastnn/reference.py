@@ -29,11 +29,6 @@ NAME = "reference"
 INPUTS, OUTPUTS, ACTIVATION, WEIGHTS, BIASES = range(5)
 
 
-def supported() -> bool:
-    """Every CPU runs this engine."""
-    return True
-
-
 # Activations h = g(z), and dz from h and dh.
 
 
@@ -287,3 +282,8 @@ def shuffle(order: NDArray[np.int32], words: NDArray[np.uint32]) -> None:
         result[i] = result[j]
         result[j] = i
     order[:] = result
+
+
+def build_info() -> dict[str, object]:
+    """How this engine was compiled: it was not."""
+    return {}

@@ -70,16 +70,6 @@ cdef extern from *:
                 FASTNN_PAUSE();
             }
     }
-
-    #if defined(__x86_64__) && defined(__AVX512F__)
-    #define fastnn_supported() (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") \\
-        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") \\
-        && __builtin_cpu_supports("fma"))
-    #elif defined(__x86_64__) && defined(__AVX2__)
-    #define fastnn_supported() (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    #else
-    #define fastnn_supported() 1
-    #endif
     """
     const char* BUILD "FASTNN_BUILD"
     const char* COMPILER "__VERSION__"
@@ -90,7 +80,6 @@ cdef extern from *:
     ctypedef struct Meeting "fastnn_meeting":
         pass
     void wait_for "fastnn_meet" (Meeting* meeting, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil
-    int cpu_supported "fastnn_supported" () noexcept nogil
 
 NAME = BUILD.decode()
 
@@ -1427,11 +1416,6 @@ def _function(str name, const real[::1] x, real[::1] out):
 def evaluate_function(str name, x, out):
     """out = exp, log, tanh or sigmoid of x, elementwise: one-dimensional arrays, as the layers compute it."""
     _function(name, x, out)
-
-
-def supported():
-    """Whether this CPU has the instructions of this build."""
-    return bool(cpu_supported())
 
 
 def release_threads():
