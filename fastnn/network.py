@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _arrays, initializers, losses, optimizers, training
+from . import _arrays, _statistics, initializers, losses, optimizers, training
 from . import engine as engines
 from ._arrays import Array
 from ._errors import count, positive, unknown
@@ -30,8 +30,13 @@ class Network:
     """A multilayer perceptron: dense layers, one after the other.
 
     inputs: I, the features of one row. layers: the `Dense` layers, the last one the output.
-    input_scale: inputs are multiplied by it, e.g. 1 / 255 for bytes. loss: its name; by default
-    cross_entropy after softmax, binary_cross_entropy after sigmoid, else mean_squared_error.
+    input_scale: inputs are multiplied by it, e.g. 1 / 255 for bytes. standardize: for columns of
+    different scales; from each input column its mean is taken, and the rest divided by its
+    deviation, both learned from the rows of the first fit (a column that never varied becomes 0).
+    Targets of identity outputs are standardised too, by the mean of each and the deviation of all,
+    so that the loss is the same but for a factor. What goes in and comes out stays in the units of
+    the data. loss: its name; by default cross_entropy after softmax, binary_cross_entropy after
+    sigmoid, else mean_squared_error.
     dtype: "float32" or "float64". seed: initial weights and shuffling follow from it; None draws
     one. engine: "auto", "reference", or one build by name. num_threads: by default as
     `set_num_threads` says; results do not depend on it.
@@ -48,6 +53,7 @@ class Network:
         layers: Iterable[Dense],
         *,
         input_scale: float = 1.0,
+        standardize: bool = False,
         loss: str | Loss | None = None,
         dtype: DTypeLike = "float32",
         seed: int | None = 0,
@@ -63,6 +69,11 @@ class Network:
         self.inputs = count("inputs", inputs)
         self.outputs = layers[-1].units
         self.input_scale = positive("input_scale", input_scale)
+        self.standardize = bool(standardize)
+        if standardize and self.input_scale != 1.0:
+            raise ValueError(f"expected no input_scale with standardize, got {input_scale}")
+        self.output_center: NDArray[np.float64] | None = None  # (O,), learned with the inputs'
+        self.output_scale = 1.0  # outputs are h * output_scale + output_center
         output = layers[-1].activation
         self.loss = losses.default(output) if loss is None else losses.get(loss)
         losses.fits(self.loss, output, self.outputs)
@@ -135,14 +146,17 @@ class Network:
         if isinstance(x, np.ndarray) and x.ndim == 2 and 0 < len(x) <= self._block:
             result = self._room(out, len(x))
             try:  # the quick way, for what an engine can read as it is
-                if self._engine.forward(self.program, x, result, self._threads()):
-                    return result
+                if self._learned() and self._engine.forward(
+                    self.program, x, result, self._threads()
+                ):
+                    return result if self.output_center is None else self._in_units(result)
             except (TypeError, ValueError):  # the careful way finds words for it
                 pass
         return self._predict(x, out)
 
     def _predict(self, x: ArrayLike, out: Array | None) -> Array:
         """The same with all checks, in blocks of rows that engines can read."""
+        self._check_learned()
         x = _arrays.features(x, self.inputs)
         direct = _arrays.direct(x)
         if not direct:
@@ -152,7 +166,7 @@ class Network:
         finite = [forward(self.program, part, out[rows], self._threads()) for rows, part in blocks]
         if not all(finite):
             _arrays.check_finite("x", x, self.dtype)
-        return out
+        return self._in_units(out)
 
     def classify(self, x: ArrayLike) -> NDArray[np.int64]:
         """The winning class (B,) of each row; with one output, 1 where it is above one half."""
@@ -164,12 +178,13 @@ class Network:
 
     def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
         """The mean loss and, unless y are real numbers to be met, the accuracy from 0 to 1."""
+        self._check_learned()
         return self._evaluate(*self._data(x, y))
 
     def _evaluate(self, x: Array, y: Array) -> dict[str, float]:
         loss, agreeing = 0.0, 0
         for rows, part in self._blocks(x):
-            t = _arrays.target_block(y, rows, self.dtype)
+            t = self._target_block(y, rows)
             block_loss, block_agreeing = self._engine.evaluate(
                 self.program, part, t, self._threads()
             )
@@ -178,27 +193,33 @@ class Network:
 
     def activations(self, x: ArrayLike) -> list[Array]:
         """[input, layer 1, ..., output], each (B, width); the input is the scaled one."""
+        self._check_learned()
         x = self._features(x)
         widths = [self.inputs, *(layer.units for layer in self.layers)]
         outs = [np.empty((len(x), width), self.dtype) for width in widths]
         for rows, part in self._blocks(x):
             parts = [out[rows] for out in outs]
             self._engine.activations(self.program, part, parts, self._threads())
+        self._in_units(outs[-1])
         return outs
 
     def gradients(self, x: ArrayLike, y: ArrayLike) -> tuple[float, list[tuple[Array, Array]]]:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it."""
+        self._check_learned()
         x, y = self._data(x, y)
         arena = zeros_like_parameters(self.program)
         everything = slice(0, len(x))
         loss = self._engine.gradients(
             self.program,
             _arrays.block(x, everything, self.inputs, self.dtype),
-            _arrays.target_block(y, everything, self.dtype),
+            self._target_block(y, everything),
             arena,
             self._threads(),
         )
-        return loss / len(x), blocks(self.program, arena)
+        units = self.output_scale**2  # of the loss
+        if units != 1.0:
+            arena *= units
+        return loss / len(x) * units, blocks(self.program, arena)
 
     def summary(self) -> None:
         """Print the layers, their shapes and numbers of parameters."""
@@ -225,6 +246,44 @@ class Network:
     def _threads(self) -> int:
         return self.num_threads or engines.get_num_threads()
 
+    def _learned(self) -> bool:
+        """Whether the network knows the scales that it standardises by, if it does."""
+        return not self.standardize or self.program.center is not None
+
+    def _check_learned(self) -> None:
+        if not self._learned():
+            raise ValueError(
+                "expected a network that was fitted: with standardize=True it learns the scales of "
+                "its columns from the rows of the first fit"
+            )
+
+    def _learn_scales(self, x: Array, y: Array) -> None:
+        """Take the scales of inputs, and of targets that are real numbers, from these rows."""
+        inputs = _statistics.columns(x)
+        real = self.loss.name == "mean_squared_error" and y.ndim == 2
+        if real and self.layers[-1].activation.name == "identity":
+            targets = _statistics.columns(y)
+            deviation = float(np.sqrt(np.mean(targets.deviation**2)))
+            self.output_scale = deviation or 1.0
+            self.output_center = targets.mean
+        varies = inputs.deviation > 0
+        self.program.factor = np.where(varies, 1 / np.where(varies, inputs.deviation, 1.0), 0.0)
+        self.program.center = inputs.mean  # last: from here on the scales are known
+
+    def _in_units(self, h: Array) -> Array:
+        """Outputs (B, O) in the units of the targets, in place."""
+        if self.output_center is not None:
+            h *= self.dtype.type(self.output_scale)
+            h += self.output_center.astype(self.dtype)
+        return h
+
+    def _target_block(self, y: Array, rows: _arrays.Rows) -> Array:
+        """Rows of the labels or targets, as engines can read them."""
+        if self.output_center is None or y.ndim == 1:
+            return _arrays.target_block(y, rows, self.dtype)
+        t = (y[rows] - self.output_center) / self.output_scale
+        return np.ascontiguousarray(t, self.dtype)
+
     def _features(self, x: ArrayLike) -> Array:
         array = _arrays.features(x, self.inputs)
         if not (_arrays.direct(array) and self._quickly_finite(array)):
@@ -249,7 +308,7 @@ class Network:
 
     def _figures(self, loss: float, agreeing: int, rows: int, y: Array) -> dict[str, float]:
         """Means from sums over rows; there is an accuracy if y are classes."""
-        figures = {"loss": loss / rows}
+        figures = {"loss": loss / rows * self.output_scale**2}
         if y.ndim == 1 or self.loss.name != "mean_squared_error":
             figures["accuracy"] = agreeing / rows
         return figures

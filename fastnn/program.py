@@ -40,6 +40,8 @@ class Program:
     slopes: NDArray[np.float64]  # (L,): leaky_relu's slope, else 0
     parameters: NDArray[Any]  # (P + PADDING,); gaps between blocks are zero
     input_scale: float
+    center: NDArray[np.float64] | None  # (I,), what standardised inputs are measured from,
+    factor: NDArray[np.float64] | None  # (I,), and in units of what; None: input_scale instead
     loss: int  # code
     optimizer: int  # code
     state: NDArray[Any]  # (slots, P + PADDING), the optimizer's
@@ -91,6 +93,8 @@ def build(
         slopes=np.array([slope for _, slope in activations], np.float64),
         parameters=aligned_zeros((end + PADDING,), dtype),
         input_scale=float(input_scale),
+        center=None,
+        factor=None,
         loss=loss,
         optimizer=0,
         state=aligned_zeros((0, end + PADDING), dtype),

@@ -145,9 +145,17 @@ def blocks(program: Program, arena: Array) -> list[tuple[Array, Array]]:
     ]
 
 
+def scaled(program: Program, x: Array) -> Array:
+    """h_0: the inputs, standardised in float64 if the program says so, else times input_scale."""
+    if program.center is None or program.factor is None:
+        return x.astype(program.dtype, order="C") * program.dtype.type(program.input_scale)
+    h = (x.astype(np.float64, order="C") - program.center) * program.factor
+    return h.astype(program.dtype)
+
+
 def forward_pass(program: Program, x: Array) -> tuple[list[Array], Array]:
     """[h_0, ..., h_L], where h_0 is the scaled input, and the last z."""
-    h = [x.astype(program.dtype, order="C") * program.dtype.type(program.input_scale)]
+    h = [scaled(program, x)]
     slopes = program.slopes.astype(program.dtype)
     parameters = blocks(program, program.parameters)
     for (W, b), code, slope in zip(parameters, program.layers[:, ACTIVATION], slopes, strict=True):

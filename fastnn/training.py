@@ -79,6 +79,8 @@ def fit(
         raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(x)}")
     validation = None if validation_data is None else validation_arrays(network, validation_data)
     callbacks = tuple(callbacks)
+    if not network._learned():
+        network._learn_scales(x, y)
     run = Run(network, x, y, batch_size, optimizer, epochs)
     network.history = history = History()
     try:
@@ -190,7 +192,7 @@ class Run:
                 network.program,
                 x,
                 rows,
-                _arrays.target_block(self.y, chosen, network.dtype),
+                network._target_block(self.y, chosen),
                 self.batch_size,
                 self.optimizer.coefficients(numbers, rates),
                 network._threads(),

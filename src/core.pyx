@@ -113,6 +113,8 @@ cdef struct Data:
     const char* start
     Py_ssize_t rows, columns, row_stride, column_stride     # strides in bytes
     int kind
+    const double* center        # (columns,): h_0 = (x - center) * factor; NULL: h_0 = x * scale
+    const double* factor
 
 cdef Data data_of(x, int flags=cnp.NPY_ARRAY_ALIGNED) except *:
     """Where x (n, I) lies, an array of uint8, float32 or float64 with these flags; the caller keeps it alive."""
@@ -133,12 +135,16 @@ cdef Data data_of(x, int flags=cnp.NPY_ARRAY_ALIGNED) except *:
     data.rows, data.columns = cnp.PyArray_DIM(array, 0), cnp.PyArray_DIM(array, 1)
     data.row_stride, data.column_stride = cnp.PyArray_STRIDE(array, 0), cnp.PyArray_STRIDE(array, 1)
     data.kind = UINT8 if dtype == cnp.NPY_UINT8 else FLOAT32 if dtype == cnp.NPY_FLOAT32 else FLOAT64
+    data.center = data.factor = NULL
     return data
 
 cdef fused element:
     uint8_t
     float
     double
+
+cdef inline const element* at(const element* x, Py_ssize_t stride, Py_ssize_t j) noexcept nogil:
+    return <const element*> (<const char*> x + j * stride)
 
 cdef inline void scale_row(const element* x, Py_ssize_t stride, real[::1] h, Py_ssize_t h0,
                            Py_ssize_t n, real scale) noexcept nogil:
@@ -148,18 +154,32 @@ cdef inline void scale_row(const element* x, Py_ssize_t stride, real[::1] h, Py_
             h[h0 + j] = <real> x[j] * scale
     else:
         for j in range(n):
-            h[h0 + j] = <real> (<const element*> (<const char*> x + j * stride))[0] * scale
+            h[h0 + j] = <real> at[element](x, stride, j)[0] * scale
+
+cdef inline void standardize_row(const element* x, Py_ssize_t stride, real[::1] h, Py_ssize_t h0, Py_ssize_t n,
+                                 const double* center, const double* factor) noexcept nogil:
+    # in double precision: a year or a time is large beside its deviation
+    cdef Py_ssize_t j
+    for j in range(n):
+        h[h0 + j] = <real> ((at[element](x, stride, j)[0] - center[j]) * factor[j])
+
+cdef inline void element_row(Data* data, const element* x, Py_ssize_t first, real[::1] h, Py_ssize_t h0,
+                             Py_ssize_t n, real scale) noexcept nogil:
+    if data.center == NULL:
+        scale_row[element, real](x, data.column_stride, h, h0, n, scale)
+    else:
+        standardize_row[element, real](x, data.column_stride, h, h0, n, data.center + first, data.factor + first)
 
 cdef void gather_row(Data* data, Py_ssize_t row, Py_ssize_t first, Py_ssize_t end,
                      real[::1] h, Py_ssize_t h0, real scale) noexcept nogil:
-    """h = x[row] * scale, the features first to end."""
+    """h_0 of one row, the features first to end."""
     cdef const char* x = data.start + row * data.row_stride + first * data.column_stride
     if data.kind == UINT8:
-        scale_row[uint8_t, real](<const uint8_t*> x, data.column_stride, h, h0 + first, end - first, scale)
+        element_row[uint8_t, real](data, <const uint8_t*> x, first, h, h0 + first, end - first, scale)
     elif data.kind == FLOAT32:
-        scale_row[float, real](<const float*> x, data.column_stride, h, h0 + first, end - first, scale)
+        element_row[float, real](data, <const float*> x, first, h, h0 + first, end - first, scale)
     else:
-        scale_row[double, real](<const double*> x, data.column_stride, h, h0 + first, end - first, scale)
+        element_row[double, real](data, <const double*> x, first, h, h0 + first, end - first, scale)
 
 cdef inline bint row_within(const element* x, Py_ssize_t stride, Py_ssize_t n, double limit) noexcept nogil:
     cdef element top = <element> limit
@@ -170,7 +190,7 @@ cdef inline bint row_within(const element* x, Py_ssize_t stride, Py_ssize_t n, d
             outside |= not (-top <= x[j] <= top)
     else:
         for j in range(n):
-            outside |= not (-top <= (<const element*> (<const char*> x + j * stride))[0] <= top)
+            outside |= not (-top <= at[element](x, stride, j)[0] <= top)
     return not outside
 
 cdef inline void prefetch_row(Data* data, Py_ssize_t row, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
@@ -884,10 +904,6 @@ def _dtype(program):
     return program.parameters.dtype
 
 
-cdef Data _data(program, x) except *:
-    if x.ndim != 2 or not len(x) or x.shape[1] != program.layers[0, INPUTS]:
-        raise ValueError(f"expected x with {program.layers[0, INPUTS]} features, got {x.shape}")
-    return data_of(x)
 
 
 def _targets(program, y, n):
@@ -989,6 +1005,8 @@ cdef class Plan:
     cdef const float[::1] parameters32, slopes32        # views of the program's dtype
     cdef const double[::1] parameters64, slopes64
     cdef const int64_t[:, ::1] table
+    cdef object center          # the program's, or None, and views of it and of its factor
+    cdef const double[::1] centers, factors
     cdef list idle              # arenas that no call is using
     cdef object learning        # the same of training, or None
     cdef Py_ssize_t work_size   # of one thread
@@ -1005,7 +1023,11 @@ cdef class Plan:
             self.parameters32, self.slopes32 = self.parameters, slopes
         else:
             self.parameters64, self.slopes64 = self.parameters, slopes
-        self.scale = program.input_scale
+        self.scale, self.center = program.input_scale, program.center
+        if self.center is not None:
+            inputs = (int(program.layers[0, INPUTS]),)
+            self.centers = _is(self.center, "center", np.float64, inputs)
+            self.factors = _is(program.factor, "factor", np.float64, inputs)
         self.flops = 2.0 * float((program.layers[:, INPUTS] * program.layers[:, OUTPUTS]).sum())
         self.idle = []
 
@@ -1016,9 +1038,20 @@ cdef class Plan:
 cdef Plan _plan(program):
     plan = program.plan
     if type(plan) is not Plan or (<Plan> plan).layers is not program.layers or (
-            (<Plan> plan).parameters is not program.parameters):
+            (<Plan> plan).parameters is not program.parameters) or (<Plan> plan).center is not program.center:
         plan = program.plan = Plan(program)
     return plan
+
+
+cdef Data _data(Plan plan, x) except *:
+    """The rows x (n, I) of a call; the plan, kept alive by the caller, holds how their columns are standardised."""
+    cdef Data data = data_of(x)
+    cdef Py_ssize_t inputs = plan.table[0, OUTPUTS]
+    if data.rows == 0 or data.columns != inputs:
+        raise ValueError(f"expected x with {inputs} features, got {x.shape}")
+    if plan.center is not None:
+        data.center, data.factor = &plan.centers[0], &plan.factors[0]
+    return data
 
 
 cdef bint _forward(Plan plan, Data* data, const real[::1] x, const real[::1] parameters, const real[::1] slopes,
@@ -1057,13 +1090,11 @@ cdef bint _forward(Plan plan, Data* data, const real[::1] x, const real[::1] par
 def forward(program, x, out, Py_ssize_t threads):
     """The outputs (n, O). Returns whether z_1 is finite, which it is not where x is not."""
     cdef Plan plan = _plan(program)
-    cdef Data data = data_of(x), result = data_of(out, cnp.NPY_ARRAY_CARRAY)
-    cdef Py_ssize_t inputs = plan.table[0, OUTPUTS], outputs = plan.table[plan.table.shape[0] - 1, OUTPUTS]
+    cdef Data data = _data(plan, x), result = data_of(out, cnp.NPY_ARRAY_CARRAY)
+    cdef Py_ssize_t outputs = plan.table[plan.table.shape[0] - 1, OUTPUTS]
     cdef double flops = plan.flops * data.rows
     if threads < 1:
         _check_threads(threads)
-    if data.rows == 0 or data.columns != inputs:
-        raise ValueError(f"expected x with {inputs} features, got {x.shape}")
     if result.rows != data.rows or result.columns != outputs or result.kind != plan.kind:
         raise ValueError(f"expected out to be {plan.dtype} {(data.rows, outputs)}, got {out.dtype} {out.shape}")
     if plan.callers or 1 < data.rows <= ROWS:       # Python threads that predict at once share the cores
@@ -1073,7 +1104,8 @@ def forward(program, x, out, Py_ssize_t threads):
     if arena is None or arena.size < threads * plan.work_size:
         arena = Arena(threads * plan.work_size, plan.dtype)
     h_0 = None                  # x itself, if that is h_0 and worth the view
-    if data.rows > ROWS and plan.scale == 1 and data.kind == plan.kind and x.flags.c_contiguous:
+    if (data.rows > ROWS and plan.scale == 1 and data.center == NULL and data.kind == plan.kind
+            and x.flags.c_contiguous):
         h_0 = x.reshape(-1)
     plan.callers += 1
     if plan.kind == FLOAT32:
@@ -1088,7 +1120,8 @@ def forward(program, x, out, Py_ssize_t threads):
 
 
 def _evaluate(real[::1] parameters, program, x, y, Py_ssize_t threads):
-    cdef Data data = _data(program, x)
+    cdef Plan plan = _plan(program)
+    cdef Data data = _data(plan, x)
     cdef Py_ssize_t block_rows = smaller(FORWARD_ROWS, data.rows), work_size, n
     dtype = _dtype(program)
     layers, work_size = _table(program, block_rows, True)
@@ -1121,7 +1154,8 @@ def evaluate(program, x, y, threads):
 
 
 def _activations(real[::1] parameters, program, x, list outs, Py_ssize_t threads):
-    cdef Data data = _data(program, x)
+    cdef Plan plan = _plan(program)
+    cdef Data data = _data(plan, x)
     cdef Py_ssize_t rows = smaller(FORWARD_ROWS, data.rows), size, first, n, r, l
     dtype = _dtype(program)
     layers, size = _table(program, rows, False)
@@ -1155,7 +1189,7 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
            gradients, d_input, Py_ssize_t threads, bint output_gradient):
     """train, gradients and backward: the same steps, with or without updates."""
     cdef Plan plan = _plan(program)
-    cdef Data data = _data(program, x)
+    cdef Data data = _data(plan, x)
     cdef bint learning = rows is not None, with_d_input = d_input is not None
     cdef Py_ssize_t samples = len(rows) if learning else data.rows
     cdef Py_ssize_t work_rows = smaller(CHUNK, min(batch_size, samples)), work_size

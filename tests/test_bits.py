@@ -112,6 +112,13 @@ def make_data(sizes, rows, dtype, x_dtype="float32", labels=True, seed=1):
     return x, (t / t.sum(axis=1, keepdims=True) if sizes[-1] > 1 else t).astype(dtype)
 
 
+def standardized(program):
+    """The program with centres and factors of its columns, all different."""
+    inputs = program.layers[0, 0]
+    program.center, program.factor = np.linspace(-3, 5, inputs), np.geomspace(0.001, 0.02, inputs)
+    return program
+
+
 def everything(core, program, x, y, threads):
     """What each call but train gives, as a list of arrays."""
     rows, outputs = len(x), program.layers[-1, 1]
@@ -223,6 +230,16 @@ def test_subnormal_numbers(dtype):
         small = np.abs(outs[1])
         assert ((small > 0) & (small < np.finfo(dtype).tiny)).mean() > 0.05
     agree(lambda core, threads: everything(core, program, x, y, threads), dtype)
+
+
+@pytest.mark.parametrize("x_dtype", ["uint8", "float32", "float64"])
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_standardised_columns(x_dtype, dtype):
+    sizes, rows = [237, 150, 3], 77
+    program = standardized(make_program(sizes, ["tanh", "softmax"], "cross_entropy", dtype))
+    x, y = make_data(sizes, 2 * rows, dtype, x_dtype)
+    agree(lambda core, threads: everything(core, program, x[::2], y[:rows], threads), dtype)
+    agree(lambda core, threads: trained(core, program, x, y, 50, OPTIMIZERS[1], threads), dtype)
 
 
 # Predictions in pieces.
