@@ -27,7 +27,7 @@ MACROS = [
     ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
 ]
 
-# The engines, best first, and the CPU's features that each is compiled for; the chooser asks for them.
+# The engines, best first, and what each asks of the CPU: the compiler's flags, _cpu's questions.
 INSTRUCTION_SETS = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
     fma = ["avx2", "fma"]
@@ -86,7 +86,7 @@ def engines() -> list[Extension]:
         Extension(
             f"fastnn._core_{name}",
             [f"src/core_{name}.pyx"],
-            depends=["src/core.pyx", "src/tile.pxd", "src/numerics.pxd"],
+            depends=["src/core.pyx", "src/numerics.pxd", "src/threads.pxd", "src/tile.pxd"],
             include_dirs=[np.get_include()],
             define_macros=[*MACROS, ("FASTNN_BUILD", f'"{name}"')],
             extra_compile_args=flags(features),

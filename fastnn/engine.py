@@ -69,12 +69,12 @@ class Engine(Protocol):
 def instruction_sets() -> dict[str, bool]:
     """The compiled engines that were built, and whether this CPU, and its system, runs each."""
     try:
-        from . import _cpu
+        from ._cpu import instruction_sets as found
     except ModuleNotFoundError as error:
         if error.name != "fastnn._cpu":
             raise
         return {}
-    return _cpu.instruction_sets()
+    return found()
 
 
 @functools.cache

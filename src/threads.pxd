@@ -6,6 +6,7 @@ a child that was forked while they were there would wait for them for ever.
 """
 cdef extern from *:
     """
+    #define FASTNN_MOST_THREADS 64
     #ifdef _OPENMP
     #include <limits.h>
     #include <omp.h>
@@ -17,6 +18,9 @@ cdef extern from *:
     #include <sys/syscall.h>
     #include <unistd.h>
     #endif
+
+    #define FASTNN_OPENMP _OPENMP
+    #define fastnn_team_size() omp_get_num_threads()
 
     static __thread int fastnn_made = 1;            /* threads of this thread's latest team, itself included, */
     static __thread int fastnn_most = INT_MAX;      /* and how many the system gives */
@@ -61,7 +65,7 @@ cdef extern from *:
         if (threads > fastnn_most) threads = fastnn_most;
         if (threads > fastnn_made) {
             made = fastnn_made + fastnn_try(threads - fastnn_made);
-            if (made < threads) threads = fastnn_most = made;
+            if (made < threads) threads = fastnn_most = (made + 1) / 2;     /* work needs memory as well */
             #pragma omp parallel num_threads(threads)
             __asm__ volatile("");
         }
@@ -93,9 +97,14 @@ cdef extern from *:
     #endif
     }
     #else
+    #define FASTNN_OPENMP 0
+    #define fastnn_team_size() 1
     #define fastnn_team(threads) 1
     #define fastnn_start_threads() ((void) 0)
     #endif
     """
+    int OPENMP "FASTNN_OPENMP"
+    int MOST_THREADS "FASTNN_MOST_THREADS"
+    int team_size "fastnn_team_size" () noexcept nogil
     int make_team "fastnn_team" (int threads) noexcept      # under the GIL: callers take turns
     void start_threads "fastnn_start_threads" () noexcept
