@@ -29,11 +29,6 @@ NAME = "reference"
 INPUTS, OUTPUTS, ACTIVATION, WEIGHTS, BIASES = range(5)
 
 
-def supported() -> bool:
-    """Every CPU runs this engine."""
-    return True
-
-
 def flushed(q: Array) -> Array:
     """q with zeros for subnormal numbers, in place: engines compute as if there were none."""
     q[np.abs(q) < np.finfo(q.dtype).tiny] = 0
@@ -310,3 +305,8 @@ def shuffle(order: NDArray[np.int32], words: NDArray[np.uint32]) -> None:
         result[i] = result[j]
         result[j] = i
     order[:] = result
+
+
+def build_info() -> dict[str, object]:
+    """How this engine was compiled: it was not."""
+    return {}

@@ -21,6 +21,7 @@ scratch. A row is padded to whole vectors. Larger batches go through in blocks o
 in order. Prediction shares the rows instead: a thread carries its own through all layers; only one row alone, of a
 wide network, is shared by neurons.
 """
+import warnings
 from time import perf_counter
 
 import numpy as np
@@ -32,28 +33,19 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from numerics cimport *
+from threads cimport *
 from tile cimport *
 
 cnp.import_array()
+start_threads()
 
 cdef extern from *:
     """
     #include <sched.h>
-    #define FASTNN_MOST_THREADS 64
     #if defined(__x86_64__) || defined(__i386__)
     #define FASTNN_PAUSE() __builtin_ia32_pause()
     #else
     #define FASTNN_PAUSE() ((void) 0)
-    #endif
-    #ifdef _OPENMP
-    #include <omp.h>
-    #define FASTNN_OPENMP _OPENMP
-    #define fastnn_threads() omp_get_num_threads()
-    #define fastnn_release() omp_pause_resource_all(omp_pause_soft)
-    #else
-    #define fastnn_threads() 1
-    #define fastnn_release() 0
-    #define FASTNN_OPENMP 0
     #endif
 
     /* The threads of a team meet: OpenMP's own barrier burns a whole time slice wherever another process
@@ -92,27 +84,12 @@ cdef extern from *:
     static inline uint64_t fastnn_enter_mode(void) { return 0; }
     static inline void fastnn_leave_mode(uint64_t before) { (void) before; }
     #endif
-
-    #if defined(__x86_64__) && defined(__AVX512F__)
-    #define fastnn_supported() (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") \\
-        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") \\
-        && __builtin_cpu_supports("fma"))
-    #elif defined(__x86_64__) && defined(__AVX2__)
-    #define fastnn_supported() (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
-    #else
-    #define fastnn_supported() 1
-    #endif
     """
     const char* BUILD "FASTNN_BUILD"
     const char* COMPILER "__VERSION__"
-    int OPENMP "FASTNN_OPENMP"
-    int team_size "fastnn_threads" () noexcept nogil
-    int pause_threads "fastnn_release" () noexcept nogil
-    int MOST_THREADS "FASTNN_MOST_THREADS"
     ctypedef struct Meeting "fastnn_meeting":
         pass
     void wait_for "fastnn_meet" (Meeting* meeting, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil
-    int cpu_supported "fastnn_supported" () noexcept nogil
     uint64_t enter_mode "fastnn_enter_mode" () noexcept nogil
     void leave_mode "fastnn_leave_mode" (uint64_t before) noexcept nogil
 
@@ -992,6 +969,15 @@ def _check_threads(threads):
         raise ValueError(f"expected at least 1 thread, got {threads}")
 
 
+cdef Py_ssize_t team_of(Py_ssize_t wanted) except -1:
+    """As many threads as a region may have and the system gives; the region is about to begin."""
+    wanted = smaller(wanted, MOST_THREADS)
+    cdef Py_ssize_t threads = make_team(<int> wanted)
+    if OPENMP and threads < wanted:
+        warnings.warn(f"expected {wanted} threads, the system gave {threads}", RuntimeWarning)
+    return threads
+
+
 cdef bint forward_blocks(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
                          Data* data, const real[::1] x, real scale, real* out, int loss, int target,
                          const int64_t[::1] labels, const real[::1] targets, real[::1] work,
@@ -1173,7 +1159,7 @@ def forward(program, x, out, Py_ssize_t threads):
         raise ValueError(f"expected out to be {plan.dtype} {(data.rows, outputs)}, got {out.dtype} {out.shape}")
     if plan.callers or 1 < data.rows <= ROWS:       # Python threads that predict at once share the cores
         threads = 1
-    threads = min(threads, MOST_THREADS, 1 + <Py_ssize_t> (flops / WORK))
+    threads = team_of(min(threads, 1 + <Py_ssize_t> (flops / WORK)))
     cdef Arena arena = plan.idle.pop() if plan.idle else None
     if arena is None or arena.size < threads * plan.work_size:
         arena = Arena(threads * plan.work_size, plan.dtype)
@@ -1202,7 +1188,7 @@ def _evaluate(real[::1] parameters, program, x, y, Py_ssize_t threads):
     dtype = _dtype(program)
     layers, work_size = _table(program, block_rows, True)
     work_size += PACKED
-    threads = min(threads, pieces(data.rows, block_rows))
+    threads = team_of(min(threads, pieces(data.rows, block_rows)))
     cdef const int64_t[:, ::1] table = layers
     cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
     cdef real[::1] work = _zeros(work_size * threads, dtype)
@@ -1277,7 +1263,7 @@ def _learn(real[::1] parameters, real[::1] state, int optimizer, program, x, row
     # a thread is worth it for some microseconds of work between two meetings
     work = 6.0 * work_rows * float((program.layers[:, INPUTS] * program.layers[:, OUTPUTS]).sum())
     most = max([pieces_of(<Py_ssize_t> width) for width in program.layers[:, INPUTS]])
-    threads = min(threads, MOST_THREADS, most if most <= SUMS else 2, 1 + int(work / STEP_WORK))
+    threads = team_of(min(threads, most if most <= SUMS else 2, 1 + int(work / STEP_WORK)))
     cdef Worker me
     cdef const int64_t[:, ::1] table = layers
     me.threads, me.turn, me.sums, me.rows, me.set = threads, 0, work_size, work_rows, 0
@@ -1353,7 +1339,7 @@ def apply_gradients(program, gradients, coefficients, threads):
     parameters = program.parameters
     _is(gradients, "gradients", _dtype(program), parameters.shape)
     optimizer, state = _rule(program, parameters)
-    _apply_gradients(parameters, gradients, state, optimizer, coefficients.reshape(1, -1), min(threads, MOST_THREADS))
+    _apply_gradients(parameters, gradients, state, optimizer, coefficients.reshape(1, -1), team_of(threads))
 
 
 def _apply_gradients(real[::1] parameters, const real[::1] gradients, real[::1] state, int optimizer,
@@ -1480,7 +1466,7 @@ cdef _product_of(int form, a, b, out, Py_ssize_t threads):
                          f"{out.dtype} {out.shape}")
     if threads < 1:
         _check_threads(threads)
-    threads = min(threads, 1 + <Py_ssize_t> (2.0 * rows * columns * depth / PRODUCT_WORK))
+    threads = team_of(min(threads, 1 + <Py_ssize_t> (2.0 * rows * columns * depth / PRODUCT_WORK)))
     a, b, flat = cnp.PyArray_Ravel(a, cnp.NPY_CORDER), cnp.PyArray_Ravel(b, cnp.NPY_CORDER), cnp.PyArray_Ravel(out, cnp.NPY_CORDER)
     if C.kind == FLOAT32:
         _product[float](form, a, b, flat, rows, columns, depth, threads, out.dtype)
@@ -1567,16 +1553,6 @@ def evaluate_function(str name, x, out):
     A subnormal x counts as zero, and what would be subnormal is zero.
     """
     _function(name, x, out)
-
-
-def supported():
-    """Whether this CPU has the instructions of this build."""
-    return bool(cpu_supported())
-
-
-def release_threads():
-    """Ends this thread's idle helpers; called before a fork, which would leave the child waiting for them."""
-    pause_threads()
 
 
 def build_info():

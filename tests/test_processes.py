@@ -272,7 +272,10 @@ def test_four_threads_take_part_in_the_tests_of_bits(tmp_path):
 import test_bits
 
 def helpers(core, work):
-    core.release_threads()
+    pid = os.fork()             # whoever forks gives its helpers back
+    if pid == 0:
+        os._exit(0)
+    os.waitpid(pid, 0)
     while len(os.listdir("/proc/self/task")) > before:
         time.sleep(0.001)
     work()
