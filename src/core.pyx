@@ -111,6 +111,7 @@ cdef enum:
     GRADIENT_COLUMNS = 512
     TURNED_ROWS = 96                # of a block of D^T = W A^T before it is turned back
     SUMS = 256                      # at most over the pieces of a layer, where more than two threads train
+    GAP = 4096 + 80                 # between what one thread and what two threads use: cores fetch ahead
 
 
 # --- the data set: read where it lies -------------------------------------------------------------------
@@ -1266,9 +1267,10 @@ def _learn(real[::1] parameters, real[::1] state, int optimizer, program, x, row
     threads = team_of(min(threads, most if most <= SUMS else 2, 1 + int(work / STEP_WORK)))
     cdef Worker me
     cdef const int64_t[:, ::1] table = layers
-    me.threads, me.turn, me.sums, me.rows, me.set = threads, 0, work_size, work_rows, 0
+    me.threads, me.turn, me.sums, me.rows, me.set = threads, 0, work_size + GAP, work_rows, 0
     for l in range(1, table.shape[0]):
         me.set = max(me.set, sums_of(table[l, INPUTS], threads) * work_rows * table[l, STRIDE])
+    me.set += GAP
     me.size = me.sums + 2 * me.set + _scratch_size(program)
     cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
     # a fresh arena would cost a page fault for each 4 KB, every few steps
