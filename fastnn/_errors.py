@@ -33,6 +33,12 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
+def reason(error: Exception) -> str:
+    """What another library says, for a message: one printable line, not much longer than SHOWN."""
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    return text if len(text) <= 2 * SHOWN else f"{text[: 2 * SHOWN - 3]}..."
+
+
 def unknown(kind: str, name: object, valid: Iterable[str]) -> ValueError:
     """The error for an unknown name; it suggests the nearest valid one."""
     import difflib

@@ -11,11 +11,11 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import FormatError
+from ._errors import FormatError, printable
 from .readers import CHUNK_BYTES, StrPath, as_path, opened, read_idx, read_idx_resource
 from .readers import read_npy as read_npy
 from .readers import read_npz as read_npz
-from .tables import Label, Table, read_csv, read_table
+from .tables import Label, Table, read_csv, read_names, read_table
 
 if TYPE_CHECKING:
     from importlib.resources.abc import Traversable
@@ -28,6 +28,7 @@ __all__ = [
     "load_mnist",
     "read_csv",
     "read_idx",
+    "read_names",
     "read_npy",
     "read_npz",
     "read_table",
@@ -149,7 +150,7 @@ def _download(name: str, folder: Path) -> Path:
             part.replace(path)
             return path
         except (OSError, HTTPException, FormatError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = printable(" ".join(str(error).split())) or type(error).__name__
             failures.append(f"{mirror}: {reason.removeprefix(f'{part}: ')}")
         finally:
             part.unlink(missing_ok=True)

@@ -107,6 +107,16 @@ def read_table(
     )
 
 
+def read_names(
+    path: StrPath, *, header: Header = "auto", separator: str = "auto"
+) -> tuple[str, ...] | None:
+    """The names of a table's columns, None where its first line is data; as in `read_table`."""
+    _check_header(header)
+    with _rows(path, separator) as rows:
+        sketch = _sketch(rows, header, [])
+    return None if sketch.names is None else tuple(sketch.names)
+
+
 def read_csv(
     path: StrPath, label: Label = "first", header: Header = "auto"
 ) -> tuple[Array, NDArray[np.int64] | None]:

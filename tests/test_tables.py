@@ -363,6 +363,17 @@ def test_table_header_is_what_it_is_said_to_be(write, refusal):
     )
 
 
+def test_table_names_are_those_of_the_header(write, refusal):
+    read = datasets.read_names
+    path = write("iris.csv", frame("words", index=True, header=True, separator=";"))
+    assert read(path) == ("", *FEATURES, "target")
+    assert read(write("n.csv", frame("words", index=False, header=False))) is None
+    path = write("t.csv", "0,1,2\n5,3,1\n7,3,0\n")
+    assert read(path, header=True) == ("0", "1", "2")
+    assert read(path, header=False) is None
+    assert "say --header" in refusal(read, path)
+
+
 # ------------------------------------------------------------------------------------------- label
 
 
