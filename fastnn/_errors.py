@@ -7,6 +7,7 @@ import numbers
 import operator
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -35,6 +36,12 @@ def shown(value: object) -> str:
     except (ValueError, RecursionError):  # an int of 10,000 digits; lists nested as deeply
         text = f"<{type(value).__name__}>"
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
+
+
+def reason(error: Exception) -> str:
+    """What another library says, for a message: one printable line, not much longer than SHOWN."""
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    return text if len(text) <= 2 * SHOWN else f"{text[: 2 * SHOWN - 3]}..."
 
 
 def unknown(kind: str, name: object, valid: Iterable[str]) -> ValueError:
@@ -66,6 +73,16 @@ def positive(name: str, value: float) -> float:
     if not (math.isfinite(result) and result > 0):
         raise ValueError(f"expected a positive {name}, got {value}")
     return result
+
+
+def held(name: str, value: float, dtype: np.dtype[Any]) -> float:
+    """The value as a float. Raises ValueError unless it is positive and finite in this dtype."""
+    number = positive(name, value)
+    with np.errstate(over="ignore", under="ignore"):
+        if not 0 < dtype.type(number) < np.inf:
+            article = "an" if name[0] in "aeio" else "a"
+            raise ValueError(f"expected {article} {name} that {dtype} can hold, got {value}")
+    return number
 
 
 def fraction(name: str, value: float) -> float:

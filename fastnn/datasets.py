@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import FormatError
+from ._errors import FormatError, printable
 from ._progress import Unit, progress
 from .readers import CHUNK_BYTES, StrPath, as_path, opened, read_idx, read_idx_resource
 from .readers import read_npy as read_npy
@@ -151,7 +151,7 @@ def _download(name: str, folder: Path) -> Path:
             part.replace(path)
             return path
         except (OSError, HTTPException, FormatError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = printable(" ".join(str(error).split())) or type(error).__name__
             failures.append(f"{mirror}: {reason.removeprefix(f'{part}: ')}")
         finally:
             part.unlink(missing_ok=True)

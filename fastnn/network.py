@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from . import _arrays, _statistics, files, initializers, losses, optimizers, training
 from . import engine as engines
 from ._arrays import Array
-from ._errors import count, flag, positive, shown, unknown, whole
+from ._errors import count, flag, held, shown, unknown, whole
 from .activations import Activation
 from .layers import Dense
 from .losses import Loss
@@ -70,7 +70,7 @@ class Network:
         self.inputs = count("inputs", inputs)
         self.outputs = layers[-1].units
         self.dtype = float_dtype(dtype)
-        self.input_scale = checked_scale(input_scale, self.dtype)
+        self.input_scale = held("input_scale", input_scale, self.dtype)
         self.standardize = bool(standardize)
         if standardize and self.input_scale != 1.0:
             raise ValueError(f"expected no input_scale with standardize, got {input_scale}")
@@ -101,6 +101,9 @@ class Network:
 
     def _build(self, sizes: list[int], layers: list[Dense]) -> None:
         """The program of these layers, and their initial weights."""
+        for layer in layers:
+            if layer.activation.name == "leaky_relu":
+                held("slope", layer.activation.slope, self.dtype)
         self.program = build(
             sizes,
             [(layer.activation.code, layer.activation.slope) for layer in layers],
@@ -513,15 +516,6 @@ def checked_seed(seed: int | None) -> int:
     number = whole("seed", seed)
     if not 0 <= number < 1 << 64:
         raise ValueError(f"expected a seed from 0 to 2^64 - 1, got {shown(number)}")
-    return number
-
-
-def checked_scale(scale: float, dtype: np.dtype[Any]) -> float:
-    """The scale as a float. Raises ValueError unless it is positive and finite in this dtype."""
-    number = positive("input_scale", scale)
-    with np.errstate(over="ignore", under="ignore"):
-        if not 0 < dtype.type(number) < np.inf:
-            raise ValueError(f"expected an input_scale that {dtype} can hold, got {scale}")
     return number
 
 

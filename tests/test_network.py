@@ -389,3 +389,11 @@ def test_copies_share_nothing(engine_name, data, way):
     net.fit(x, y, epochs=1, verbose=0)  # with the same state of the optimizer
     assert net.predict(x).tobytes() == twin.predict(x).tobytes()
     assert (twin.num_threads, twin._training) == (2, net._training)
+
+
+@pytest.mark.parametrize("slope", [1e39, 1e-60])
+def test_a_slope_that_the_dtype_cannot_hold_is_refused(slope):
+    layers = [fastnn.Dense(3, fastnn.LeakyReLU(slope)), fastnn.Dense(2)]
+    with pytest.raises(ValueError, match="expected a slope that float32 can hold, got"):
+        fastnn.Network(2, layers)
+    assert fastnn.Network(2, layers, dtype="float64").predict([[1.0, 2.0]]).shape == (1, 2)
