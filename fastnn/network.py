@@ -473,12 +473,12 @@ def checked_seed(seed: int | None) -> int:
     return number
 
 
+@np.errstate(over="ignore", under="ignore")
 def checked_scale(scale: float, dtype: np.dtype[Any]) -> float:
     """The scale as a float. Raises ValueError unless it is positive and finite in this dtype."""
     number = positive("input_scale", scale)
-    with np.errstate(over="ignore", under="ignore"):
-        if not 0 < dtype.type(number) < np.inf:
-            raise ValueError(f"expected an input_scale that {dtype} can hold, got {scale}")
+    if not 0 < dtype.type(number) < np.inf:
+        raise ValueError(f"expected an input_scale that {dtype} can hold, got {scale}")
     return number
 
 
