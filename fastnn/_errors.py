@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import numbers
 import operator
+import os
 from collections.abc import Iterable
 
 import numpy as np
@@ -102,3 +103,12 @@ def flag(name: str, value: bool) -> bool:
         found = f"{type(value).__name__} {shown(value)}"
         raise TypeError(f"expected {name} to be True or False, got {found}")
     return bool(value)
+
+
+def file_name(path: object) -> str:
+    """The path of a file as text. Raises TypeError for a descriptor and whatever else is none."""
+    name = os.fspath(path) if isinstance(path, (str, os.PathLike)) else None
+    if not isinstance(name, str):
+        found = f"{type(path).__name__} {shown(path)}"
+        raise TypeError(f"expected a path as str or os.PathLike, got {found}")
+    return name

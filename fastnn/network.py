@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _arrays, _statistics, initializers, losses, optimizers, training
+from . import _arrays, _statistics, files, initializers, losses, optimizers, training
 from . import engine as engines
 from ._arrays import Array
 from ._errors import count, flag, positive, shown, unknown, whole
@@ -19,7 +19,7 @@ from .activations import Activation
 from .layers import Dense
 from .losses import Loss
 from .optimizers import Optimizer
-from .program import aligned_copy, blocks, build, zeros_like_parameters
+from .program import aligned_copy, blocks, build, prepare
 from .training import Callback, History, Meaning
 
 DTYPES = ("float32", "float64")
@@ -91,6 +91,10 @@ class Network:
         except MemoryError:
             raise MemoryError(too_large(sizes, self.dtype)) from None
         self.history: History | None = None  # of the latest fit
+        self.classes: tuple[str | int | float | bool, ...] | None = None  # names, one an output
+        self.features: tuple[str, ...] | None = None  # names of the inputs
+        self.target: str | None = None  # the name of what is predicted
+        self.trained_on: str | None = None  # what the rows were
         self._training = training.State()
         self._holder: dict[str, object] = {}  # the fit that is changing the network, if any
         self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
@@ -225,7 +229,7 @@ class Network:
                 "use predict(x) > 0.5"
             )
         output = self.layers[-1].activation.name
-        named = getattr(self, "classes", None) is not None
+        named = self.classes is not None
         if meaning == "numbers" or not (meaning or named or output in ("softmax", "sigmoid")):
             raise ValueError(
                 f"expected outputs that are classes, got {output} outputs that are numbers to be "
@@ -282,15 +286,7 @@ class Network:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it."""
         self._check_learned()
         x, y = self._data(x, y)
-        arena = zeros_like_parameters(self.program)
-        everything = slice(0, len(x))
-        loss = self._engine.gradients(
-            self.program,
-            _arrays.block(x, everything, self.inputs, self.dtype),
-            self._target_block(y, everything),
-            arena,
-            self._threads(),
-        )
+        arena, loss, _ = training.gradients(self, x, y, slice(0, len(x)))
         units = self.output_scale**2  # of the loss
         if units != 1.0:
             arena *= units
@@ -306,11 +302,20 @@ class Network:
         total = sum(layer.weights.size + layer.biases.size for layer in self.layers)
         print(f"{total:,} parameters, {self.dtype}, {self.loss.name}, engine {self._engine.NAME}")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to one file, whole or not at all; `fastnn.load` reads it."""
-        from . import files
+    def save(self, path: str | os.PathLike[str], optimizer: bool = False) -> None:
+        """Write the network to one file, whole or not at all; `fastnn.load` reads it.
 
-        files.save(self, path)
+        With optimizer=True its settings and its state are saved, too: save, load and fit then give
+        the bits of one longer fit at a constant rate. Without, the orders of rows go on where they
+        were and the optimizer begins anew. Beside a fit in another thread, weights and optimizer
+        may be some steps apart; a callback finds them as one. A file that stands there keeps its
+        mode, and after an error or a crash it still stands there.
+
+        Raises ValueError if a number is not finite, names do not fit the network or `path` is a
+        folder or device, TypeError for an optimizer that is not fastnn's or a path that is none,
+        PermissionError if the file may not be written, OSError if writing fails.
+        """
+        files.save(self, path, optimizer)
 
     @property
     def engine(self) -> str:
@@ -442,6 +447,44 @@ def mlp(
     inputs, *hidden_sizes, outputs = sizes
     layers = [Dense(size, hidden) for size in hidden_sizes]
     return Network(inputs, [*layers, Dense(outputs, output)], **options)
+
+
+def load(
+    path: str | os.PathLike[str], *, engine: str = "auto", num_threads: int | None = None
+) -> Network:
+    """Read the network that `Network.save` wrote to the file `path`; nothing in it is executed.
+
+    Raises FormatError if the file is truncated, altered, of another kind or of a newer version,
+    OSError if it cannot be read, TypeError if `path` is none.
+    """
+    model, tensors = files.read(path)
+    network = Network(
+        model["inputs"],
+        [Dense(layer.units, layer.activation, "zeros") for layer in model["layers"]],
+        input_scale=model["input_scale"],
+        standardize=model["standardize"],
+        loss=model["loss"],
+        dtype=model["dtype"],
+        seed=model["seed"],
+        engine=engine,
+        num_threads=num_threads,
+    )
+    for layer, saved in zip(network.layers, model["layers"], strict=True):
+        layer.initializer = saved.initializer
+    program, optimizer = network.program, model["optimizer"]
+    if optimizer is not None:
+        prepare(program, optimizer.code, optimizer.slots)
+    for name, view in files.views(program, program.parameters, program.state).items():
+        view[...] = tensors.pop(name)
+    network.output_center, network.output_scale = (
+        tensors.get("outputs.center"),
+        model["output_scale"],
+    )
+    program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")
+    network._training = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
+    for name in ("classes", "features", "target", "trained_on"):
+        setattr(network, name, model[name])
+    return network
 
 
 def listed(name: str, values: Iterable[Any]) -> list[Any]:

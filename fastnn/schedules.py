@@ -104,6 +104,13 @@ class OneCycle:
         return np.array([rate(t) for t in range(first_step, first_step + steps)])
 
 
+SCHEDULES: dict[str, type[Constant] | type[Cosine] | type[OneCycle]] = {
+    "constant": Constant,
+    "cosine": Cosine,
+    "one_cycle": OneCycle,
+}
+
+
 def get(rate: float | Schedule) -> Schedule:
     """A schedule, from one or from a plain rate."""
     return Constant(float(rate)) if isinstance(rate, (float, numbers.Real)) else rate

@@ -175,9 +175,12 @@ def test_show_config_names_version_engine_and_threads(capsys, monkeypatch, engin
 
 def test_import_is_light():
     code = """
-import sys, numpy
-before = set(sys.modules)
+import sys
 import fastnn
+assert [name for name in sys.modules if name.startswith(("fastnn", "numpy"))] == ["fastnn"]
+import numpy
+before = set(sys.modules)
+assert fastnn.Network and fastnn.load and fastnn.mlp
 new = set(sys.modules) - before
 roots = {name.split(".")[0] for name in new}
 print(sorted(roots - set(sys.stdlib_module_names)), "numpy.random" in new)
@@ -185,6 +188,17 @@ print(sorted(roots & {"json", "gzip", "urllib", "argparse", "tqdm", "email", "pa
 """
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout.split("\n") == ["['fastnn', 'numpy'] False", "[]", ""]
+
+
+def test_the_public_names_are_fetched_when_first_used():
+    from fastnn import _public
+
+    defined = {name for name in vars(_public) if not name.startswith("_")}
+    defined -= {"annotations", "TYPE_CHECKING"}
+    assert set(fastnn.__all__) == defined | {"datasets"}
+    assert set(fastnn.__all__) <= set(dir(fastnn))
+    assert all(getattr(fastnn, name) is getattr(_public, name) for name in defined)
+    assert fastnn.losses.default  # modules, too
 
 
 def test_datasets_are_imported_when_first_used():
