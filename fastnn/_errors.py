@@ -75,14 +75,14 @@ def positive(name: str, value: float) -> float:
     return result
 
 
+@np.errstate(over="ignore", under="ignore")
 def held(name: str, value: float, dtype: np.dtype[Any]) -> float:
     """The value as a float. Raises ValueError unless it is positive and finite in this dtype."""
-    number = positive(name, value)
-    with np.errstate(over="ignore", under="ignore"):
-        if not 0 < dtype.type(number) < np.inf:
-            article = "an" if name[0] in "aeio" else "a"
-            raise ValueError(f"expected {article} {name} that {dtype} can hold, got {value}")
-    return number
+    result = positive(name, value)
+    if not 0 < dtype.type(result) < np.inf:
+        article = "an" if name[0] in "aeio" else "a"
+        raise ValueError(f"expected {article} {name} that {dtype} can hold, got {value}")
+    return result
 
 
 def fraction(name: str, value: float) -> float:

@@ -205,6 +205,7 @@ def targets(program: Program, y: Array) -> Array:
 # The calls that every engine offers. Arrays named out, outs, gradients, d_input are filled.
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def forward(program: Program, x: Array, out: Array, threads: int) -> bool:
     """The outputs (B, O). Returns False if x is not finite in the program's dtype.
 
@@ -216,8 +217,7 @@ def forward(program: Program, x: Array, out: Array, threads: int) -> bool:
         raise TypeError(
             f"expected x (B, I) of uint8, float32 or float64, got {x.ndim} axes of {x.dtype}"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        h = forward_pass(program, x)[0]
+    h = forward_pass(program, x)[0]
     out[:] = h[-1]
     return bool(np.isfinite(h[0]).all())
 

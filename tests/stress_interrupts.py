@@ -135,6 +135,7 @@ def faults(case: Case, network: fastnn.Network, legal: set[tuple[Any, ...]]) -> 
         yield f"a history with lists of {lengths}"
     if np.geterr()["over"] != "warn":
         yield f"NumPy's flags {np.geterr()}"
+        np.seterr(over="warn", under="ignore", invalid="warn")
     try:
         again = copy.deepcopy(network)
         case.call(again)
