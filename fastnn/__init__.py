@@ -1,21 +1,14 @@
-"""fastnn: small neural networks, trained and run on CPUs."""
+"""fastnn: small neural networks, trained and run on CPUs.
 
-from __future__ import annotations
+The names are imported when the first one is used, so that the command line, which starts here,
+hears Ctrl-C before NumPy is there.
+"""
 
-from typing import TYPE_CHECKING
+# ruff: noqa: F405 (the names are those of _public)
 
-from ._errors import DivergenceError, FormatError
-from .activations import LeakyReLU
-from .engine import get_num_threads, set_num_threads, show_config
-from .files import load
-from .layers import Dense
-from .network import Network, mlp
-from .optimizers import SGD, Adam
-from .schedules import Constant, Cosine, OneCycle
-from .training import History
-
+TYPE_CHECKING = False  # the one in typing would be an import
 if TYPE_CHECKING:
-    from . import datasets
+    from ._public import *  # noqa: F403
 
 __version__ = "0.1.0"
 
@@ -41,9 +34,21 @@ __all__ = [
 
 
 def __getattr__(name: str) -> object:
-    """Import `fastnn.datasets` when it is first used."""
-    if name == "datasets":
-        from importlib import import_module
+    """A public name, from where it is defined; or one of fastnn's modules."""
+    from importlib import import_module
 
-        return import_module("fastnn.datasets")
+    if name in __all__ and name != "datasets":
+        value = globals()[name] = getattr(import_module("fastnn._public"), name)
+        return value
+    try:
+        if not name.startswith("__"):
+            return import_module(f"fastnn.{name}")
+    except ModuleNotFoundError as error:
+        if error.name != f"fastnn.{name}":
+            raise
     raise AttributeError(f"module 'fastnn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """What is there, and what would be fetched."""
+    return sorted({*globals(), *__all__})

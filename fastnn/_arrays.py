@@ -7,11 +7,15 @@ of any strides; blocks of rows of anything else are converted just before they a
 from __future__ import annotations
 
 import math
+import numbers
+import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
+
+from ._errors import shown
 
 Array = NDArray[Any]
 Rows = slice | NDArray[np.int32]
@@ -21,29 +25,75 @@ CHECKED = 1 << 18  # elements looked at together, so that they stay in the cache
 
 
 def real(name: str, values: ArrayLike) -> Array:
-    """An array of real numbers. Raises TypeError for object, complex, text and so on."""
-    array = np.asarray(values)
+    """An array of real numbers. Raises TypeError for object, complex, text and so on.
+
+    Raises ValueError for rows of different lengths, and where a masked array hides a value.
+    """
+    if is_masked(values) and np.ma.is_masked(values):
+        where = place(np.ma.getmaskarray(values))
+        raise ValueError(f"expected {name} without masked values, got one in {where}")
+    try:
+        array = np.asarray(values)
+    except ValueError:
+        kind = type(values).__name__
+        raise ValueError(f"expected {name} as one array, got {kind} of ragged rows") from None
     if array.dtype.kind not in "fiub":
-        raise TypeError(f"expected real numbers in {name}, got dtype {array.dtype}")
+        raise TypeError(f"expected real numbers in {name}, got {not_real(values, array)}")
     return array
 
 
-def features(x: ArrayLike, width: int) -> Array:
+def is_masked(values: object) -> TypeGuard[np.ma.MaskedArray[Any, Any]]:
+    """Whether it is a masked array; where nobody has loaded numpy.ma, there is none."""
+    return isinstance(values, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ()))
+
+
+def not_real(values: ArrayLike, array: Array) -> str:
+    """What there is instead of real numbers, and where or what helps."""
+    if hasattr(values, "toarray"):  # SciPy's sparse matrices
+        return f"a sparse {type(values).__name__}; use .toarray(), on some rows at a time if large"
+    columns: Any = getattr(getattr(values, "dtypes", None), "items", tuple)()  # of a pandas table
+    for column, dtype in columns:
+        if getattr(dtype, "kind", "O") not in "fiub":
+            return f"dtype {dtype} in column {shown(column)}"
+    if array.dtype != object:
+        return f"dtype {array.dtype}"
+    if array.ndim == 0:
+        return type(values).__name__
+    for position, value in np.ndenumerate(array):
+        if not isinstance(value, numbers.Real | np.bool_):
+            return f"{type(value).__name__} {shown(value)} in {spot(array.shape, position)}"
+    whole = all(isinstance(value, numbers.Integral) for value in array.flat)
+    return f"dtype object; use .astype({'int' if whole else 'float'})"
+
+
+def spot(shape: tuple[int, ...], position: tuple[int, ...]) -> str:
+    """The name of a position: its row, and the column of the flattened row."""
+    if len(shape) == 1:
+        return f"row {position[0]}"
+    return f"row {position[0]}, column {np.ravel_multi_index(position[1:], shape[1:])}"
+
+
+def place(wrong: Array) -> str:
+    """The name of the first place that is True."""
+    return spot(wrong.shape, tuple(map(int, np.unravel_index(wrong.argmax(), wrong.shape))))
+
+
+def features(x: ArrayLike, width: int, name: str = "x") -> Array:
     """Inputs (B, width); where (B, ...) cannot be viewed so, it stays as it is.
 
     Raises ValueError for the wrong rank or number of features, or no rows.
     """
-    array = real("x", x)
+    array = real(name, x)
     shape = array.shape
     if len(shape) == 2 and shape[1] == width and shape[0] > 0:
         return array
     if array.ndim == 0 or (array.ndim == 1 and width > 1):
         hint = "; pass x[None] for one row" if shape == (width,) else ""
-        raise ValueError(f"expected x of shape (rows, {width}), got {shape}{hint}")
+        raise ValueError(f"expected {name} of shape (rows, {width}), got {shape}{hint}")
     if math.prod(shape[1:]) != width:
-        raise ValueError(f"expected x with {width} features, got {shape}")
+        raise ValueError(f"expected {name} with {width} features, got {shape}")
     if len(array) == 0:
-        raise ValueError(f"expected at least one row in x, got {shape}")
+        raise ValueError(f"expected at least one row in {name}, got {shape}")
     if array.ndim == 1:
         return array[:, None]
     if array.ndim > 2 and np.may_share_memory(array[0].reshape(-1), array):
@@ -72,56 +122,109 @@ def check_finite(name: str, array: Array, dtype: DTypeLike) -> None:
     if array.dtype.kind != "f":
         return
     length = max(1, CHECKED // max(1, math.prod(array.shape[1:])))
-    with np.errstate(over="ignore", invalid="ignore"):
-        for rows in pieces(len(array), length):
-            part = array[rows].astype(dtype, copy=False)
-            if np.isfinite(part.sum()):  # the sum of finite numbers may overflow
-                continue
-            for position in np.argwhere(~np.isfinite(part)):
-                value = array[rows][tuple(position)]
-                row = rows.start + position[0]
-                column = np.ravel_multi_index(position[1:], part.shape[1:])
-                where = f"row {row}, column {column}"
-                raise ValueError(
-                    f"expected finite {dtype} numbers in {name}, got {value} in {where}"
-                )
+    for rows in pieces(len(array), length):
+        wrong = not_finite(array[rows], dtype)
+        if wrong is not None:
+            value = array[rows][wrong]
+            where = spot(array.shape, (rows.start + wrong[0], *wrong[1:]))
+            raise ValueError(f"expected finite {dtype} numbers in {name}, got {value} in {where}")
 
 
-def targets(y: ArrayLike, rows: int, outputs: int, loss: str, dtype: DTypeLike) -> Array:
-    """Labels (B,), or targets (B, O), checked but not converted.
+@np.errstate(over="ignore", invalid="ignore")
+def not_finite(part: Array, dtype: DTypeLike) -> tuple[int, ...] | None:
+    """The position of the first number that is not finite in this dtype."""
+    part = part.astype(dtype, copy=False)
+    if np.isfinite(part.sum()):  # the sum of finite numbers may overflow
+        return None
+    wrong = ~np.isfinite(part)
+    position = np.unravel_index(wrong.argmax(), part.shape)
+    return tuple(map(int, position)) if wrong.any() else None
+
+
+def targets(
+    y: ArrayLike, rows: int, outputs: int, loss: str, dtype: DTypeLike, of: str = ""
+) -> Array:
+    """Labels (B,), or targets (B, O), checked but not converted; `of` goes before their name.
 
     Integers of rank 1 are labels from 0 to O - 1, unless there is only one output.
     Raises ValueError or TypeError for anything that the loss cannot use.
     """
-    array = real("y", y)
+    name = f"{of}y"
+    array = real(name, y)
     if array.ndim == 0 or len(array) != rows:
-        raise ValueError(f"expected y with {rows} rows, as in x, got shape {array.shape}")
+        found = f"shape {array.shape}"
+        raise ValueError(f"expected {name} with {rows} rows, as in {of}x, got {found}")
     if outputs == 1 and array.ndim == 1:
         array = array[:, None]
     if array.ndim == 1:
-        if array.dtype.kind == "f":
-            raise TypeError(f"expected integer labels in y, got dtype {array.dtype}")
-        for label in (array.min(), array.max()):
-            if not 0 <= label < outputs:
-                raise ValueError(f"expected labels from 0 to {outputs - 1} in y, got {label}")
+        check_labels(name, array, outputs)
         return array
     if array.shape != (rows, outputs):
-        raise ValueError(
-            f"expected y as labels ({rows},) or targets ({rows}, {outputs}), got {array.shape}"
-        )
-    check_finite("y", array, dtype)
-    if loss != "mean_squared_error" and (array.min() < 0 or array.max() > 1):
-        found = f"{array.min()} to {array.max()}"
-        raise ValueError(f"expected targets from 0 to 1 for {loss}, got {found}")
-    if loss == "cross_entropy":
-        total = array.sum(axis=1, dtype=np.float64)
-        worst = np.abs(total - 1).argmax()
-        if abs(total[worst] - 1) > 1e-3:
-            found = f"{total[worst]} in row {worst}"
-            raise ValueError(f"expected targets that sum to 1 for {loss}, got {found}")
+        expected = f"labels ({rows},) or targets ({rows}, {outputs})"
+        raise ValueError(f"expected {name} as {expected}, got {array.shape}")
+    check_finite(name, array, dtype)
+    if loss != "mean_squared_error":
+        check_probabilities(name, array, loss)
     return array
 
 
+def check_labels(name: str, labels: Array, outputs: int) -> None:
+    """Raise unless they are whole numbers from 0 to O - 1."""
+    if labels.dtype.kind == "f":
+        whole = bool((labels == np.rint(labels)).all())
+        hint = "; use .astype(int)" if whole else ""
+        raise TypeError(f"expected integer labels in {name}, got dtype {labels.dtype}{hint}")
+    for row in (int(labels.argmin()), int(labels.argmax())):
+        if not 0 <= labels[row] < outputs:
+            found = f"{labels[row]} in row {row}"
+            raise ValueError(f"expected labels from 0 to {outputs - 1} in {name}, got {found}")
+
+
+def check_probabilities(name: str, targets: Array, loss: str) -> None:
+    """Raise unless they lie from 0 to 1, and sum to 1 for cross_entropy."""
+    for place in (int(targets.argmin()), int(targets.argmax())):
+        position = tuple(map(int, np.unravel_index(place, targets.shape)))
+        if not 0 <= targets[position] <= 1:
+            found = f"{targets[position]} in {spot(targets.shape, position)}"
+            raise ValueError(f"expected targets from 0 to 1 for {loss} in {name}, got {found}")
+    if loss == "cross_entropy":
+        total = targets.sum(axis=1, dtype=np.float64)
+        worst = int(np.abs(total - 1).argmax())
+        if abs(total[worst] - 1) > 1e-3:
+            found = f"{total[worst]} in row {worst}"
+            raise ValueError(f"expected targets that sum to 1 for {loss} in {name}, got {found}")
+
+
+def one_class(y: Array) -> bool:
+    """Whether each row of y names one class: labels, one-hot targets, or one output of 0 or 1."""
+    if y.ndim == 1:
+        return True
+    ones = (0, 1) if y.shape[1] == 1 else (1,)  # how many a row may have
+    for rows in pieces(len(y), max(1, CHECKED // y.shape[1])):
+        one = y[rows] == 1
+        if not ((y[rows] == 0) | one).all() or not np.isin(one.sum(axis=1), ones).all():
+            return False
+    return True
+
+
+def labels_of(y: Array) -> Array:
+    """The labels (B,) of one-hot targets (B, O)."""
+    parts = pieces(len(y), max(1, CHECKED // y.shape[1]))
+    return np.concatenate([y[rows].argmax(axis=1) for rows in parts])
+
+
 def target_block(y: Array, rows: Rows, dtype: DTypeLike) -> Array:
-    """Rows of the labels or targets, as engines can read them."""
-    return np.ascontiguousarray(y[rows], np.int64 if y.ndim == 1 else dtype)
+    """Rows of the labels or targets, as engines can read them.
+
+    Labels are always copied: an engine indexes by them, and must use those that it has checked.
+    """
+    if y.ndim == 1:
+        return np.array(y[rows], np.int64)
+    return np.ascontiguousarray(y[rows], dtype)
+
+
+def check_apart(name: str, array: Array, others: dict[str, Array]) -> None:
+    """Raise ValueError if an array shares memory with another one, named so."""
+    for other, memory in others.items():
+        if np.may_share_memory(array, memory) and np.shares_memory(array, memory):
+            raise ValueError(f"expected {name} in memory of its own, got a part of {other}")

@@ -11,13 +11,16 @@ from typing import TYPE_CHECKING, Any, Protocol, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import count, unknown
+from ._errors import count, shown, unknown
 
 if TYPE_CHECKING:
     from .program import Program
 
 COMPILED = ("avx512", "avx2", "baseline")  # best first
 NAMES = (*COMPILED, "reference")
+
+ENOUGH = 16  # threads that one may ask for on any machine
+DIGITS = 20  # of a number of threads: so many are too many
 
 Array = NDArray[Any]
 
@@ -45,7 +48,15 @@ class Engine(Protocol):
 
     def gradients(
         self, program: Program, x: Array, y: Array, gradients: Array, threads: int
-    ) -> float: ...
+    ) -> tuple[float, int]: ...
+
+    def apply_gradients(
+        self,
+        program: Program,
+        gradients: Array,
+        coefficients: NDArray[np.float64],
+        threads: int,
+    ) -> None: ...
 
     def train(
         self,
@@ -117,7 +128,7 @@ def get(name: str = "auto") -> Engine:
     engine = load(name)
     if engine is None:
         raise ValueError(
-            f"expected an engine that runs here ({', '.join(available())}), got {name!r}"
+            f"expected an engine that runs here ({', '.join(available())}), got {shown(name)}"
         )
     return engine
 
@@ -150,17 +161,40 @@ def read(path: str) -> str:
         return ""
 
 
+def cpus() -> int:
+    """How many CPUs the process may run on, as far as the system says."""
+    affine = hasattr(os, "sched_getaffinity")  # Linux
+    return len(os.sched_getaffinity(0)) if affine else os.cpu_count() or 1
+
+
+def openmp_num_threads() -> float:
+    """The first number of OMP_NUM_THREADS; infinity if there is none, as OpenMP has it."""
+    first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
+    number = int(first) if first.isdecimal() and len(first) < DIGITS else 0
+    return number or math.inf
+
+
 def default_num_threads() -> int:
-    """FASTNN_NUM_THREADS if that is set, else as many as affinity and cgroup quota allow."""
+    """FASTNN_NUM_THREADS if that is set, else as many as affinity and cgroup quota allow.
+
+    But not more than OMP_NUM_THREADS, by which others share the CPUs out: joblib sets it to 1 in
+    its workers.
+    """
     wanted = os.environ.get("FASTNN_NUM_THREADS")
     if wanted:
-        if not wanted.isdigit():
-            raise ValueError(f"expected a whole number in FASTNN_NUM_THREADS, got {wanted!r}")
-        return count("FASTNN_NUM_THREADS", int(wanted))
-    affine = hasattr(os, "sched_getaffinity")  # Linux
-    cpus = len(os.sched_getaffinity(0)) if affine else os.cpu_count() or 1
-    quota = cgroup_quota()
-    return cpus if quota == math.inf else max(1, min(cpus, math.ceil(quota)))
+        if not wanted.isdecimal() or len(wanted) >= DIGITS:
+            found = shown(wanted)
+            raise ValueError(f"expected a whole number in FASTNN_NUM_THREADS, got {found}")
+        return useful("FASTNN_NUM_THREADS", int(wanted))
+    return int(max(1, min(cpus(), math.ceil(min(cgroup_quota(), cpus())), openmp_num_threads())))
+
+
+def useful(name: str, num_threads: int) -> int:
+    """So many threads, but no more than can be of use: the CPUs, or 16 where there are fewer.
+
+    16, so that everyone can see that results do not depend on it. Raises ValueError below 1.
+    """
+    return min(count(name, num_threads), max(cpus(), ENOUGH))
 
 
 _num_threads: int | None = None
@@ -175,9 +209,12 @@ def get_num_threads() -> int:
 
 
 def set_num_threads(num_threads: int) -> None:
-    """Use this many threads from now on; results do not depend on it. Raises ValueError below 1."""
+    """Use this many threads from now on; results do not depend on it. Raises ValueError below 1.
+
+    More than there are CPUs, and more than 16, are not used.
+    """
     global _num_threads
-    _num_threads = count("num_threads", num_threads)
+    _num_threads = useful("num_threads", num_threads)
 
 
 def config() -> dict[str, str]:

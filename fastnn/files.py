@@ -8,92 +8,94 @@ dtype. The metadata entry `fastnn` holds the description as JSON text:
      "layers": [{"units": 128, "activation": "relu", "initializer": "he_normal"}, ...]}
 
 A layer of leaky_relu also holds its `slope`. The digest covers the description without itself and
-the bytes of all tensors. What format 1 does not name is an error: a file that says more has a
-higher number.
+the bytes of all tensors. `_fields` names all entries; one that has its default is not written, and
+the file's format is the lowest that has all that are. Format 2 adds, of float64, the tensors
+`inputs.center` (I,), `inputs.factor` (I,) and `outputs.center` (O,), where the network has learned
+them, and with the optimizer each slot of its state as `optimizer.0.layers.0.weights` and so on.
+What a format does not name is an error.
 """
 
 from __future__ import annotations
 
+import dataclasses
+import io
 import math
 import os
 import stat
-from typing import TYPE_CHECKING, Any, TypeGuard
+from collections.abc import Set
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import activations, initializers, losses
-from ._errors import FormatError
-from .layers import Dense
+from . import _atomic
+from ._errors import FormatError, file_name, printable, shown
+from ._fields import FORMAT, Description, Model, describe, expect, expect_names, model_of
+from .program import Program, blocks
 
 if TYPE_CHECKING:
     from .network import Network
+    from .training import State
 
-FORMAT = 1
 DTYPES = {"F32": "float32", "F64": "float64"}  # safetensors' names: NumPy's names
-LARGEST_HEADER = 100_000_000  # bytes; safetensors' own limit
+LARGEST_HEADER = 1 << 24  # bytes
+MOST_VALUES = 500_000  # in it; each takes some 100 bytes of memory once it is parsed
 
-Description = dict[str, Any]
 Tensors = dict[str, NDArray[Any]]
+Kinds = dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each tensor
 
 
-def save(network: Network, path: str | os.PathLike[str]) -> None:
-    """Write `network` to the file `path`, whole or not at all.
+# ------------------------------------------------------------------------------------------ tensors
 
-    Raises ValueError if a weight is not finite or `path` is a device or the like, OSError if
-    writing fails. After an error or a crash, the file that stood there before still stands there.
-    """
-    from safetensors.numpy import save as serialize
 
+def views(program: Program, parameters: NDArray[Any], state: NDArray[Any]) -> Tensors:
+    """Weights, biases and the optimizer's state under their names, in the memory of arenas."""
     tensors: Tensors = {}
-    for i, layer in enumerate(network.layers):
-        tensors[f"layers.{i}.weights"] = np.ascontiguousarray(layer.weights)
-        tensors[f"layers.{i}.biases"] = np.ascontiguousarray(layer.biases)
+    prefixes = ["", *(f"optimizer.{slot}." for slot in range(len(state)))]
+    for prefix, arena in zip(prefixes, [parameters, *state], strict=True):
+        for i, pair in enumerate(blocks(program, arena)):
+            for name, block in zip(("weights", "biases"), pair, strict=True):
+                tensors[f"{prefix}layers.{i}.{name}"] = block
+    return tensors
+
+
+def _kinds(model: Model, found: Set[str]) -> Kinds:
+    """The tensors that belong to a model; of scales that may be learned, those that are found."""
+    inputs, layers, dtype = model["inputs"], model["layers"], model["dtype"]
+    slots = 0 if model["optimizer"] is None else model["optimizer"].slots
+    widths = [inputs, *(layer.units for layer in layers)]
+    kinds: Kinds = {}
+    for prefix in ["", *(f"optimizer.{slot}." for slot in range(slots))]:
+        for i in range(len(layers)):
+            kinds[f"{prefix}layers.{i}.weights"] = (dtype, (widths[i], widths[i + 1]))
+            kinds[f"{prefix}layers.{i}.biases"] = (dtype, (widths[i + 1],))
+    if model["standardize"] and "inputs.center" in found:
+        kinds["inputs.center"] = kinds["inputs.factor"] = ("float64", (inputs,))
+        real = model["loss"].name == "mean_squared_error"
+        if real and layers[-1].activation.name == "identity" and "outputs.center" in found:
+            kinds["outputs.center"] = ("float64", (widths[-1],))
+    if "outputs.center" not in kinds:
+        expect(model["output_scale"] == 1.0, "no output_scale", model["output_scale"])
+    return kinds
+
+
+def _check_kinds(model: Model, found: Kinds) -> None:
+    expected = _kinds(model, found.keys())
+    expect_names("the tensors", found.keys(), expected.keys())
+    for name, kind in expected.items():
+        expect(found[name] == kind, f"{name} as {kind}", found[name])
+
+
+def _check_numbers(model: Model, tensors: Tensors) -> None:
     for name, tensor in tensors.items():
-        if not np.isfinite(tensor).all():
-            raise ValueError(f"expected finite weights to save, got NaN or infinity in {name}")
-    description = _describe(network)
-    description["sha256"] = _digest(description, tensors)
-    _write(os.path.realpath(path), serialize(tensors, {"fastnn": _to_json(description)}))
-
-
-def load(
-    path: str | os.PathLike[str], *, engine: str = "auto", num_threads: int | None = None
-) -> Network:
-    """Read the network that `save` wrote to the file `path`. Nothing in the file is executed.
-
-    Raises FormatError if the file is truncated, altered, of another kind or of a newer version,
-    OSError if it cannot be read.
-    """
-    try:
-        description, tensors = _read(path)
-        _check_description(description)
-        _check_tensors(description, tensors)
-        return _build(description, tensors, engine, num_threads)
-    except FormatError as error:
-        raise FormatError(f"{os.fspath(path)}: {error}") from None
-
-
-def _describe(network: Network) -> Description:
-    layers = []
-    for layer in network.layers:
-        entry: Description = {
-            "units": layer.units,
-            "activation": layer.activation.name,
-            "initializer": layer.initializer,
-        }
-        if layer.activation.name == "leaky_relu":
-            entry["slope"] = layer.activation.slope
-        layers.append(entry)
-    return {
-        "format": FORMAT,
-        "inputs": network.inputs,
-        "input_scale": float(network.input_scale),
-        "dtype": network.dtype.name,
-        "loss": network.loss.name,
-        "seed": network.seed,
-        "layers": layers,
-    }
+        with np.errstate(over="ignore"):
+            held = tensor.astype(model["dtype"]) if name == "outputs.center" else tensor
+        if not np.isfinite(held).all():
+            what = "weights" if name.startswith("layers.") else f"{held.dtype} numbers"
+            raise FormatError(f"expected finite {what}, got NaN or infinity in {name}")
+    factor = tensors.get("inputs.factor")
+    if factor is not None and factor.min() < 0:
+        raise FormatError(f"expected factors of at least 0 in inputs.factor, got {factor.min()}")
 
 
 def _to_json(description: Description) -> str:
@@ -108,194 +110,219 @@ def _digest(description: Description, tensors: Tensors) -> str:
     plain = {key: value for key, value in description.items() if key != "sha256"}
     digest = hashlib.sha256(_to_json(plain).encode())
     for name in sorted(tensors):
-        little_endian = tensors[name].dtype.newbyteorder("<")
+        tensor = tensors[name]
         digest.update(name.encode())
-        digest.update(tensors[name].astype(little_endian, copy=False).tobytes())
+        digest.update(tensor.astype(tensor.dtype.newbyteorder("<"), copy=False).reshape(-1).data)
     return digest.hexdigest()
 
 
-def _write(path: str, data: bytes) -> None:
-    """Put `data` into the file `path` in one step: the old content or the new, never a part."""
-    if os.path.exists(path) and not os.path.isfile(path):
-        raise ValueError(f"expected a file to write to, found {_kind(os.stat(path))}: {path}")
-    folder = os.path.dirname(path)
-    temporary = os.path.join(folder, f".fastnn-{os.urandom(6).hex()}.tmp")
+# ------------------------------------------------------------------------------------------- saving
+
+
+def save(network: Network, path: str | os.PathLike[str], optimizer: bool = False) -> None:
+    """`Network.save`: see there."""
+    from safetensors.numpy import save as serialize
+
+    name = file_name(path)
+    description, tensors = _copied(network, optimizer)
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        if os.path.exists(temporary):
-            os.unlink(temporary)
-        raise
-    if hasattr(os, "O_DIRECTORY"):  # the rename itself must reach the disk; not so on Windows
-        descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-        try:
-            os.fsync(descriptor)
-        finally:
-            os.close(descriptor)
+        model = model_of(description)
+        _check_kinds(model, {name: (str(t.dtype), t.shape) for name, t in tensors.items()})
+        _check_numbers(model, tensors)
+        description["sha256"] = _digest(description, tensors)
+        text = _to_json(description)
+        _check_header(len(text))
+        data = serialize(tensors, {"fastnn": text})
+        _description(_header(io.BytesIO(data), len(data)))  # what could not be read is not written
+    except FormatError as error:  # no file is at fault
+        raise ValueError(f"{error}; nothing was saved") from None
+    with _atomic.replacing(name) as file:
+        file.write(data)
 
 
-def _kind(status: os.stat_result) -> str:
-    return "a folder" if stat.S_ISDIR(status.st_mode) else "a device or pipe"
-
-
-def _read(path: str | os.PathLike[str]) -> tuple[Description, Tensors]:
-    """The description and tensors of a file whose digest is right."""
-    from safetensors import SafetensorError, safe_open
-
-    status = os.stat(path)
-    if not stat.S_ISREG(status.st_mode):
-        raise FormatError(f"expected a model file, found {_kind(status)}")
-    with open(path, "rb") as file:
-        head = file.read(9)  # also the plain error where reading is not allowed
-    try:
-        with safe_open(path, framework="numpy") as contents:
-            description = _parse(contents.metadata() or {})
-            for name in contents.keys():  # noqa: SIM118 (safe_open is no mapping)
-                dtype = contents.get_slice(name).get_dtype()
-                if dtype not in DTYPES:
-                    raise FormatError(f"expected {' or '.join(DTYPES)}, got {dtype} in {name!r}")
-            tensors = {name: contents.get_tensor(name) for name in contents.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise FormatError(_diagnose(path, head, status.st_size, error)) from None
-    if description.get("sha256") != _digest(description, tensors):
-        raise FormatError("altered since it was saved: the checksum does not match")
+def _copied(network: Network, optimizer: bool) -> tuple[Description, Tensors]:
+    """One copy of all that changes while another thread fits the network."""
+    program = network.program
+    learned = program.center is not None  # assigned last: with it all scales are there
+    training, state = _state(network, optimizer)
+    tensors = views(program, program.parameters.copy(), state)
+    description = describe(network, training)
+    if not learned:
+        description.pop("output_scale", None)
+        return description, tensors
+    scales = {
+        "inputs.center": program.center,
+        "inputs.factor": program.factor,
+        "outputs.center": network.output_center,
+    }
+    tensors.update((name, scale) for name, scale in scales.items() if scale is not None)
     return description, tensors
 
 
-def _parse(metadata: dict[str, str]) -> Description:
+def _state(network: Network, optimizer: bool) -> tuple[State, NDArray[Any]]:
+    """How far training has come, and the state of the optimizer if that is kept."""
+    if not optimizer:
+        return dataclasses.replace(network._training, optimizer=None), network.program.state[:0]
+    while True:
+        training = network._training  # another one as soon as the state is another optimizer's
+        state = network.program.state.copy()
+        if network._training is training:
+            return training, state if training.optimizer else state[:0]
+
+
+# ------------------------------------------------------------------------------------------ reading
+
+
+def read(path: str | os.PathLike[str]) -> tuple[Model, Tensors]:
+    """The model in a file, all of it checked. Nothing in the file is executed.
+
+    Raises FormatError if the file is truncated, altered, of another kind or of a newer version,
+    OSError if it cannot be read. Memory is taken only for what the file has the size of, once the
+    description, the tensors and that size agree.
+    """
+    name = file_name(path)
+    try:
+        with _opened(name) as file:
+            return _read(file)
+    except FormatError as error:
+        raise FormatError(f"{printable(name)}: {error}") from None
+
+
+def _opened(path: str) -> BinaryIO:
+    """The file, open; a pipe makes nobody wait."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+    status = os.fstat(descriptor)
+    if not stat.S_ISREG(status.st_mode):
+        os.close(descriptor)
+        raise FormatError(f"expected a model file, found {_atomic.kind(status)}")
+    return os.fdopen(descriptor, "rb")
+
+
+def _read(file: BinaryIO) -> tuple[Model, Tensors]:
+    size = os.fstat(file.fileno()).st_size
+    header = _header(file, size)
+    description = _description(header)
+    model = model_of(description)
+    kinds, offsets, end = _entries(header)
+    _check_kinds(model, kinds)
+    start = file.tell()
+    if size < start + end:
+        raise FormatError(f"truncated: expected {start + end} bytes, got {size}")
+    if size > start + end:
+        raise FormatError(f"altered since it was saved: expected {start + end} bytes, got {size}")
+    tensors: Tensors = {}
+    for name in sorted(offsets, key=offsets.__getitem__):
+        dtype, shape = kinds[name]
+        tensor = np.empty(shape, np.dtype(dtype).newbyteorder("<"))
+        if file.readinto(tensor.reshape(-1).view(np.uint8)) != tensor.nbytes:  # type: ignore[attr-defined]
+            raise FormatError("altered while it was read")
+        tensors[name] = tensor
+    if description.get("sha256") != _digest(description, tensors):
+        raise FormatError("altered since it was saved: the checksum does not match")
+    _check_numbers(model, tensors)
+    return model, tensors
+
+
+def _header(file: BinaryIO, size: int) -> Description:
+    """The JSON object that a safetensors file begins with."""
+    head = file.read(9)
+    if len(head) == 0:
+        raise FormatError("not a fastnn model: the file is empty")
+    if len(head) < 9:
+        raise FormatError(f"truncated: expected at least 9 bytes, got {size}")
+    if head[8:] != b"{":
+        raise FormatError("not a fastnn model: the file is of another kind")
+    length = int.from_bytes(head[:8], "little")
+    _check_header(length)
+    if size < 8 + length:
+        raise FormatError(f"truncated: expected at least {8 + length} bytes, got {size}")
+    text = (head[8:] + file.read(max(0, length - 1)))[:length]
+    return _parsed("header", text)
+
+
+def _check_header(length: int) -> None:
+    if length > LARGEST_HEADER:
+        raise FormatError(f"expected a header of {LARGEST_HEADER} bytes at most, got {length}")
+
+
+def _parsed(what: str, text: bytes) -> Description:
+    """A JSON object without what JSON should not hold: names twice, NaN, numbers without end."""
     import json
 
-    if "fastnn" not in metadata:
-        raise FormatError("a safetensors file, but not a fastnn model")
+    def unique(pairs: list[tuple[str, Any]]) -> Description:
+        found = dict(pairs)
+        if len(found) < len(pairs):
+            raise ValueError("a name stands twice in one object")
+        return found
+
+    def whole(digits: str) -> int:
+        if len(digits) > 21:  # -2^64 has 21
+            raise ValueError(f"expected numbers of 64 bits, got {len(digits)} digits")
+        return int(digits)
+
+    def constant(name: str) -> float:
+        raise ValueError(f"expected finite numbers, got {name}")
+
+    values = text.count(b",")
+    if values > MOST_VALUES:
+        raise FormatError(f"expected {MOST_VALUES} values in the {what} at most, got {values}")
     try:
-        description = json.loads(metadata["fastnn"])
+        found = json.loads(
+            text.decode(), object_pairs_hook=unique, parse_int=whole, parse_constant=constant
+        )
     except (ValueError, RecursionError) as error:
-        raise FormatError(f"altered: the description is not JSON ({error})") from None
-    version = description.get("format") if isinstance(description, dict) else None
-    if not _is_whole(version, 1):
+        deep = isinstance(error, RecursionError)
+        reason = "it is nested too deeply" if deep else printable(str(error))
+        raise FormatError(
+            f"altered since it was saved: the {what} is not JSON ({reason})"
+        ) from None
+    expect(isinstance(found, dict), f"an object as the {what} (altered since it was saved)", found)
+    return dict(found)
+
+
+def _description(header: Description) -> Description:
+    """The description of a format that is known; it is taken out of the header."""
+    metadata = header.pop("__metadata__", None)
+    text = metadata.get("fastnn") if isinstance(metadata, dict) else None
+    if not isinstance(text, str):
+        raise FormatError("a safetensors file, but not a fastnn model")
+    description = _parsed("description", text.encode(errors="replace"))
+    version = description.get("format")
+    if type(version) is not int or version < 1:
         raise FormatError("altered: the description has no format number")
     if version > FORMAT:
         raise FormatError(
-            f"written by a newer fastnn: expected format {FORMAT} or less, got {version}"
+            f"written by a newer fastnn: expected format {FORMAT} or less, got {shown(version)}"
         )
-    assert isinstance(description, dict)
     return description
 
 
-def _diagnose(path: str | os.PathLike[str], head: bytes, size: int, error: Exception) -> str:
-    """Why safetensors refuses a file: empty, of another kind, truncated or altered."""
-    import json
+def _entries(header: Description) -> tuple[Kinds, dict[str, int], int]:
+    """Dtype and shape of each tensor, where it starts behind the header, and where the last ends.
 
-    if size == 0:
-        return "not a fastnn model: the file is empty"
-    if size < 9:
-        return f"truncated: expected at least 9 bytes, got {size}"
-    if head[8:] != b"{":
-        return "not a fastnn model: the file is of another kind"
-    header = int.from_bytes(head[:8], "little")
-    if size < 8 + header:
-        if header > LARGEST_HEADER:
-            return f"altered since it was saved: {error}"
-        return f"truncated: expected at least {8 + header} bytes, got {size}"
-    try:
-        with open(path, "rb") as file:
-            entries = json.loads(file.read(8 + header)[8:])
-        end = max(entry["data_offsets"][1] for entry in entries.values() if "dtype" in entry)
-        if size < 8 + header + end:
-            return f"truncated: expected {8 + header + end} bytes, got {size}"
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        pass  # a header that cannot be read says nothing better than safetensors did
-    return f"altered since it was saved: {error}"
-
-
-def _is_whole(value: object, least: int) -> TypeGuard[int]:
-    return isinstance(value, int) and not isinstance(value, bool) and least <= value < 1 << 64
+    They lie there one behind the other, without gaps.
+    """
+    kinds: Kinds = {}
+    places: list[tuple[int, int, str]] = []
+    for name, entry in header.items():
+        expect(isinstance(entry, dict), f"an object for {shown(name)}", entry)
+        expect_names(shown(name), entry.keys(), {"dtype", "shape", "data_offsets"})
+        dtype, shape, offsets = entry["dtype"], entry["shape"], entry["data_offsets"]
+        known = isinstance(dtype, str) and dtype in DTYPES
+        expect(known, f"{' or '.join(DTYPES)} in {shown(name)}", dtype)
+        expect(_are_whole(shape), f"the shape of {shown(name)}", shape)
+        expect(_are_whole(offsets) and len(offsets) == 2, f"offsets of {shown(name)}", offsets)
+        size = math.prod(shape) * np.dtype(DTYPES[dtype]).itemsize
+        expect(offsets[1] - offsets[0] == size, f"{size} bytes of {shown(name)}", offsets)
+        kinds[name] = (DTYPES[dtype], tuple(shape))
+        places.append((offsets[0], offsets[1], name))
+    end = 0
+    for first, last, name in sorted(places):
+        expect(first == end, f"{shown(name)} to start at {end}", first)
+        end = last
+    return kinds, {name: first for first, _, name in places}, end
 
 
-def _is_positive(value: object) -> bool:
-    return isinstance(value, float) and math.isfinite(value) and value > 0
-
-
-def _expect(fine: bool, expected: str, found: object) -> None:
-    if not fine:
-        raise FormatError(f"expected {expected}, got {found!r}")
-
-
-def _check_description(description: Description) -> None:
-    names = {"format", "inputs", "input_scale", "dtype", "loss", "seed", "layers", "sha256"}
-    _expect(description.keys() == names, f"the entries {sorted(names)}", sorted(description))
-    inputs, scale = description["inputs"], description["input_scale"]
-    dtype, seed, layers = description["dtype"], description["seed"], description["layers"]
-    _expect(_is_whole(inputs, 1), "a positive number of inputs", inputs)
-    _expect(_is_positive(scale), "a positive input_scale", scale)
-    _expect(dtype in DTYPES.values(), "dtype float32 or float64", dtype)
-    _expect(isinstance(description["loss"], str), "the name of a loss", description["loss"])
-    _expect(_is_whole(seed, 0), "a seed from 0 to 2^64 - 1", seed)
-    _expect(isinstance(layers, list) and len(layers) > 0, "a list of layers", layers)
-    for i, layer in enumerate(layers):
-        _expect(isinstance(layer, dict), f"layer {i} as an object", layer)
-        names = {"units", "activation", "initializer"}
-        if layer.get("activation") == "leaky_relu":
-            names.add("slope")
-        _expect(layer.keys() == names, f"the entries {sorted(names)} in layer {i}", sorted(layer))
-        _expect(_is_whole(layer["units"], 1), f"a positive size of layer {i}", layer["units"])
-        for name in ("activation", "initializer"):
-            _expect(isinstance(layer[name], str), f"the name of an {name}", layer[name])
-        _expect(_is_positive(layer.get("slope", 1.0)), "a positive slope", layer.get("slope"))
-
-
-def _check_tensors(description: Description, tensors: Tensors) -> None:
-    expected: dict[str, tuple[int, ...]] = {}
-    inputs = description["inputs"]
-    for i, layer in enumerate(description["layers"]):
-        outputs = layer["units"]
-        expected[f"layers.{i}.weights"] = (inputs, outputs)
-        expected[f"layers.{i}.biases"] = (outputs,)
-        inputs = outputs
-    _expect(expected.keys() == tensors.keys(), f"tensors {sorted(expected)}", sorted(tensors))
-    for name, shape in expected.items():
-        found = (tensors[name].dtype.name, tensors[name].shape)
-        expected_kind = (description["dtype"], shape)
-        _expect(found == expected_kind, f"{name} as {expected_kind}", found)
-        if not np.isfinite(tensors[name]).all():
-            raise FormatError(f"expected finite weights, got NaN or infinity in {name}")
-
-
-def _layer(entry: Description) -> Dense:
-    activation = activations.get(entry["activation"])
-    if "slope" in entry:
-        activation = activations.LeakyReLU(entry["slope"])
-    initializers.check(entry["initializer"])
-    return Dense(entry["units"], activation, "zeros")  # the weights come from the file
-
-
-def _build(
-    description: Description, tensors: Tensors, engine: str, num_threads: int | None
-) -> Network:
-    from .network import Network
-
-    try:
-        layers = [_layer(entry) for entry in description["layers"]]
-        loss = losses.get(description["loss"])
-        losses.fits(loss, layers[-1].activation, layers[-1].units)
-    except ValueError as error:
-        raise FormatError(str(error)) from None
-    network = Network(
-        description["inputs"],
-        layers,
-        input_scale=description["input_scale"],
-        loss=loss,
-        dtype=description["dtype"],
-        seed=description["seed"],
-        engine=engine,
-        num_threads=num_threads,
-    )
-    for i, layer in enumerate(network.layers):
-        layer.initializer = description["layers"][i]["initializer"]
-        layer.weights[...] = tensors[f"layers.{i}.weights"]
-        layer.biases[...] = tensors[f"layers.{i}.biases"]
-    return network
+def _are_whole(values: Any) -> bool:
+    few = isinstance(values, list) and len(values) <= 2
+    return few and all(type(value) is int and 0 <= value < 1 << 64 for value in values)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import operator
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _arrays, _statistics, initializers, losses, optimizers, training
+from . import _arrays, _statistics, files, initializers, losses, optimizers, training
 from . import engine as engines
 from ._arrays import Array
-from ._errors import count, positive, unknown
+from ._errors import count, flag, positive, shown, unknown, whole
 from .activations import Activation
 from .layers import Dense
 from .losses import Loss
 from .optimizers import Optimizer
-from .program import aligned_copy, blocks, build, zeros_like_parameters
-from .training import Callback, History
+from .program import aligned_copy, blocks, build, prepare
+from .training import Callback, History, Meaning
 
 DTYPES = ("float32", "float64")
 BLOCK = 16384  # rows at most in one call of an engine
@@ -60,7 +61,7 @@ class Network:
         engine: str = "auto",
         num_threads: int | None = None,
     ) -> None:
-        layers = list(layers)
+        layers = listed("layers", layers)
         for layer in layers:
             if not isinstance(layer, Dense):
                 raise TypeError(f"expected layers of type Dense, got {type(layer).__name__}")
@@ -68,7 +69,8 @@ class Network:
             raise ValueError("expected at least one layer, got none")
         self.inputs = count("inputs", inputs)
         self.outputs = layers[-1].units
-        self.input_scale = positive("input_scale", input_scale)
+        self.dtype = float_dtype(dtype)
+        self.input_scale = checked_scale(input_scale, self.dtype)
         self.standardize = bool(standardize)
         if standardize and self.input_scale != 1.0:
             raise ValueError(f"expected no input_scale with standardize, got {input_scale}")
@@ -77,13 +79,28 @@ class Network:
         output = layers[-1].activation
         self.loss = losses.default(output) if loss is None else losses.get(loss)
         losses.fits(self.loss, output, self.outputs)
-        self.dtype = float_dtype(dtype)
         self.seed = checked_seed(seed)
-        self.num_threads = None if num_threads is None else count("num_threads", num_threads)
+        self.num_threads = num_threads
         self._largest = float(np.finfo(self.dtype).max)
         self._engine_wanted = engine
         self._engine = engines.get(engine)
         sizes = [self.inputs, *(layer.units for layer in layers)]
+        check_sizes(sizes, self.dtype)
+        try:
+            self._build(sizes, layers)
+        except MemoryError:
+            raise MemoryError(too_large(sizes, self.dtype)) from None
+        self.history: History | None = None  # of the latest fit
+        self.classes: tuple[str | int | float | bool, ...] | None = None  # names, one an output
+        self.features: tuple[str, ...] | None = None  # names of the inputs
+        self.target: str | None = None  # the name of what is predicted
+        self.trained_on: str | None = None  # what the rows were
+        self._training = training.State()
+        self._holder: dict[str, object] = {}  # the fit that is changing the network, if any
+        self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
+
+    def _build(self, sizes: list[int], layers: list[Dense]) -> None:
+        """The program of these layers, and their initial weights."""
         self.program = build(
             sizes,
             [(layer.activation.code, layer.activation.slope) for layer in layers],
@@ -95,9 +112,16 @@ class Network:
         for number, layer in enumerate(self.layers):
             shape = sizes[number], sizes[number + 1]
             layer.weights[...] = initializers.weights(layer.initializer, shape, self.seed, number)
-        self.history: History | None = None  # of the latest fit
-        self._training = training.State()
-        self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
+
+    @property
+    def num_threads(self) -> int | None:
+        """How many threads run this network; None is as many as `get_num_threads` says."""
+        return self._num_threads
+
+    @num_threads.setter
+    def num_threads(self, num_threads: int | None) -> None:
+        wanted = num_threads
+        self._num_threads = None if wanted is None else engines.useful("num_threads", wanted)
 
     @property
     def flops(self) -> int:
@@ -122,12 +146,19 @@ class Network:
         The last batch of an epoch may be short. A second fit goes on where the first one ended,
         with the optimizer's state if the optimizer is equal; a schedule starts anew. Each callback
         is called as callback(network, epoch, logs) after an epoch, counted from 1; training stops
-        if one returns True. verbose=0 is silent, 1 shows progress on stderr.
+        after an epoch for which one returns True (or NumPy's True; not 1, nor an array).
+        verbose=0 is silent, 1 shows progress on stderr.
 
         Ctrl-C ends training at once; the weights stay as they are, and `network.history` has the
-        epochs that were completed. Raises DivergenceError if the loss or a weight is not finite any
-        more; the weights are then those from the start of that epoch.
+        epochs that were completed, validation included. An epoch that was cut short counts with its
+        updates, not as an epoch: the next fit goes on with the optimizer's state and step, and
+        draws that epoch's order of rows again. Raises DivergenceError if the loss or a weight is
+        not finite any more; the weights are then those from the start of that epoch. Raises
+        RuntimeError while another fit trains the network, in another thread or in a callback's
+        caller; all that does not change a network may be called meanwhile.
         """
+        if verbose not in (0, 1):
+            raise ValueError(f"expected verbose to be 0 or 1, got {shown(verbose)}")
         return training.fit(
             self,
             x,
@@ -136,15 +167,22 @@ class Network:
             batch_size=count("batch_size", batch_size),
             optimizer=optimizers.get(optimizer),
             validation_data=validation_data,
-            shuffle=shuffle,
+            shuffle=flag("shuffle", shuffle),
             callbacks=callbacks,
             verbose=verbose,
         )
 
     def predict(self, x: ArrayLike, out: Array | None = None) -> Array:
-        """The outputs (B, O), probabilities after softmax or sigmoid; they fill `out` if given."""
-        if isinstance(x, np.ndarray) and x.ndim == 2 and 0 < len(x) <= self._block:
-            result = self._room(out, len(x))
+        """The outputs (B, O), probabilities after softmax or sigmoid; they fill `out` if given.
+
+        `out` must be C-contiguous, of the network's dtype, and in memory of its own.
+        """
+        if (
+            (type(x) is ndarray or type(x) is np.memmap)  # not masked, say: no engine sees a mask
+            and x.ndim == 2
+            and 0 < len(x) <= self._block
+        ):
+            result = self._room(out, x)
             try:  # the quick way, for what an engine can read as it is
                 if self._learned() and self._engine.forward(
                     self.program, x, result, self._threads()
@@ -161,7 +199,7 @@ class Network:
         direct = _arrays.direct(x)
         if not direct:
             _arrays.check_finite("x", x, self.dtype)
-        out = self._room(out, len(x))
+        out = self._room(out, x)
         forward, blocks = self._engine.forward, self._blocks(x)
         finite = [forward(self.program, part, out[rows], self._threads()) for rows, part in blocks]
         if not all(finite):
@@ -169,17 +207,44 @@ class Network:
         return self._in_units(out)
 
     def classify(self, x: ArrayLike) -> NDArray[np.int64]:
-        """The winning class (B,) of each row; with one output, 1 where it is above one half."""
+        """The winning class (B,) of each row; with one output, 1 where it is above one half.
+
+        Outputs are classes if the latest fit was on them: on labels, one-hot targets, or one output
+        of 0 or 1. Without a fit they are after softmax or sigmoid, or if `classes` names them.
+        Raises ValueError where outputs are no classes: numbers to be met, or several labels a row.
+        """
+        self._check_learned()
+        self._check_classes()
         h = self.predict(x)
         if self.outputs == 1:
             return (h[:, 0] > 0.5).astype(np.int64)
         winners: NDArray[np.int64] = h.argmax(axis=1)
         return winners
 
+    def _check_classes(self) -> None:
+        meaning = self._training.meaning
+        if meaning == "classes":
+            raise ValueError(
+                "expected one class a row, got a network that was fitted on several labels a row; "
+                "use predict(x) > 0.5"
+            )
+        output = self.layers[-1].activation.name
+        named = self.classes is not None
+        if meaning == "numbers" or not (meaning or named or output in ("softmax", "sigmoid")):
+            raise ValueError(
+                f"expected outputs that are classes, got {output} outputs that are numbers to be "
+                f"met; use predict(x)"
+            )
+
     def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
-        """The mean loss and, unless y are real numbers to be met, the accuracy from 0 to 1."""
+        """The mean loss, and how often the network is right, from 0 to 1, if y are no real numbers.
+
+        That is the accuracy, the share of right rows, for labels, one-hot targets, or one output;
+        the binary_accuracy, the share of right outputs, where a row may have several labels.
+        """
         self._check_learned()
-        return self._evaluate(*self._data(x, y))
+        x, y = self._data(x, y)
+        return self._evaluate(x, self._judged(y, self._meaning(y)))
 
     def _evaluate(self, x: Array, y: Array) -> dict[str, float]:
         loss, agreeing = 0.0, 0
@@ -190,6 +255,20 @@ class Network:
             )
             loss, agreeing = loss + block_loss, agreeing + block_agreeing
         return self._figures(loss, agreeing, len(x), y)
+
+    def _meaning(self, *targets: Array) -> Meaning:
+        """What the targets of every row are: one class, some of the classes, or real numbers."""
+        binary = self.loss.name == "binary_cross_entropy"
+        if self.loss.name == "cross_entropy" or (binary and self.outputs == 1):
+            return "class"
+        if all(map(_arrays.one_class, targets)):
+            return "class"
+        return "classes" if binary else "numbers"
+
+    def _judged(self, y: Array, meaning: Meaning) -> Array:
+        """The labels, where an engine would count every output of one-hot targets."""
+        several = self.loss.name == "binary_cross_entropy" and self.outputs > 1
+        return _arrays.labels_of(y) if several and y.ndim == 2 and meaning == "class" else y
 
     def activations(self, x: ArrayLike) -> list[Array]:
         """[input, layer 1, ..., output], each (B, width); the input is the scaled one."""
@@ -207,15 +286,7 @@ class Network:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it."""
         self._check_learned()
         x, y = self._data(x, y)
-        arena = zeros_like_parameters(self.program)
-        everything = slice(0, len(x))
-        loss = self._engine.gradients(
-            self.program,
-            _arrays.block(x, everything, self.inputs, self.dtype),
-            self._target_block(y, everything),
-            arena,
-            self._threads(),
-        )
+        arena, loss, _ = training.gradients(self, x, y, slice(0, len(x)))
         units = self.output_scale**2  # of the loss
         if units != 1.0:
             arena *= units
@@ -231,11 +302,20 @@ class Network:
         total = sum(layer.weights.size + layer.biases.size for layer in self.layers)
         print(f"{total:,} parameters, {self.dtype}, {self.loss.name}, engine {self._engine.NAME}")
 
-    def save(self, path: str | os.PathLike[str]) -> None:
-        """Write the network to one file, whole or not at all; `fastnn.load` reads it."""
-        from . import files
+    def save(self, path: str | os.PathLike[str], optimizer: bool = False) -> None:
+        """Write the network to one file, whole or not at all; `fastnn.load` reads it.
 
-        files.save(self, path)
+        With optimizer=True its settings and its state are saved, too: save, load and fit then give
+        the bits of one longer fit at a constant rate. Without, the orders of rows go on where they
+        were and the optimizer begins anew. Beside a fit in another thread, weights and optimizer
+        may be some steps apart; a callback finds them as one. A file that stands there keeps its
+        mode, and after an error or a crash it still stands there.
+
+        Raises ValueError if a number is not finite, names do not fit the network or `path` is a
+        folder or device, TypeError for an optimizer that is not fastnn's or a path that is none,
+        PermissionError if the file may not be written, OSError if writing fails.
+        """
+        files.save(self, path, optimizer)
 
     @property
     def engine(self) -> str:
@@ -244,7 +324,7 @@ class Network:
         return name
 
     def _threads(self) -> int:
-        return self.num_threads or engines.get_num_threads()
+        return self._num_threads or engines.get_num_threads()
 
     def _learned(self) -> bool:
         """Whether the network knows the scales that it standardises by, if it does."""
@@ -284,10 +364,10 @@ class Network:
         t = (y[rows] - self.output_center) / self.output_scale
         return np.ascontiguousarray(t, self.dtype)
 
-    def _features(self, x: ArrayLike) -> Array:
-        array = _arrays.features(x, self.inputs)
+    def _features(self, x: ArrayLike, name: str = "x") -> Array:
+        array = _arrays.features(x, self.inputs, name)
         if not (_arrays.direct(array) and self._quickly_finite(array)):
-            _arrays.check_finite("x", array, self.dtype)
+            _arrays.check_finite(name, array, self.dtype)
         return array
 
     def _quickly_finite(self, x: Array) -> bool:
@@ -298,24 +378,27 @@ class Network:
             return False
         return bool(self._engine.within(x, self._largest))
 
-    def _data(self, x: ArrayLike, y: ArrayLike) -> tuple[Array, Array]:
-        array = self._features(x)
-        return array, _arrays.targets(y, len(array), self.outputs, self.loss.name, self.dtype)
+    def _data(self, x: ArrayLike, y: ArrayLike, of: str = "") -> tuple[Array, Array]:
+        """The checked x and y; `of` goes before their names in errors."""
+        array = self._features(x, f"{of}x")
+        return array, _arrays.targets(y, len(array), self.outputs, self.loss.name, self.dtype, of)
 
     def _blocks(self, x: Array) -> Iterator[tuple[slice, Array]]:
         for rows in _arrays.pieces(len(x), self._block):
             yield rows, _arrays.block(x, rows, self.inputs, self.dtype)
 
     def _figures(self, loss: float, agreeing: int, rows: int, y: Array) -> dict[str, float]:
-        """Means from sums over rows; there is an accuracy if y are classes."""
+        """Means from sums over rows; y decides which figures there are."""
         figures = {"loss": loss / rows * self.output_scale**2}
-        if y.ndim == 1 or self.loss.name != "mean_squared_error":
+        if self.loss.name == "binary_cross_entropy" and y.ndim == 2 and self.outputs > 1:
+            figures["binary_accuracy"] = agreeing / (rows * self.outputs)
+        elif y.ndim == 1 or self.loss.name != "mean_squared_error":
             figures["accuracy"] = agreeing / rows
         return figures
 
-    def _room(self, out: Array | None, rows: int) -> Array:
-        """Where the outputs of so many rows go: `out`, if it fits, or a new array."""
-        shape = (rows, self.outputs)
+    def _room(self, out: Array | None, x: Array) -> Array:
+        """Where the outputs of these rows go: `out`, if it fits, or a new array."""
+        shape = (len(x), self.outputs)
         if out is None:
             return np.empty(shape, self.dtype)
         if not isinstance(out, np.ndarray) or out.dtype != self.dtype:
@@ -326,13 +409,24 @@ class Network:
         if not out.flags.carray:
             found = f"strides {out.strides}, writeable {out.flags.writeable}"
             raise ValueError(f"expected out to be C-contiguous and writeable, got {found}")
+        if _arrays.is_masked(out):
+            raise TypeError("expected out as a plain array, got a masked one")
+        _arrays.check_apart("out", out, {"x": x, "the network's weights": self.program.parameters})
         return out
 
+    def __copy__(self) -> Network:
+        """A network of its own: two could not share what a fit changes."""
+        from copy import deepcopy
+
+        return deepcopy(self)
+
     def __getstate__(self) -> dict[str, Any]:
-        return {**self.__dict__, "_engine": None}  # a module; another machine may choose another
+        # the engine is a module, and another machine may choose another
+        return {**self.__dict__, "_engine": None, "_holder": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.__dict__.update(state, _engine=engines.get(state["_engine_wanted"]))
+        self.num_threads = self._num_threads  # another machine may have other CPUs
         self.program.parameters = aligned_copy(self.program.parameters)
         self.program.state = aligned_copy(self.program.state)
 
@@ -347,11 +441,58 @@ def mlp(
     **options: Any,
 ) -> Network:
     """A network of these sizes, [inputs, hidden, ..., outputs]; the options are `Network`'s."""
+    sizes = listed("sizes", sizes)
     if len(sizes) < 2:
-        raise ValueError(f"expected at least two sizes, inputs and outputs, got {list(sizes)}")
+        raise ValueError(f"expected at least two sizes, inputs and outputs, got {shown(sizes)}")
     inputs, *hidden_sizes, outputs = sizes
     layers = [Dense(size, hidden) for size in hidden_sizes]
     return Network(inputs, [*layers, Dense(outputs, output)], **options)
+
+
+def load(
+    path: str | os.PathLike[str], *, engine: str = "auto", num_threads: int | None = None
+) -> Network:
+    """Read the network that `Network.save` wrote to the file `path`; nothing in it is executed.
+
+    Raises FormatError if the file is truncated, altered, of another kind or of a newer version,
+    OSError if it cannot be read, TypeError if `path` is none.
+    """
+    model, tensors = files.read(path)
+    network = Network(
+        model["inputs"],
+        [Dense(layer.units, layer.activation, "zeros") for layer in model["layers"]],
+        input_scale=model["input_scale"],
+        standardize=model["standardize"],
+        loss=model["loss"],
+        dtype=model["dtype"],
+        seed=model["seed"],
+        engine=engine,
+        num_threads=num_threads,
+    )
+    for layer, saved in zip(network.layers, model["layers"], strict=True):
+        layer.initializer = saved.initializer
+    program, optimizer = network.program, model["optimizer"]
+    if optimizer is not None:
+        prepare(program, optimizer.code, optimizer.slots)
+    for name, view in files.views(program, program.parameters, program.state).items():
+        view[...] = tensors.pop(name)
+    network.output_center, network.output_scale = (
+        tensors.get("outputs.center"),
+        model["output_scale"],
+    )
+    program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")
+    network._training = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
+    for name in ("classes", "features", "target", "trained_on"):
+        setattr(network, name, model[name])
+    return network
+
+
+def listed(name: str, values: Iterable[Any]) -> list[Any]:
+    """The values as a list. Raises TypeError for a single one."""
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"expected {name} as a list, got {shown(values)}") from None
 
 
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
@@ -369,11 +510,36 @@ def checked_seed(seed: int | None) -> int:
     """The seed, or one drawn from the system."""
     if seed is None:
         return int.from_bytes(os.urandom(8), "little")
-    try:
-        number = operator.index(seed)
-    except TypeError:
-        kind = type(seed).__name__
-        raise TypeError(f"expected seed to be a whole number, got {kind}") from None
+    number = whole("seed", seed)
     if not 0 <= number < 1 << 64:
-        raise ValueError(f"expected a seed from 0 to 2^64 - 1, got {number}")
+        raise ValueError(f"expected a seed from 0 to 2^64 - 1, got {shown(number)}")
     return number
+
+
+def checked_scale(scale: float, dtype: np.dtype[Any]) -> float:
+    """The scale as a float. Raises ValueError unless it is positive and finite in this dtype."""
+    number = positive("input_scale", scale)
+    with np.errstate(over="ignore", under="ignore"):
+        if not 0 < dtype.type(number) < np.inf:
+            raise ValueError(f"expected an input_scale that {dtype} can hold, got {scale}")
+    return number
+
+
+def check_sizes(sizes: list[int], dtype: np.dtype[Any]) -> None:
+    """Raise unless an engine can count the neurons, and a process address the weights."""
+    for size in sizes[1:]:
+        count("units", size, end=1 << 31)
+    if weight_bytes(sizes, dtype) >= 1 << 47:
+        raise MemoryError(too_large(sizes, dtype))
+
+
+def weight_bytes(sizes: list[int], dtype: np.dtype[Any]) -> int:
+    """The bytes of all weights and biases of layers of these sizes."""
+    return dtype.itemsize * sum((i + 1) * o for i, o in pairwise(sizes))
+
+
+def too_large(sizes: list[int], dtype: np.dtype[Any]) -> str:
+    """The words for layers whose weights do not fit in memory."""
+    shape = "-".join(map(str, sizes))
+    found = f"{weight_bytes(sizes, dtype):,} bytes of {dtype} weights for {shape}"
+    return f"expected layers that fit in memory, got {found}"

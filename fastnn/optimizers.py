@@ -6,13 +6,14 @@ steps from 1.
 
 from __future__ import annotations
 
+import numbers
 from dataclasses import dataclass
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import positive, unknown
+from ._errors import flag, fraction, positive, shown, unknown
 from .schedules import Schedule
 
 WIDTH = 5  # numbers per step
@@ -39,13 +40,6 @@ class Optimizer(Protocol):
         """The numbers (S, 5) of updates `steps` (S,), counted from 0, at these rates (S,)."""
 
 
-def fraction(**numbers: float) -> None:
-    """Raise ValueError unless every number lies in [0, 1)."""
-    for name, number in numbers.items():
-        if not 0 <= number < 1:
-            raise ValueError(f"expected {name} in [0, 1), got {number}")
-
-
 def power(base: float, exponents: NDArray[np.int64]) -> NDArray[np.float64]:
     """base ** exponents (S,) by squaring: the same bits on every CPU, unlike NumPy's power."""
     result = np.ones(len(exponents))
@@ -62,19 +56,20 @@ class SGD:
     w -= rate * g;  with momentum  v = momentum * v - rate * g,  w += v;
     with nesterov  w += momentum * v - rate * g  (v already updated).
     Raises ValueError for a rate that is not positive, a momentum outside [0, 1), or nesterov
-    without momentum.
+    without momentum; TypeError for what is no number.
 
     Source: Sutskever et al., On the importance of initialization and momentum (2013).
     """
 
+    PEAK: ClassVar[float] = 0.5  # of a schedule that suits most: with one-cycle, 98 % on MNIST
     learning_rate: float | Schedule = 0.01
     momentum: float = 0.0
     nesterov: bool = False
 
     def __post_init__(self) -> None:
         check_rate(self.learning_rate)
-        fraction(momentum=self.momentum)
-        if self.nesterov and self.momentum == 0:
+        fraction("momentum", self.momentum)
+        if flag("nesterov", self.nesterov) and self.momentum == 0:
             raise ValueError("expected a positive momentum with nesterov, got 0")
 
     @property
@@ -103,11 +98,13 @@ class Adam:
 
     m += (1 - beta_1) * (g - m);  v += (1 - beta_2) * (g * g - v);
     w -= rate * (m / (1 - beta_1^t)) / (sqrt(v / (1 - beta_2^t)) + epsilon).
-    Raises ValueError for a rate or epsilon that is not positive or a beta outside [0, 1).
+    Raises ValueError for a rate or epsilon that is not positive or a beta outside [0, 1);
+    TypeError for what is no number.
 
     Source: Kingma, Ba, Adam: a method for stochastic optimization (2015).
     """
 
+    PEAK: ClassVar[float] = 5e-3  # of a schedule that suits most: with one-cycle, 98 % on MNIST
     learning_rate: float | Schedule = 1e-3
     beta_1: float = 0.9
     beta_2: float = 0.999
@@ -115,7 +112,8 @@ class Adam:
 
     def __post_init__(self) -> None:
         check_rate(self.learning_rate)
-        fraction(beta_1=self.beta_1, beta_2=self.beta_2)
+        fraction("beta_1", self.beta_1)
+        fraction("beta_2", self.beta_2)
         positive("epsilon", self.epsilon)
 
     @property
@@ -144,11 +142,11 @@ OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 
 def check_rate(rate: float | Schedule) -> None:
     """Raise unless the rate is a positive number or a schedule."""
-    if isinstance(rate, (int, float, np.number)):
-        positive("learning_rate", float(rate))
-    elif not hasattr(rate, "rates"):
-        kind = type(rate).__name__
-        raise TypeError(f"expected learning_rate to be a number or a schedule, got {kind}")
+    if isinstance(rate, (float, numbers.Real)) and not isinstance(rate, bool):
+        positive("learning_rate", rate)
+    elif isinstance(rate, type) or not hasattr(rate, "rates"):
+        found = f"{type(rate).__name__} {shown(rate)}"
+        raise TypeError(f"expected learning_rate to be a number or a schedule, got {found}")
 
 
 def get(optimizer: str | Optimizer) -> Optimizer:
@@ -157,7 +155,8 @@ def get(optimizer: str | Optimizer) -> Optimizer:
         if optimizer not in OPTIMIZERS:
             raise unknown("optimizer", optimizer, OPTIMIZERS)
         return OPTIMIZERS[optimizer]()
-    if not hasattr(optimizer, "coefficients"):
+    if isinstance(optimizer, type) or not hasattr(optimizer, "coefficients"):
+        hint = f"; use {optimizer.__name__}()" if isinstance(optimizer, type) else ""
         kind = type(optimizer).__name__
-        raise TypeError(f"expected an optimizer or its name, got {kind}")
+        raise TypeError(f"expected an optimizer or its name, got {kind}{hint}")
     return optimizer

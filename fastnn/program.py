@@ -23,6 +23,7 @@ __all__ = [
     "blocks",
     "build",
     "prepare",
+    "zero_state",
     "zeros_like_parameters",
 ]
 
@@ -103,8 +104,13 @@ def build(
 
 def prepare(program: Program, optimizer: int, slots: int) -> None:
     """Make the program ready for an optimizer, its state zero."""
+    program.state = zero_state(program, slots)
     program.optimizer = optimizer
-    program.state = aligned_zeros((slots, len(program.parameters)), program.dtype)
+
+
+def zero_state(program: Program, slots: int) -> NDArray[Any]:
+    """The state (slots, P + PADDING) that an optimizer begins with."""
+    return aligned_zeros((slots, len(program.parameters)), program.dtype)
 
 
 def zeros_like_parameters(program: Program) -> NDArray[Any]:

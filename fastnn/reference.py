@@ -29,6 +29,12 @@ NAME = "reference"
 INPUTS, OUTPUTS, ACTIVATION, WEIGHTS, BIASES = range(5)
 
 
+def flushed(q: Array) -> Array:
+    """q with zeros for subnormal numbers, in place: engines compute as if there were none."""
+    q[np.abs(q) < np.finfo(q.dtype).tiny] = 0
+    return q
+
+
 # Activations h = g(z), and dz from h and dh.
 
 
@@ -104,22 +110,29 @@ def loss_gradient(program: Program, h: Array, t: Array) -> Array:
     return DERIVATIVES[code](h, 2 * (h - t) / (B * O), slope)
 
 
-def agreeing(h: Array, t: Array) -> int:
-    """How many rows have the same winner in h and t; one output wins above one half."""
-    if h.shape[1] == 1:
+def agreeing(program: Program, h: Array, y: Array) -> int:
+    """How many rows of h (B, O) have the winner that y names; one output wins above one half.
+
+    Targets (B, O) of binary_cross_entropy are each met or not: how many outputs are on their side
+    of one half.
+    """
+    t = targets(program, y)
+    if h.shape[1] == 1 or (program.loss == BINARY_CROSS_ENTROPY and y.ndim == 2):
         return int(((h > 0.5) == (t > 0.5)).sum())
     return int((h.argmax(axis=1) == t.argmax(axis=1)).sum())
 
 
-# Optimizers: one update of w from g, with the numbers of optimizers.py.
+# Optimizers: one update of w from g, with a row (5,) of the numbers of optimizers.py.
 
 SGD, MOMENTUM, NESTEROV, ADAM = range(4)
 
 
-def update(program: Program, g: Array, numbers: NDArray[np.float64]) -> None:
+def apply_gradients(
+    program: Program, gradients: Array, coefficients: NDArray[np.float64], threads: int
+) -> None:
     """Change the weights and the optimizer's state in place."""
-    w, state = program.parameters, program.state
-    c = numbers.astype(program.dtype)
+    w, g, state = program.parameters, gradients, program.state
+    c = coefficients.astype(program.dtype)
     if program.optimizer == SGD:
         w -= c[0] * g
     elif program.optimizer in (MOMENTUM, NESTEROV):
@@ -128,10 +141,12 @@ def update(program: Program, g: Array, numbers: NDArray[np.float64]) -> None:
         w += v if program.optimizer == MOMENTUM else momentum * v - rate * g
     else:
         m, v = state
-        decay_1, decay_2 = (1 - numbers[2:4]).astype(program.dtype)
+        decay_1, decay_2 = (1 - coefficients[2:4]).astype(program.dtype)
         m += decay_1 * (g - m)
         v += decay_2 * (g * g - v)
         w -= c[0] * m / (np.sqrt(v) * c[1] + c[4])
+    flushed(w)
+    flushed(state)
 
 
 # The two passes.
@@ -148,9 +163,10 @@ def blocks(program: Program, arena: Array) -> list[tuple[Array, Array]]:
 def scaled(program: Program, x: Array) -> Array:
     """h_0: the inputs, standardised in float64 if the program says so, else times input_scale."""
     if program.center is None or program.factor is None:
-        return x.astype(program.dtype, order="C") * program.dtype.type(program.input_scale)
+        h = x.astype(program.dtype, order="C") * program.dtype.type(program.input_scale)
+        return flushed(h)
     h = (x.astype(np.float64, order="C") - program.center) * program.factor
-    return h.astype(program.dtype)
+    return flushed(h.astype(program.dtype))
 
 
 def forward_pass(program: Program, x: Array) -> tuple[list[Array], Array]:
@@ -160,7 +176,7 @@ def forward_pass(program: Program, x: Array) -> tuple[list[Array], Array]:
     parameters = blocks(program, program.parameters)
     for (W, b), code, slope in zip(parameters, program.layers[:, ACTIVATION], slopes, strict=True):
         z = h[-1] @ W + b
-        h.append(ACTIVATIONS[code](z, slope))
+        h.append(flushed(ACTIVATIONS[code](z, slope)))
     return h, z
 
 
@@ -170,12 +186,12 @@ def backward_pass(program: Program, h: list[Array], dz: Array, gradients: Array)
     weights, d_weights = blocks(program, program.parameters), blocks(program, gradients)
     for layer in reversed(range(len(weights))):
         (W, _), (dW, db) = weights[layer], d_weights[layer]
-        dW[:] = h[layer].T @ dz
-        db[:] = dz.sum(axis=0)
+        dW[:] = flushed(h[layer].T @ dz)
+        db[:] = flushed(dz.sum(axis=0))
         if layer > 0:
             below = layer - 1
             code = program.layers[below, ACTIVATION]
-            dz = DERIVATIVES[code](h[layer], dz @ W.T, slopes[below])
+            dz = flushed(DERIVATIVES[code](h[layer], dz @ W.T, slopes[below]))
     return dz
 
 
@@ -184,14 +200,6 @@ def targets(program: Program, y: Array) -> Array:
     if y.ndim == 2:
         return y
     return np.eye(int(program.layers[-1, OUTPUTS]), dtype=program.dtype)[y]
-
-
-def loss_and_gradients(program: Program, x: Array, y: Array, gradients: Array) -> tuple[float, int]:
-    """One batch forward and backward; returns the sum of its losses and its agreeing rows."""
-    h, z = forward_pass(program, x)
-    t = targets(program, y)
-    backward_pass(program, h, loss_gradient(program, h[-1], t), gradients)
-    return float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64)), agreeing(h[-1], t)
 
 
 # The calls that every engine offers. Arrays named out, outs, gradients, d_input are filled.
@@ -221,10 +229,11 @@ def activations(program: Program, x: Array, outs: list[Array], threads: int) -> 
 
 
 def evaluate(program: Program, x: Array, y: Array, threads: int) -> tuple[float, int]:
-    """The sum of the losses over the rows, and how many rows agree with y."""
+    """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
     h, z = forward_pass(program, x)
     t = targets(program, y)
-    return float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64)), agreeing(h[-1], t)
+    loss = float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64))
+    return loss, agreeing(program, h[-1], y)
 
 
 def backward(
@@ -243,9 +252,15 @@ def backward(
         d_input[:] = dz @ blocks(program, program.parameters)[0][0].T
 
 
-def gradients(program: Program, x: Array, y: Array, gradients: Array, threads: int) -> float:
-    """Gradients of the mean loss over the rows; returns the sum of their losses."""
-    return loss_and_gradients(program, x, y, gradients)[0]
+def gradients(
+    program: Program, x: Array, y: Array, gradients: Array, threads: int
+) -> tuple[float, int]:
+    """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees."""
+    h, z = forward_pass(program, x)
+    t = targets(program, y)
+    backward_pass(program, h, loss_gradient(program, h[-1], t), gradients)
+    loss = float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64))
+    return loss, agreeing(program, h[-1], y)
 
 
 def train(
@@ -260,15 +275,15 @@ def train(
     """One update for every row of coefficients (S, 5).
 
     Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y, which is
-    already gathered: len(y) == len(rows). Returns the sum of the losses and the agreeing rows, each
-    taken just before the update of its batch.
+    already gathered: len(y) == len(rows). Returns the sum of the losses and what agrees, each taken
+    just before the update of its batch.
     """
     g = np.zeros_like(program.parameters)
     loss, agree = 0.0, 0
     for step, numbers in enumerate(coefficients):
         batch = slice(step * batch_size, (step + 1) * batch_size)
-        batch_loss, batch_agree = loss_and_gradients(program, x[rows[batch]], y[batch], g)
-        update(program, g, numbers)
+        batch_loss, batch_agree = gradients(program, x[rows[batch]], y[batch], g, threads)
+        apply_gradients(program, g, numbers, threads)
         loss, agree = loss + batch_loss, agree + batch_agree
     return loss, agree
 

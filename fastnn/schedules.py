@@ -7,13 +7,14 @@ cut in pieces. Cosines come one by one from `math`: NumPy's vector cosine differ
 from __future__ import annotations
 
 import math
+import numbers
 from dataclasses import dataclass, fields
 from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import positive
+from ._errors import number, positive, shown
 
 
 class Schedule(Protocol):
@@ -56,7 +57,7 @@ class Cosine:
 
     def __post_init__(self) -> None:
         positive("peak", self.peak)
-        if not 0 <= self.final < math.inf:
+        if not 0 <= number("final", self.final) < math.inf:
             raise ValueError(f"expected a final rate of at least 0, got {self.final}")
 
     def rates(self, first_step: int, steps: int, total_steps: int) -> NDArray[np.float64]:
@@ -103,6 +104,36 @@ class OneCycle:
         return np.array([rate(t) for t in range(first_step, first_step + steps)])
 
 
+SCHEDULES: dict[str, type[Constant] | type[Cosine] | type[OneCycle]] = {
+    "constant": Constant,
+    "cosine": Cosine,
+    "one_cycle": OneCycle,
+}
+
+
 def get(rate: float | Schedule) -> Schedule:
     """A schedule, from one or from a plain rate."""
-    return Constant(float(rate)) if isinstance(rate, (int, float, np.number)) else rate
+    return Constant(float(rate)) if isinstance(rate, (float, numbers.Real)) else rate
+
+
+def checked_rates(
+    schedule: Schedule, first_step: int, steps: int, total_steps: int
+) -> NDArray[np.float64]:
+    """The schedule's rates (steps,). Raises ValueError unless they are finite and none is negative.
+
+    A rate may be 0: a cosine may end there.
+    """
+    name = f"rates of {type(schedule).__name__}"
+    rates = schedule.rates(first_step, steps, total_steps)
+    try:
+        array = np.asarray(rates, np.float64)
+    except (TypeError, ValueError):
+        raise ValueError(f"expected {name} to be {steps} numbers, got {shown(rates)}") from None
+    if array.shape != (steps,):
+        raise ValueError(f"expected {name} of shape {(steps,)}, got {array.shape}")
+    fine = (array >= 0) & (array < math.inf)
+    if not fine.all():
+        step = int(fine.argmin())
+        found = f"{array[step]} at step {first_step + step} of {total_steps}"
+        raise ValueError(f"expected {name} to be finite and not negative, got {found}")
+    return array

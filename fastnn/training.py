@@ -1,29 +1,32 @@
-"""Training: epochs, the order of rows, validation, callbacks, history, progress."""
+"""Training: epochs, the order of rows, validation, callbacks, history."""
 
 from __future__ import annotations
 
 import math
-import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from itertools import starmap
+from operator import itemgetter
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from . import _arrays, schedules
 from ._arrays import Array
 from ._errors import DivergenceError
+from ._progress import Progress, Unit, progress
 from ._random import SHUFFLE, stream
 from .optimizers import Optimizer
-from .program import prepare
+from .program import zero_state, zeros_like_parameters
 
 if TYPE_CHECKING:
     from .network import Network
 
 Callback = Callable[["Network", int, dict[str, float]], object]
+Sums = tuple[float, int]  # of losses, and of what agrees
+Meaning = Literal["class", "classes", "numbers"]  # of a row's targets: one class, or any of them
 
 # One call of an engine takes about as many steps as cost this many flops: some 5 to 50 ms, so that
 # Ctrl-C and the progress bar are prompt. A count and not a clock, so that the sums behind the
@@ -31,6 +34,8 @@ Callback = Callable[["Network", int, dict[str, float]], object]
 CALL_COST = 1 << 31
 STEP_COST = 1 << 18  # what a step costs at least, in flops
 CALL_SIZE = 1 << 23  # numbers of x at most, since some must be converted
+UNIT_ROWS, UNIT_COST = 256, 1 << 32  # a larger batch goes in units, multiples of 256 rows as cheap
+MOST_UNITS = 256  # of those rows together: sums over rows are cut, and never in one long chain
 SHUFFLED = 1 << 18  # rows shuffled in one call; even, since a draw has two words
 
 
@@ -39,16 +44,17 @@ class History:
     """What each epoch brought: `history` maps a name to a list, one value an epoch.
 
     loss and accuracy (of each batch just before its update), val_loss and val_accuracy, the
-    learning_rate of the last step, and the seconds of training without validation. There is no
-    accuracy where y are real numbers to be met.
+    learning_rate of the last step, and the seconds of training without validation. Where a row may
+    have several labels it is binary_accuracy and val_binary_accuracy, the share of right outputs;
+    there is neither where y are real numbers to be met.
     """
 
     history: dict[str, list[float]] = field(default_factory=dict)
 
     def append(self, logs: dict[str, float]) -> None:
         """Add one epoch."""
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
+        lists = [self.history.setdefault(name, []) for name in logs]
+        any(map(list.append, lists, logs.values()))  # in C: no interrupt comes between two of them
 
 
 @dataclass
@@ -58,6 +64,30 @@ class State:
     epochs: int = 0  # completed so far: the index of the next order of rows
     steps: int = 0  # updates so far by this optimizer
     optimizer: Optimizer | None = None
+    meaning: Meaning | None = None  # of the targets of the latest fit
+
+
+class Hold:
+    """The right to change a network, which one call has at a time.
+
+    It is taken in one step of the interpreter, and may be given back twice: an interrupt can come
+    just before the first time.
+    """
+
+    def __init__(self, network: Network) -> None:
+        self.holder = network._holder
+
+    def __enter__(self) -> None:
+        if self.holder.setdefault("fit", self) is not self:
+            raise RuntimeError("expected a network at rest, got one that another fit is training")
+
+    def __exit__(self, *_: object) -> None:
+        self.release()
+
+    def release(self) -> None:
+        """Give it back, if it is ours."""
+        if self.holder.get("fit") is self:
+            self.holder.pop("fit")
 
 
 def fit(
@@ -74,74 +104,177 @@ def fit(
     verbose: int,
 ) -> History:
     """`Network.fit`."""
-    x, y = network._data(x, y)
-    if len(x) > np.iinfo(np.int32).max:
-        raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(x)}")
-    validation = None if validation_data is None else validation_arrays(network, validation_data)
-    callbacks = tuple(callbacks)
-    if not network._learned():
-        network._learn_scales(x, y)
-    run = Run(network, x, y, batch_size, optimizer, epochs)
-    network.history = history = History()
+    callbacks = checked_callbacks(callbacks)
+    hold = Hold(network)
     try:
-        for epoch in range(1, epochs + 1):
-            with progress(verbose, f"epoch {epoch}/{epochs}", len(x)) as bar:
-                start = time.perf_counter()
-                logs = run.epoch(epoch, shuffle, bar)
-                seconds = time.perf_counter() - start
-                if validation is not None:
-                    figures = network._evaluate(*validation)
-                    logs.update((f"val_{name}", value) for name, value in figures.items())
-                bar.finish(logs, len(x) / seconds)
-            history.append({**logs, "learning_rate": run.rate, "seconds": seconds})
-            if True in [callback(network, epoch, dict(logs)) for callback in callbacks]:
-                break
+        with hold:
+            data = Data(network, x, y, validation_data)
+            if not network._learned():
+                network._learn_scales(data.x, data.y)
+            run = Run(network, data, min(batch_size, len(data.x)), optimizer, epochs)
+            return run.all_epochs(shuffle, callbacks, verbose)
     finally:
-        network.program.plan = None  # and with it the engine's memory for training
-    return history
+        hold.release()
 
 
-def validation_arrays(network: Network, data: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
+def unit(network: Network) -> int:
+    """Rows whose gradients are had in one call, so that Ctrl-C is prompt; the sizes decide it."""
+    cost = 3 * network.flops * UNIT_ROWS
+    return UNIT_ROWS * max(1, min(MOST_UNITS, UNIT_COST // cost))
+
+
+def gradients(
+    network: Network, x: Array, y: Array, chosen: _arrays.Rows
+) -> tuple[Array, float, int]:
+    """Gradients of the mean loss over the chosen rows, laid out like the parameters.
+
+    Also returns the sum of the losses and how many rows agree. Rows go to the engine unit by unit,
+    whose gradients are added in float64.
+    """
+    program, engine = network.program, network._engine
+    rows = chosen.stop - chosen.start if isinstance(chosen, slice) else len(chosen)
+    arena = zeros_like_parameters(program)
+    total = np.zeros(arena.shape if rows > unit(network) else 0)
+    loss, agreeing = 0.0, 0
+    for part in _arrays.pieces(rows, unit(network)):
+        taken = part if isinstance(chosen, slice) else chosen[part]
+        part_loss, part_agreeing = engine.gradients(
+            program,
+            _arrays.block(x, taken, network.inputs, network.dtype),
+            network._target_block(y, taken),
+            arena,
+            network._threads(),
+        )
+        loss, agreeing = loss + part_loss, agreeing + part_agreeing
+        if total.size:
+            share = (part.stop - part.start) / rows
+            total += np.multiply(arena, share, dtype=np.float64)
+    if total.size:
+        arena[:] = total
+    return arena, loss, agreeing
+
+
+def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
+    """The callbacks. Raises TypeError for what cannot be called."""
+    if callable(callbacks):
+        raise TypeError("expected callbacks as a list, got a function; pass [function]")
+    found = tuple(callbacks)
+    for callback in found:
+        if not callable(callback):
+            raise TypeError(f"expected callbacks to be functions, got {type(callback).__name__}")
+    return found
+
+
+class Data:
+    """The checked rows of a fit, and those of its validation."""
+
+    def __init__(
+        self,
+        network: Network,
+        x: ArrayLike,
+        y: ArrayLike,
+        validation_data: tuple[ArrayLike, ArrayLike] | None,
+    ) -> None:
+        self.x, self.y = network._data(x, y)
+        if len(self.x) > np.iinfo(np.int32).max:
+            raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(self.x)}")
+        weights = {"the network's weights": network.program.parameters}
+        _arrays.check_apart("x", self.x, weights)
+        _arrays.check_apart("y", self.y, weights)
+        validation = None if validation_data is None else pair(network, validation_data)
+        # whether a row has several labels is decided by all rows
+        self.meaning = network._meaning(self.y, *([] if validation is None else validation[1:]))
+        self.y = network._judged(self.y, self.meaning)
+        self.validation = validation and (
+            validation[0],
+            network._judged(validation[1], self.meaning),
+        )
+
+
+def pair(network: Network, data: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
     """The checked (x, y) of validation_data."""
     try:
         x, y = data
     except (TypeError, ValueError):
         raise ValueError("expected validation_data as a pair (x, y)") from None
-    return network._data(x, y)
+    return network._data(x, y, "validation ")
+
+
+@dataclass
+class Epoch:
+    """Where an epoch began, and which calls of the engine have come back since."""
+
+    weights: Array
+    steps: int  # updates by this optimizer before it
+    # of each call: its steps, and the sums of losses and of what agrees
+    calls: list[tuple[int, tuple[float, int]]] = field(default_factory=list)
 
 
 class Run:
     """One fit: its data, and how far it has come."""
 
     def __init__(
-        self,
-        network: Network,
-        x: Array,
-        y: Array,
-        batch_size: int,
-        optimizer: Optimizer,
-        epochs: int,
+        self, network: Network, data: Data, batch_size: int, optimizer: Optimizer, epochs: int
     ) -> None:
-        self.network, self.x, self.y = network, x, y
-        self.batch_size = batch_size
+        self.network, self.x, self.y = network, data.x, data.y
+        self.validation = data.validation
+        self.batch_size, self.epochs = batch_size, epochs
         self.optimizer = optimizer
         self.schedule = schedules.get(optimizer.learning_rate)
-        self.total_steps = epochs * -(-len(x) // batch_size)
-        self.step = 0  # of total_steps
+        self.total_steps = epochs * -(-len(self.x) // batch_size)
         self.rate = math.nan  # of the latest step
-        self.order = np.arange(len(x), dtype=np.int32)
-        self.direct = _arrays.direct(x)
-        if network._training.optimizer != optimizer:
-            prepare(network.program, optimizer.code, optimizer.slots)
-            network._training.optimizer, network._training.steps = optimizer, 0
+        self.order = np.arange(len(self.x), dtype=np.int32)
+        self.direct = _arrays.direct(self.x)
         step_cost = STEP_COST + 3 * network.flops * batch_size  # two products back for one forward
         steps = min(CALL_COST // step_cost, CALL_SIZE // (network.inputs * batch_size))
-        self.rows_per_call = batch_size * max(1, steps)
+        self.in_units = batch_size > unit(network)
+        self.rows_per_call = batch_size * (1 if self.in_units else max(1, steps))
+        if network._training.optimizer != optimizer:
+            prepared(network, optimizer)
+        network._training.meaning = data.meaning
+        self.first_step = network._training.steps
+        self.now = self.begun()
+
+    def begun(self) -> Epoch:
+        """An epoch that begins now."""
+        return Epoch(self.network.program.parameters.copy(), self.network._training.steps)
+
+    def all_epochs(self, shuffle: bool, callbacks: tuple[Callback, ...], verbose: int) -> History:
+        """Every epoch, its validation, and the callbacks, until one of them returns True."""
+        network = self.network
+        network.history = history = History()
+        try:
+            for number in range(1, self.epochs + 1):
+                logs, seconds = self.validated_epoch(number, shuffle, verbose)
+                history.append({**logs, "learning_rate": self.rate, "seconds": seconds})
+                answers = [callback(network, number, dict(logs)) for callback in callbacks]
+                if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
+                    break
+        except BaseException:
+            self.settle()  # again: an interrupt may have come just before the first time
+            raise
+        finally:
+            network.program.plan = None  # and with it the engine's memory for training
+        return history
+
+    def validated_epoch(
+        self, number: int, shuffle: bool, verbose: int
+    ) -> tuple[dict[str, float], float]:
+        """One epoch and its validation, shown; returns their figures, and the epoch's seconds."""
+        title = f"epoch {number}/{self.epochs}"
+        with progress(title, len(self.x), Unit("samples"), shown=verbose > 0) as bar:
+            start = time.perf_counter()
+            logs = self.epoch(number, shuffle, bar)
+            seconds = time.perf_counter() - start
+            if self.validation is not None:
+                figures = self.network._evaluate(*self.validation)
+                logs.update((f"val_{name}", value) for name, value in figures.items())
+            bar.finish(described(logs))
+        return logs, seconds
 
     def epoch(self, number: int, shuffle: bool, bar: Progress) -> dict[str, float]:
         """Every row once; returns the means of loss and accuracy. Raises DivergenceError."""
-        network, weights = self.network, self.network.program.parameters
-        before = weights.copy()
+        self.now = self.begun()
         if shuffle:
             self.shuffle()
         loss, agreeing = 0.0, 0
@@ -152,13 +285,10 @@ class Run:
                 loss, agreeing = loss + part_loss, agreeing + part_agreeing
                 if not math.isfinite(loss):
                     break
-                figures = network._figures(loss, agreeing, part.stop, self.y)
-                bar.advance(part.stop - part.start, figures)
+                figures = self.network._figures(loss, agreeing, part.stop, self.y)
+                bar.advance(part.stop - part.start, described(figures))
         finally:  # after Ctrl-C, too
-            finite = math.isfinite(loss) and bool(np.isfinite(weights).all())
-            if not finite:
-                weights[:] = before
-                network._training.optimizer = None  # its state is lost
+            finite = self.settle()
         if not finite:
             found = "infinite weights" if math.isfinite(loss) else f"loss {loss}"
             raise DivergenceError(
@@ -166,8 +296,19 @@ class Run:
                 f"{found}; the weights are those from the start of that epoch (try a smaller "
                 f"learning rate)"
             )
-        network._training.epochs += 1
+        self.network._training.epochs += 1
         return figures
+
+    def settle(self) -> bool:
+        """Count the epoch's steps; undo it if it diverged. Returns whether it did not."""
+        training, weights = self.network._training, self.network.program.parameters
+        training.steps = self.now.steps + sum(steps for steps, _ in self.now.calls)
+        loss = sum(loss for _, (loss, _) in self.now.calls)
+        if math.isfinite(loss) and np.isfinite(weights).all():
+            return True
+        weights[:] = self.now.weights
+        training.optimizer = None  # its state is lost
+        return False
 
     def shuffle(self) -> None:
         """Draw the order of rows, a function of the seed and the number of the epoch."""
@@ -177,97 +318,57 @@ class Run:
             words = random.random_raw(-(-(part.stop - part.start) // 2)).view(np.uint32)
             network._engine.shuffle(self.order[: part.stop], words[: part.stop - part.start])
 
+    @np.errstate(over="ignore", invalid="ignore")  # settle() looks at the result
     def call(self, part: slice) -> tuple[float, int]:
         """One call of the engine: the updates from a part of the order of rows."""
-        network, chosen = self.network, self.order[part]
+        chosen = self.order[part]
         steps = -(-len(chosen) // self.batch_size)
-        rates = self.schedule.rates(self.step, steps, self.total_steps)
-        numbers = network._training.steps + np.arange(steps, dtype=np.int64)
-        x, rows = self.x, chosen
+        before = self.now.steps + part.start // self.batch_size
+        first = before - self.first_step
+        rates = schedules.checked_rates(self.schedule, first, steps, self.total_steps)
+        numbers = before + np.arange(steps, dtype=np.int64)
+        coefficients = self.optimizer.coefficients(numbers, rates)
+        sums = (self.large_step if self.in_units else self.small_steps)(chosen, coefficients)
+        # in C: no interrupt comes between the updates and their count
+        self.now.calls.extend(zip([steps], sums, strict=True))
+        self.rate = float(rates[-1])
+        return self.now.calls[-1][1]
+
+    def small_steps(self, chosen: NDArray[np.int32], coefficients: Array) -> Iterator[Sums]:
+        """An update for each batch of the chosen rows; the call is made when its sums are taken."""
+        network, x, rows = self.network, self.x, chosen
         if not self.direct:
             x = _arrays.block(x, chosen, network.inputs, network.dtype)
             rows = np.arange(len(x), dtype=np.int32)
-        with np.errstate(over="ignore", invalid="ignore"):  # epoch() looks at the result
-            sums: tuple[float, int] = network._engine.train(
-                network.program,
-                x,
-                rows,
-                network._target_block(self.y, chosen),
-                self.batch_size,
-                self.optimizer.coefficients(numbers, rates),
-                network._threads(),
-            )
-        self.step += steps
-        self.rate = float(rates[-1])
-        network._training.steps += steps
-        return sums
-
-
-class Progress:
-    """No progress shown; the others show it."""
-
-    def __init__(self, title: str, rows: int) -> None:
-        self.title = title
-
-    def advance(self, rows: int, figures: dict[str, float]) -> None:
-        """So many more rows, and the figures of the epoch so far."""
-
-    def finish(self, figures: dict[str, float], speed: float) -> None:
-        """The figures of the whole epoch, and its rows per second."""
-
-    def close(self) -> None:
-        """Leave the terminal in order."""
-
-
-class Lines(Progress):
-    """One line an epoch."""
-
-    def finish(self, figures: dict[str, float], speed: float) -> None:
-        """Print it."""
-        print(f"{self.title}: {described(figures, speed)}", file=sys.stderr, flush=True)
-
-
-class Bar(Progress):
-    """A bar an epoch."""
-
-    def __init__(self, title: str, rows: int) -> None:
-        from tqdm import tqdm
-
-        self.start = time.perf_counter()
-        self.bar = tqdm(
-            total=rows,
-            desc=title,
-            bar_format="{desc} {percentage:3.0f}% |{bar:20}| {postfix}",
-            dynamic_ncols=True,
+        arguments = (
+            network.program,
+            x,
+            rows,
+            network._target_block(self.y, chosen),
+            self.batch_size,
+            coefficients,
+            network._threads(),
         )
+        return starmap(network._engine.train, [arguments])
 
-    def advance(self, rows: int, figures: dict[str, float]) -> None:
-        """Move the bar."""
-        speed = (self.bar.n + rows) / (time.perf_counter() - self.start)
-        self.bar.set_postfix_str(described(figures, speed), refresh=False)
-        self.bar.update(rows)
-
-    def finish(self, figures: dict[str, float], speed: float) -> None:
-        """Show the final figures."""
-        self.bar.set_postfix_str(described(figures, speed))
-
-    def close(self) -> None:
-        """Leave the bar where it is."""
-        self.bar.close()
+    def large_step(self, batch: NDArray[np.int32], coefficients: Array) -> Iterator[Sums]:
+        """One update from the rows of one batch, whose gradients take many calls; made as above."""
+        network = self.network
+        arena, *sums = gradients(network, self.x, self.y, batch)
+        arguments = network.program, arena, coefficients[0], network._threads()
+        applied = starmap(network._engine.apply_gradients, [arguments])
+        return map(itemgetter(1), zip(applied, [tuple(sums)], strict=True))
 
 
-def described(figures: dict[str, float], speed: float) -> str:
-    """loss 0.1234, accuracy 0.9876, 123,456 samples/s"""
-    parts = [f"{name} {value:.4f}" for name, value in figures.items()]
-    return ", ".join([*parts, f"{speed:,.0f} samples/s"])
+def prepared(network: Network, optimizer: Optimizer) -> None:
+    """Give a network the state of another optimizer, zero; while that is done it has none."""
+    program, epochs = network.program, network._training.epochs
+    state = zero_state(program, optimizer.slots)
+    network._training = State(epochs)
+    program.optimizer, program.state = optimizer.code, state
+    network._training = State(epochs, 0, optimizer)
 
 
-@contextmanager
-def progress(verbose: int, title: str, rows: int) -> Iterator[Progress]:
-    """Nothing, a bar in a terminal, or lines elsewhere."""
-    shown = (Bar if sys.stderr.isatty() else Lines) if verbose else Progress
-    bar = shown(title, rows)
-    try:
-        yield bar
-    finally:
-        bar.close()
+def described(figures: dict[str, float]) -> str:
+    """loss 0.1234, accuracy 0.9876"""
+    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())

@@ -1,5 +1,7 @@
 """The door: bad input is refused in one line, odd arrays give the same bits as a plain copy."""
 
+import re
+
 import numpy as np
 import pytest
 
@@ -42,6 +44,8 @@ USES_OF_X = {
 
 def refused(error, message, use, net, x, y):
     """The call raises this error with this one line, and trains nothing."""
+    if use is USES["validation"]:
+        message = re.sub(r"\b[xy]\b(?!\[)", r"validation \g<0>", message)
     before = net.program.parameters.tobytes()
     with pytest.raises(error) as found:
         use(net, x, y)
@@ -152,9 +156,7 @@ def test_large_finite_numbers_are_taken(net, x):
     assert np.isfinite(net.predict(x)).all()
 
 
-@pytest.mark.parametrize(
-    "dtype", ["object", "complex64", "complex128", "U3", "S3", "M8[s]", "m8[s]"]
-)
+@pytest.mark.parametrize("dtype", ["complex64", "complex128", "U3", "S3", "M8[s]", "m8[s]"])
 def test_dtypes_that_are_not_real_numbers(use_of_x, net, y, dtype):
     x = np.zeros((ROWS, I)).astype("i8").astype(dtype)
     message = f"expected real numbers in x, got dtype {x.dtype}"
@@ -162,7 +164,77 @@ def test_dtypes_that_are_not_real_numbers(use_of_x, net, y, dtype):
 
 
 def test_none_as_x(use_of_x, net, y):
-    refused(TypeError, "expected real numbers in x, got dtype object", use_of_x, net, None, y)
+    refused(TypeError, "expected real numbers in x, got NoneType", use_of_x, net, None, y)
+
+
+@pytest.mark.parametrize(
+    ("value", "found"),
+    [
+        ("a", "str 'a' in row 7, column 3"),
+        (None, "NoneType None in row 7, column 3"),
+        (1j, "complex 1j in row 7, column 3"),
+        (10**20, "dtype object; use .astype(int)"),
+        (True, "dtype object; use .astype(int)"),
+        (np.float64(0.5), "dtype object; use .astype(float)"),
+    ],
+)
+def test_objects_are_named_where_they_are(use_of_x, net, y, value, found):
+    x = np.zeros((ROWS, I), int).astype(object)
+    x[7, 3] = value
+    refused(TypeError, f"expected real numbers in x, got {found}", use_of_x, net, x, y)
+
+
+def test_a_table_whose_columns_have_different_types(use_of_x, net, y):
+    class Table:  # as pandas has it
+        def __init__(self):
+            self.dtypes = {"age": np.dtype(float), "town": np.dtype(object), "born": np.dtype("M8")}
+
+        def __array__(self, dtype=None, copy=None):
+            return np.zeros((ROWS, 3), object)
+
+    message = "expected real numbers in x, got dtype object in column 'town'"
+    refused(TypeError, message, use_of_x, net, Table(), y)
+
+
+def test_a_sparse_matrix(use_of_x, net, y):
+    class SparseArray:  # as SciPy has it: no sequence, and with this method
+        def toarray(self):
+            raise AssertionError
+
+    found = "a sparse SparseArray; use .toarray(), on some rows at a time if large"
+    refused(TypeError, f"expected real numbers in x, got {found}", use_of_x, net, SparseArray(), y)
+
+
+def test_ragged_rows(use_of_x, net, y):
+    message = "expected x as one array, got list of ragged rows"
+    refused(ValueError, message, use_of_x, net, [[1, 2], [3]], y)
+
+
+# Masked values.
+
+
+@pytest.mark.parametrize("shape", [(ROWS, I), (ROWS, 3, 4)])
+def test_masked_values_in_x(engine_name, use_of_x, x, y, shape):
+    net = fastnn.mlp([I, 5, O], engine=engine_name)
+    masked = np.ma.MaskedArray(x.reshape(shape), mask=False)
+    use_of_x(net, masked, y)  # nothing is hidden
+    masked.reshape(ROWS, I)[7, 5] = np.ma.masked
+    message = "expected x without masked values, got one in row 7, column 5"
+    refused(ValueError, message, use_of_x, net, masked, y)
+
+
+def test_masked_values_in_y(use, net, x, y):
+    labels = np.ma.MaskedArray(y, mask=y < 0)
+    use(net, x, labels)
+    labels[4] = np.ma.masked
+    message = "expected y without masked values, got one in row 4"
+    refused(ValueError, message, use, net, x, labels)
+
+
+def test_masked_out(net, x):
+    out = np.ma.MaskedArray(np.empty((ROWS, O), np.float32))
+    with pytest.raises(TypeError, match=r"^expected out as a plain array, got a masked one$"):
+        net.predict(x, out=out)
 
 
 def test_a_refused_row_in_one_line(net):
@@ -191,12 +263,12 @@ def test_y_without_axis(use, net, x):
 
 def test_negative_labels(use, net, x, y):
     y[4] = -1
-    refused(ValueError, "expected labels from 0 to 2 in y, got -1", use, net, x, y)
+    refused(ValueError, "expected labels from 0 to 2 in y, got -1 in row 4", use, net, x, y)
 
 
 def test_labels_beyond_the_outputs(use, net, x, y):
     y[4] = 3
-    refused(ValueError, "expected labels from 0 to 2 in y, got 3", use, net, x, y)
+    refused(ValueError, "expected labels from 0 to 2 in y, got 3 in row 4", use, net, x, y)
 
 
 def test_labels_that_are_not_integers(use, net, x, y):
@@ -204,10 +276,18 @@ def test_labels_that_are_not_integers(use, net, x, y):
     refused(TypeError, message, use, net, x, y + 0.5)
 
 
-@pytest.mark.parametrize("dtype", ["object", "complex128"])
-def test_labels_that_are_not_real_numbers(use, net, x, y, dtype):
-    y = y.astype(dtype)
-    refused(TypeError, f"expected real numbers in y, got dtype {dtype}", use, net, x, y)
+def test_labels_that_are_whole_floats(use, net, x, y):
+    message = "expected integer labels in y, got dtype float64; use .astype(int)"
+    refused(TypeError, message, use, net, x, y.astype(float))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "found"),
+    [("object", "dtype object; use .astype(int)"), ("complex128", "dtype complex128")],
+)
+def test_labels_that_are_not_real_numbers(use, net, x, y, dtype, found):
+    message = f"expected real numbers in y, got {found}"
+    refused(TypeError, message, use, net, x, y.astype(dtype))
 
 
 @pytest.mark.parametrize("shape", [(ROWS, 1), (ROWS, 2), (ROWS, O, 1)])
@@ -227,18 +307,21 @@ def test_nan_or_infinity_in_y(use, net, x, wrong):
 def test_targets_that_are_no_distribution(use, net, x):
     y = np.full((ROWS, O), 1 / O)
     y[2] = 1
-    message = "expected targets that sum to 1 for cross_entropy, got 3.0 in row 2"
+    message = "expected targets that sum to 1 for cross_entropy in y, got 3.0 in row 2"
     refused(ValueError, message, use, net, x, y)
 
 
 def test_negative_targets(use, net, x):
-    message = "expected targets from 0 to 1 for cross_entropy, got -1.0 to 1.0"
-    refused(ValueError, message, use, net, x, np.tile([1.0, 1.0, -1.0], (ROWS, 1)))
+    y = np.tile([1.0, 1.0, 0.0], (ROWS, 1))
+    y[3, 2] = -1
+    message = "expected targets from 0 to 1 for cross_entropy in y, got -1.0 in row 3, column 2"
+    refused(ValueError, message, use, net, x, y)
 
 
 def test_targets_beyond_one_for_sigmoid(use, x):
     net = fastnn.mlp([I, 1], output="sigmoid", engine="reference")
-    message = "expected targets from 0 to 1 for binary_cross_entropy, got 0 to 9"
+    expected = "expected targets from 0 to 1 for binary_cross_entropy in y"
+    message = f"{expected}, got 9 in row 9, column 0"
     refused(ValueError, message, use, net, x, np.arange(ROWS))
 
 
@@ -268,6 +351,38 @@ def test_out_that_cannot_be_filled_in_place(net, x):
     for bad in (np.empty((O, ROWS), np.float32).T, out):
         with pytest.raises(ValueError, match=r"^expected out to be C-contiguous and writeable"):
             net.predict(x, out=bad)
+
+
+@pytest.mark.parametrize("rows", [2, 20, 300])
+def test_out_that_shares_memory_with_x(engine_name, rows):
+    net = fastnn.mlp([2, 2], output="identity", engine=engine_name)
+    b = np.arange(2 * rows + 2, dtype=np.float32).reshape(rows + 1, 2)
+    before, out = b.copy(), b[1:]
+    for x in (b[:-1], b[1:], b[:0:-1], b[:-1].view(">f4"), b[:-1].reshape(rows, 2, 1)):
+        with pytest.raises(
+            ValueError, match=r"^expected out in memory of its own, got a part of x$"
+        ):
+            net.predict(x, out=out)
+    assert (b == before).all()
+    columns = np.ones((3, rows, 2), np.float32)
+    between = columns[1, :2]  # the rows of x lie on both sides
+    assert net.predict(columns[::2, 0], out=between) is between
+
+
+def test_out_in_the_weights_of_the_network(net, x):
+    out = net.program.parameters[: ROWS * O].reshape(ROWS, O)
+    before = out.copy()
+    message = r"^expected out in memory of its own, got a part of the network's weights$"
+    with pytest.raises(ValueError, match=message):
+        net.predict(x, out=out)
+    assert (out == before).all()
+
+
+def test_training_on_the_weights_themselves(net, y):
+    message = "expected x in memory of its own, got a part of the network's weights"
+    x = net.program.parameters[: ROWS * I].reshape(ROWS, I)
+    refused(ValueError, message, USES["fit"], net, x, y)
+    USES["evaluate"](net, x, y)
 
 
 # Odd arrays.

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import contextlib
+import csv
 import gzip
+import io
 import json
 import os
 import pty
@@ -14,6 +16,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +25,9 @@ import pytest
 
 import fastnn
 from fastnn import cli
+from fastnn.cli.arguments import parse
+from fastnn.cli.data import learning_data
+from fastnn.optimizers import OPTIMIZERS
 
 DEADLINE = 60  # seconds for one command
 ACCURACY = re.compile(r"^ +(\d+) of \d+ .* ([\d.]+) % +[\d,]+$", re.M)  # (epoch, on test rows)
@@ -50,9 +56,37 @@ def run(folder: Path, *arguments: object, code: int = 0, **changes: str) -> str:
         encoding="utf-8",
     )
     assert done.returncode == code, done.stderr
-    if code == 0:
-        assert done.stderr == ""
+    if code == 0:  # what was guessed of a table is no error
+        assert all(line.startswith("fastnn: note: ") for line in done.stderr.splitlines())
     return done.stdout
+
+
+def called(folder: Path, *arguments: object, code: int = 0) -> tuple[str, str]:
+    """The same without a process of its own, which takes a fifth of a second: stdout, stderr."""
+    out, error = (io.TextIOWrapper(io.BytesIO(), "utf-8", newline="") for _ in range(2))
+    streams = contextlib.redirect_stdout(out), contextlib.redirect_stderr(error)
+    with contextlib.chdir(folder), streams[0], streams[1]:
+        assert cli.main(list(map(str, arguments))) == code
+    texts = []
+    for stream in (out, error):
+        stream.seek(0)
+        texts.append(stream.read())
+    return texts[0], texts[1]
+
+
+def told(folder: Path, *arguments: object) -> str:
+    """What a command prints that must not fail; notes are no errors."""
+    out, error = called(folder, *arguments)
+    assert all(line.startswith("fastnn: note: ") for line in error.splitlines())
+    return out
+
+
+def denied(folder: Path, *arguments: object) -> str:
+    """The error of a command that must fail: one line, nothing else."""
+    out, error = called(folder, *arguments, code=1)
+    assert (out, error.count("\n")) == ("", 1)
+    assert error.startswith("fastnn: error: ")
+    return error
 
 
 def refused(folder: Path, *arguments: object, code: int = 1) -> str:
@@ -150,9 +184,10 @@ def test_train_does_as_it_is_told(flowers: Path, tmp_path: Path) -> None:
     found = fastnn.load(tmp_path / "net")
     with np.load(flowers / "flowers.npz") as file:
         x, y = file["x"], file["y"]
-    order = np.random.Generator(np.random.Philox(key=0)).permutation(len(x))
-    learn = np.sort(order[len(x) // 6 :])
-    expected = fastnn.mlp([4, 7, 5, 3], "tanh", input_scale=1 / abs(x).max(), seed=4)
+    order = np.random.Generator(np.random.Philox(key=4)).permutation(len(x))
+    by_class = [i for k in range(3) for i in order if y[i] == k]
+    learn = sorted(set(range(len(x))) - set(by_class[3::6]))
+    expected = fastnn.mlp([4, 7, 5, 3], "tanh", standardize=True, seed=4)
     sgd = fastnn.SGD(fastnn.Cosine(0.2))
     expected.fit(x[learn], y[learn], epochs=3, batch_size=9, optimizer=sgd, verbose=0)
     for a, b in zip(found.layers, expected.layers, strict=True):
@@ -261,6 +296,460 @@ def test_ctrl_c_in_the_first_epoch_keeps_what_is_there(tmp_path: Path) -> None:
     assert fastnn.load(tmp_path / "digits.fastnn").layers[1].units == 2048
 
 
+# As the installed command begins; it says when Python's own start is over and ours begins.
+STARTED = """
+import sys
+import fastnn.__main__ as process
+open_descriptors = process.open_descriptors
+def say():
+    open_descriptors()
+    sys.stderr.write("started\\n")
+process.open_descriptors = say
+sys.exit(process.main())
+"""
+
+
+def interrupted(folder: Path, moment: float, *arguments: object) -> tuple[int, str]:
+    """The exit code and stderr of a command that hears Ctrl-C so many seconds after its start."""
+    with subprocess.Popen(
+        [sys.executable, "-c", STARTED, *map(str, arguments)],
+        cwd=folder,
+        env=environment(),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        encoding="utf-8",
+    ) as child:
+        assert child.stderr is not None
+        assert child.stderr.readline() == "started\n"
+        time.sleep(moment)
+        child.send_signal(signal.SIGINT)
+        error = child.communicate(timeout=DEADLINE)[1]
+        return child.returncode, error
+
+
+def test_ctrl_c_is_heard_from_the_start(folder: Path) -> None:
+    moments = [0.5 * i / 40 for i in range(40)]
+    arguments = ("evaluate", "digits.fastnn")
+    with ThreadPoolExecutor(4) as pool:
+        done = list(pool.map(lambda moment: interrupted(folder, moment, *arguments), moments))
+    stopped = (130, "fastnn: stopped by Ctrl-C\n")
+    assert set(done) <= {stopped, (0, "")}
+    assert done[:4] == [stopped] * 4  # nobody loads NumPy in 40 ms
+
+
+def test_ctrl_c_within_any_import_of_the_start(folder: Path) -> None:
+    """At the place where a KeyboardInterrupt would be ignored, or printed, by the import system."""
+    code = """
+import signal, sys
+left = int(sys.argv.pop(1))
+def count(event, _):
+    global left
+    if event == "import":
+        left -= 1
+        if left == 0:
+            signal.raise_signal(signal.SIGINT)
+from fastnn.__main__ import main
+sys.addaudithook(count)
+sys.exit(main())
+"""
+
+    def run_until(number: int) -> tuple[int, str, str]:
+        done = subprocess.run(
+            [sys.executable, "-c", code, str(number), "evaluate", "digits.fastnn"],
+            cwd=folder,
+            env=environment(),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=DEADLINE,
+        )
+        return done.returncode, done.stdout, done.stderr
+
+    with ThreadPoolExecutor(4) as pool:
+        done = set(pool.map(run_until, [1, 2, 3, 5, 8, 13, 21, 34, 55, 89, 144]))
+    assert done == {(130, "", "fastnn: stopped by Ctrl-C\n")}
+
+
+@pytest.mark.parametrize("gap", [0.0, 0.001, 0.003, 0.01, 0.03])
+def test_a_second_ctrl_c_loses_neither_weights_nor_words(gap: float, tmp_path: Path) -> None:
+    options = "--hidden 16 --epochs 100000 --schedule constant --learning-rate 0.03"
+    for moment in (0.0, 0.02):
+        with training(tmp_path, *options.split()) as child:
+            read_until(child, "3 of 100000")
+            time.sleep(moment)
+            for _ in range(4):
+                child.send_signal(signal.SIGINT)
+                time.sleep(gap)
+            _, error = child.communicate(timeout=DEADLINE)
+        assert child.returncode == 130
+        assert re.fullmatch(
+            r"fastnn: stopped by Ctrl-C in epoch \d+; saved .* digits.fastnn\n", error
+        )
+        assert [path.name for path in tmp_path.iterdir()] == ["digits.fastnn"]
+        fastnn.load(tmp_path / "digits.fastnn")
+        (tmp_path / "digits.fastnn").unlink()
+
+
+def test_ctrl_c_that_is_ignored_stays_ignored(folder: Path) -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # what nohup's children inherit
+    try:
+        code, error = interrupted(folder, 0.05, "info")
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (code, error) == (0, "")
+
+
+# ------------------------------------------------------------------------------------------- tables
+
+
+def write_table(
+    path: Path,
+    rows: list[tuple[object, ...]],
+    header: tuple[str, ...] | None = None,
+    index: bool = False,
+    separator: str = ",",
+) -> None:
+    """A table as pandas writes it."""
+    lines = [] if header is None else [("", *header) if index else header]
+    lines += [(i, *row) if index else row for i, row in enumerate(rows)]
+    text = "".join(separator.join(map(str, line)) + "\n" for line in lines)
+    path.write_text(text, encoding="utf-8")
+
+
+SCALES = np.array([1e-3, 1.0, 500.0, 1e6])
+HEADER = ("tiny", "plain", "large", "huge", "kind")
+
+
+def apart(names: tuple[object, ...], rows: int = 150) -> list[tuple[object, ...]]:
+    """Rows whose columns have very different scales, and the name of their class."""
+    random = np.random.default_rng(5)
+    y = np.arange(rows) % len(names)
+    centers = random.normal(size=(len(names), 4)) * 3
+    x = (centers[y] + random.normal(size=(rows, 4))) * SCALES + 10 * SCALES
+    return [(*map(repr, map(float, row)), names[k]) for row, k in zip(x, y, strict=True)]
+
+
+def curve(rows: int = 200) -> list[tuple[object, ...]]:
+    """Rows of three columns, and whole numbers that follow from them, hardly two the same."""
+    random = np.random.default_rng(6)
+    x = random.normal(size=(rows, 3)) * (1, 100, 1e4)
+    y = 1e4 * (x[:, 0] + 0.01 * x[:, 1] - np.tanh(1e-4 * x[:, 2])) + 300 * random.normal(size=rows)
+    return [(*map(repr, map(float, row)), round(t)) for row, t in zip(x, y, strict=True)]
+
+
+CURVE = ("one", "two", "three", "price")
+
+
+@pytest.mark.parametrize("separator", [",", "\t", ";"], ids=["comma", "tab", "semicolon"])
+@pytest.mark.parametrize("index", [False, True], ids=["plain", "index"])
+@pytest.mark.parametrize("header", [False, True], ids=["bare", "header"])
+def test_tables_of_each_form_are_learned(
+    header: bool, index: bool, separator: str, tmp_path: Path
+) -> None:
+    """The same rows give the same network, however they are written."""
+    for name, rows, names in (("kinds", apart(("a", "b", "c")), HEADER), ("c", curve(), CURVE)):
+        write_table(tmp_path / f"{name}.csv", rows, names if header else None, index, separator)
+        write_table(tmp_path / "plain.csv", rows, names)
+        said = (["--index", "first"] * index + ["--label", "last"]) * (not header)
+        text = told(tmp_path, "train", "--data", f"{name}.csv", *said, "--output", "a")
+        if name == "kinds":
+            assert float(re.findall(r"^([\d.]+) % of the 25 test rows", text, re.M)[0]) > 95
+        else:
+            assert float(re.findall(r"^R² ([\d.]+), RMSE [\d.]+ on the 33", text, re.M)[0]) > 0.9
+        assert ("guessed   columns are separated by" in text) == (separator != ",")
+        told(tmp_path, "train", "--data", "plain.csv", "--output", "b", "--quiet")
+        a, b = fastnn.load(tmp_path / "a"), fastnn.load(tmp_path / "b")
+        for one, two in zip(a.layers, b.layers, strict=True):
+            assert one.weights.tobytes() == two.weights.tobytes()
+        assert a.trained_on == f"{name}.csv"
+        assert a.features == (names[:-1] if header else None)
+        assert a.target == (names[-1] if header else None)
+        assert a.classes == b.classes == (("a", "b", "c") if name == "kinds" else None)
+
+
+def test_the_defaults_suit_small_tables_of_many_scales(tmp_path: Path) -> None:
+    write_table(tmp_path / "kinds.csv", apart(("a", "b", "c")), HEADER)
+    text = told(tmp_path, "train", "--data", "kinds.csv")
+    assert "125 to learn, 25 to test, standardised by column" in text
+    assert "4 → 256 tanh → 3 softmax" in text
+    assert "batches of 16" in text
+    lines = ACCURACY.findall(text)
+    assert "63 of 63" in text  # 8 steps an epoch, 500 at least
+    assert len(lines) < 25
+    assert float(lines[-1][1]) > 95
+    text = told(tmp_path, "train", "--data", "kinds.csv", "--epochs", "30", "--batch-size", "200")
+    assert "batches of 125" in text
+    assert len(ACCURACY.findall(text)) == 30
+
+
+@pytest.mark.parametrize("seed", [0, 1])
+def test_every_sixth_row_of_a_class_is_tested_as_the_seed_draws(seed: int, tmp_path: Path) -> None:
+    write_table(tmp_path / "kinds.csv", apart((1, 2, 7), 60), HEADER)
+    chosen = parse(["train", "--data", str(tmp_path / "kinds.csv"), "--seed", str(seed)])
+    found = learning_data(chosen)
+    assert found.classes == (1, 2, 7)
+    assert np.bincount(found.y_test).tolist() in ([3, 3, 4], [3, 4, 3], [4, 3, 3])
+    assert len(found.y) == 50
+    tested = set(found.x_test[:, 0])
+    assert not tested & set(found.rows.x[:, 0])
+    other = learning_data(parse(["train", "--data", str(tmp_path / "kinds.csv"), "--seed", "9"]))
+    assert tested != set(other.x_test[:, 0])
+
+
+@pytest.mark.parametrize(
+    ("written", "kept"),
+    [
+        (("rose", "tulip", "aster"), ("aster", "rose", "tulip")),
+        (("True", "False"), (False, True)),
+        ((1, 2, 7), (1, 2, 7)),
+        ((-1, 1), (-1, 1)),
+        (("1.0", "2.0", "3.0"), (1, 2, 3)),
+        (('"a, b"', '"c ""d"""', "ä"), ("a, b", 'c "d"', "ä")),
+    ],
+    ids=["words", "flags", "gaps", "signs", "floats", "quoted"],
+)
+def test_names_of_classes_come_back_in_every_output(
+    written: tuple[object, ...], kept: tuple[Any, ...], tmp_path: Path
+) -> None:
+    write_table(tmp_path / "kinds.csv", apart(written, 60), HEADER)
+    told(tmp_path, "train", "--data", "kinds.csv", "--hidden", "32", "--quiet")
+    net = fastnn.load(tmp_path / "kinds.fastnn")
+    assert net.classes == kept
+    assert list(map(type, net.classes)) == list(map(type, kept))
+    with (tmp_path / "kinds.csv").open(encoding="utf-8", newline="") as file:
+        truth = [row["kind"] for row in csv.DictReader(file)]
+    names = list(map(str, kept))
+    if written[0] == "1.0":
+        truth = [name.removesuffix(".0") for name in truth]
+
+    said = json.loads(told(tmp_path, "predict", "kinds.fastnn", "kinds.csv", "--json"))
+    assert {entry["class"] for entry in said} == set(kept)
+    said = [str(entry["class"]) for entry in said]
+    assert np.mean([a == b for a, b in zip(said, truth, strict=True)]) > 0.9
+
+    text = told(tmp_path, "predict", "kinds.fastnn", "kinds.csv", "--csv")
+    table = list(csv.DictReader(io.StringIO(text)))
+    assert [row["class"] for row in table] == said
+    assert list(table[0]) == ["row", "class", *(f"probability_{name}" for name in names)]
+
+    head, *rows = told(tmp_path, "predict", "kinds.fastnn", "kinds.csv").splitlines()
+    assert re.split(r"  +", head.strip()) == ["row", "class", *(f"{name} %" for name in names)]
+    assert [re.split(r"  +", row.strip())[1] for row in rows] == said
+
+    text = told(tmp_path, "evaluate", "kinds.fastnn", "--data", "kinds.csv")
+    assert [len(re.findall(rf"^ *{re.escape(name)}  .* %$", text, re.M)) for name in names] == [
+        1
+    ] * len(names)
+    text = told(tmp_path, "inspect", "kinds.fastnn", "--file", "kinds.csv", "--index", 4)
+    verdict = "right" if said[4] == truth[4] else f"but it is {truth[4]}"
+    assert re.search(rf"^the network says {re.escape(said[4])}[:,] {verdict}$", text, re.M)
+    assert re.findall(r"^ *(\S.*?) [ █▏▎▍▌▋▊▉]{20} +[\d.]+ %$", text, re.M) == names
+
+
+def test_a_class_that_the_network_lacks(tmp_path: Path) -> None:
+    write_table(tmp_path / "kinds.csv", apart(("rose", "tulip")), HEADER)
+    told(tmp_path, "train", "--data", "kinds.csv", "--quiet", *TINY)
+    write_table(tmp_path / "more.csv", apart(("rose", "tulpi")), HEADER)
+    error = denied(tmp_path, "evaluate", "kinds.fastnn", "--data", "more.csv")
+    assert "more.csv: unknown class 'tulpi'; did you mean 'tulip'? (one of: rose, tulip)" in error
+
+
+def test_columns_are_found_by_name(tmp_path: Path) -> None:
+    rows = apart(("a", "b", "c"), 60)
+    write_table(tmp_path / "kinds.csv", rows, HEADER)
+    told(tmp_path, "train", "--data", "kinds.csv", "--quiet", *TINY)
+    expected = told(tmp_path, "predict", "kinds.fastnn", "kinds.csv", "--csv")
+    figures = told(tmp_path, "evaluate", "kinds.fastnn", "--data", "kinds.csv").splitlines()[1:]
+    for places in ([4, 2, 0, 3, 1], [3, 2, 1, 0], [0, 4, 1, 2, 3]):
+        for index in (False, True):
+            for separator in (",", "\t"):
+                shuffled = [tuple(row[j] for j in places) for row in rows]
+                header = tuple(HEADER[j] for j in places)
+                write_table(tmp_path / "other.tsv", shuffled, header, index, separator)
+                assert told(tmp_path, "predict", "kinds.fastnn", "other.tsv", "--csv") == expected
+                command = ("evaluate", "kinds.fastnn", "--data", "other.tsv")
+                if 4 in places:
+                    assert told(tmp_path, *command).splitlines()[1:] == figures
+                else:
+                    assert "(a column named 'kind', or --label)" in denied(tmp_path, *command)
+    write_table(tmp_path / "other.csv", [row[1:] for row in rows], HEADER[1:])
+    error = denied(tmp_path, "predict", "kinds.fastnn", "other.csv")
+    assert "other.csv: expected the columns tiny, plain, large, huge, got none named tiny" in error
+
+
+def test_a_label_of_another_name_is_told_by_the_option(tmp_path: Path) -> None:
+    rows = apart(("a", "b", "c"), 60)
+    write_table(tmp_path / "kinds.csv", rows, HEADER)
+    told(tmp_path, "train", "--data", "kinds.csv", "--quiet", *TINY)
+    figures = told(tmp_path, "evaluate", "kinds.fastnn", "--data", "kinds.csv").splitlines()[1:]
+    write_table(tmp_path / "other.csv", rows, (*HEADER[:4], "sort"))
+    for label in ("sort", "last"):
+        text = told(tmp_path, "evaluate", "kinds.fastnn", "--data", "other.csv", "--label", label)
+        assert text.splitlines()[1:] == figures
+
+
+def test_tables_without_names_are_read_by_their_width(tmp_path: Path) -> None:
+    rows = apart(("a", "b", "c"), 60)
+    write_table(tmp_path / "kinds.csv", rows)
+    told(tmp_path, "train", "--data", "kinds.csv", "--quiet", *TINY)
+    write_table(tmp_path / "inputs.csv", [row[:4] for row in rows])
+    assert told(tmp_path, "predict", "kinds.fastnn", "inputs.csv", "--csv") == told(
+        tmp_path, "predict", "kinds.fastnn", "kinds.csv", "--csv"
+    )
+    write_table(tmp_path / "narrow.csv", [row[:3] for row in rows])
+    assert "expected 4 inputs a row, got 3" in denied(
+        tmp_path, "predict", "kinds.fastnn", "narrow.csv", "--label", "none"
+    )
+
+
+def test_regression_from_the_first_command_to_the_last(tmp_path: Path) -> None:
+    rows = curve()
+    write_table(tmp_path / "houses.csv", rows, CURVE, index=True)
+    text = told(tmp_path, "train", "--data", "houses.csv", "--label", "price")
+    assert re.search(
+        r"^guessed   price: \d+ different whole numbers in 200 rows are numbers to be met "
+        r"\(--task regression\)$",
+        text,
+        re.M,
+    )
+    assert re.search(r"^ +epoch +RMSE +R² +test RMSE +test R² +rows/s$", text, re.M)
+    assert "3 → 256 tanh → 1 identity" in text
+    net = fastnn.load(tmp_path / "houses.fastnn")
+    assert (net.classes, net.target, net.features) == (None, "price", CURVE[:3])
+    assert (net.loss.name, net.trained_on) == ("mean_squared_error", "houses.csv")
+    x = np.array([row[:3] for row in rows], float)
+    y = np.array([row[3] for row in rows], float)
+    h = net.predict(x)[:, 0]
+    error = ((h - y) ** 2).mean()
+    chosen = learning_data(parse(["train", "--data", str(tmp_path / "houses.csv")]))
+    tested = ((net.predict(chosen.x_test)[:, 0] - chosen.y_test) ** 2).mean()
+    r2, rmse = re.findall(r"^R² ([\d.]+), RMSE ([\d.]+) on the 33 test rows", text, re.M)[0]
+    assert float(r2) == pytest.approx(1 - tested / chosen.y_test.var(), abs=1e-4)
+    assert float(rmse) == pytest.approx(tested**0.5, rel=1e-3)
+
+    text = told(tmp_path, "evaluate", "houses.fastnn", "--data", "houses.csv")
+    assert f"R²        {1 - error / y.var():.4f}\n" in text
+    assert f"RMSE      {error**0.5:#.4g} (of price)\n" in text
+    assert "accuracy" not in text
+
+    entries = json.loads(told(tmp_path, "predict", "houses.fastnn", "houses.csv", "--json"))
+    assert [list(entry) for entry in entries] == [["row", "outputs"]] * 200
+    assert np.array([entry["outputs"] for entry in entries], np.float32)[:, 0].tolist() == list(h)
+    head, *lines = told(tmp_path, "predict", "houses.fastnn", "houses.csv", "--csv").splitlines()
+    assert head == "row,price"
+    assert np.array([line.split(",")[1] for line in lines], np.float32).tolist() == list(h)
+    head, first, *_ = told(tmp_path, "predict", "houses.fastnn", "houses.csv").splitlines()
+    assert (head.split(), first.split()) == (["row", "price"], ["0", f"{h[0]:.4g}"])
+
+    text = told(tmp_path, "inspect", "houses.fastnn", "--file", "houses.csv", "--index", 2)
+    assert f"the network says {h[2]:.6g}, and it is {y[2]:.6g}\n" in text
+    assert re.search(rf"^price .* {re.escape(f'{h[2]:.4g}')}$", text, re.M)
+
+
+def test_two_real_outputs_get_no_class(tmp_path: Path) -> None:
+    net = fastnn.mlp([3, 2], output="identity")
+    net.save(tmp_path / "net")
+    np.save(tmp_path / "x.npy", np.eye(3))
+    entry = json.loads(told(tmp_path, "predict", "net", "x.npy", "--json"))[0]
+    assert list(entry) == ["row", "outputs"]
+    text = told(tmp_path, "predict", "net", "x.npy", "--csv")
+    assert text.startswith("row,output_0,output_1\n")
+    assert "class" not in told(tmp_path, "predict", "net", "x.npy")
+    text = told(tmp_path, "inspect", "net", "--file", "x.npy")
+    assert "the network says\n" in text
+    np.savez(tmp_path / "x.npz", x=np.eye(3), y=np.array([[1.0, 5], [2, 5], [3, 6]]))
+    text = told(tmp_path, "evaluate", "net", "--data", "x.npz")
+    y, h = np.array([[1.0, 5], [2, 5], [3, 6]]), net.predict(np.eye(3))
+    r2 = np.mean(1 - ((h - y) ** 2).mean(0) / y.var(0))
+    assert f"R²        {r2:.4f}\n" in text
+
+
+def test_the_task_is_guessed_from_the_label_and_said(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    x = random.normal(size=(200, 2)).round(3).tolist()
+    labels: dict[str, tuple[list[object], str]] = {
+        "few": ([k % 20 for k in range(200)], "y: 20 classes (--task classes)"),
+        "many": (
+            list(range(0, 400, 2)),
+            "y: 200 different whole numbers in 200 rows are numbers to be met (--task regression)",
+        ),
+        "real": ([k / 4 for k in range(200)], "y: real numbers to be met (--task regression)"),
+    }
+    for name, (y, note) in labels.items():
+        rows = [(*row, t) for row, t in zip(x, y, strict=True)]
+        write_table(tmp_path / f"{name}.csv", rows, ("a", "b", "y"))
+        text = told(tmp_path, "train", "--data", f"{name}.csv", *TINY)
+        assert f"guessed   {note}\n" in text
+        for task in ("classes", "regression"):
+            text = told(tmp_path, "train", "--data", f"{name}.csv", *TINY, "--task", task)
+            assert "--task" not in text
+            assert ("softmax" in text) == (task == "classes")
+    rows = [(*row, k % 21) for k, row in enumerate(x + x)]
+    write_table(tmp_path / "either.csv", rows, ("a", "b", "y"))
+    assert "got 21 different whole numbers in 400 rows, which could be either; say --task" in (
+        denied(tmp_path, "train", "--data", "either.csv")
+    )
+
+
+def test_models_of_different_files_have_different_names(tmp_path: Path) -> None:
+    for name in ("iris.2020.csv", "iris.2021.csv", "a.b.tsv"):
+        write_table(tmp_path / name, apart(("a", "b"), 30), HEADER)
+        told(tmp_path, "train", "--data", name, "--quiet", *TINY)
+    assert {path.name for path in tmp_path.glob("*.fastnn")} == {
+        "iris.2020.fastnn",
+        "iris.2021.fastnn",
+        "a.b.fastnn",
+    }
+
+
+def test_a_bad_number_is_named_where_it_stands(tmp_path: Path) -> None:
+    rows = apart(("a", "b"), 150)
+    rows[100] = (rows[100][0], "nan", *rows[100][2:])
+    write_table(tmp_path / "kinds.csv", rows, HEADER)
+    error = denied(tmp_path, "train", "--data", "kinds.csv")
+    assert "kinds.csv, line 102" in error
+    assert "column 2 ('plain')" in error
+    x = np.array([row[:4] for row in rows], float)
+    np.savez(tmp_path / "kinds.npz", x=x, y=np.arange(150) % 2)
+    error = denied(tmp_path, "train", "--data", "kinds.npz")
+    assert "kinds.npz: " in error
+    assert "row 100, column 1" in error
+
+
+def test_evaluate_alone_tests_what_was_trained_on_the_shipped_digits(
+    folder: Path, flowers: Path, tmp_path: Path
+) -> None:
+    for verb, option in (("evaluate", "--data"), ("inspect", "--file")):
+        error = denied(flowers, verb, "flowers.fastnn")
+        assert f"expected {option}, since the network was trained on flowers.csv" in error
+        assert "since" not in told(folder, verb, "digits.fastnn")
+        net = fastnn.load(folder / "digits.fastnn")
+        net.trained_on = "MNIST"
+        net.save(tmp_path / "other")
+        error = denied(tmp_path, verb, "other")
+        assert f"expected {option}, since the network was trained on MNIST" in error
+        net.trained_on = net.classes = None  # such as a file of format 1
+        net.save(tmp_path / "old")
+        said = "the shipped digits, since the network has their size and does not say what it knows"
+        assert said in told(tmp_path, verb, "old")
+
+
+def test_sets_of_pictures_are_not_standardised(folder: Path, net: fastnn.Network) -> None:
+    assert not net.standardize
+    assert net.classes == tuple(range(10))
+    assert (net.trained_on, net.features, net.target) == ("the shipped digits", None, None)
+    assert "relu" in (folder / "training.txt").read_text(encoding="utf-8")
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+def test_every_optimizer_trains_by_its_name(name: str, tmp_path: Path) -> None:
+    text = told(tmp_path, "train", *TINY, "--optimizer", name)
+    assert f"{name}, learning rate {OPTIMIZERS[name].PEAK:g} " in text
+    assert float(ACCURACY.findall(text)[-1][1]) > 50
+    with pytest.raises(SystemExit), contextlib.redirect_stdout(io.StringIO()) as out:
+        parse(["train", "--help"])
+    assert f"{OPTIMIZERS[name].PEAK:g} for {name}" in " ".join(out.getvalue().split())
+
+
 # --------------------------------------------------------------------------------------- evaluating
 
 
@@ -291,9 +780,10 @@ def test_evaluate_a_file(flowers: Path) -> None:
     text = run(flowers, "evaluate", "flowers.fastnn", "--data", "flowers.csv", "--label", "last")
     assert "all rows of flowers.csv: 120 rows" in text
     assert float(re.findall(r"accuracy +([\d.]+) %", text)[0]) > 90
-    assert text == run(flowers, "evaluate", "flowers.fastnn", "--data", "flowers.npz").replace(
-        ".npz", ".csv"
-    )
+    head, *rest = text.splitlines()
+    assert head.endswith("120 rows; it was trained on rows of this name")
+    text = run(flowers, "evaluate", "flowers.fastnn", "--data", "flowers.npz")
+    assert text.splitlines() == ["flowers.fastnn on all rows of flowers.npz: 120 rows", *rest]
 
 
 def test_evaluate_numbers_to_be_met(tmp_path: Path) -> None:
@@ -395,6 +885,87 @@ def test_closed_output_is_no_matter(tmp_path: Path) -> None:
     )
 
 
+STREAMS = """
+import sys
+from fastnn import cli
+class Writer:
+    text = ""
+    def write(self, text):
+        Writer.text += text
+kind, *arguments = sys.argv[1:]
+if "out" in kind:
+    sys.stdout = None if "none" in kind else Writer()
+if "closed" in kind:
+    sys.stderr.close()
+elif "err" in kind:
+    sys.stderr = None if "none" in kind else Writer()
+try:
+    sys.exit(cli.main(arguments))
+finally:
+    sys.stdout = sys.__stdout__  # Python's own end flushes them
+    sys.stderr = None
+    sys.stdout.write(Writer.text)
+"""
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("none err", ""),
+        ("closed err", ""),
+        ("write err", "fastnn: error: none: no such file or directory\n"),
+    ],
+)
+def test_an_error_finds_no_stderr(kind: str, expected: str, tmp_path: Path) -> None:
+    """It never goes to stdout instead."""
+    for arguments, code in ((["evaluate", "none"], 1), (["trian"], 2)):
+        done = subprocess.run(
+            [sys.executable, "-c", STREAMS, kind, *arguments],
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            encoding="utf-8",
+            timeout=DEADLINE,
+        )
+        assert done.returncode == code
+        assert done.stderr == ""
+        if code == 1:
+            assert done.stdout == expected
+
+
+@pytest.mark.parametrize("kind", ["none out", "write out"])
+def test_results_find_no_usual_stdout(kind: str, folder: Path) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STREAMS, kind, "evaluate", "digits.fastnn"],
+        cwd=folder,
+        env=environment(),
+        capture_output=True,
+        encoding="utf-8",
+        timeout=DEADLINE,
+    )
+    assert (done.returncode, done.stderr) == (0, "")
+    plain = run(folder, "evaluate", "digits.fastnn", PYTHONIOENCODING="ascii")
+    assert done.stdout == ("" if kind == "none out" else plain)
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>&- >&-", "<&- 2>&-"])
+def test_descriptors_that_the_caller_closed(closed: str, tmp_path: Path) -> None:
+    """Errors go nowhere, and no file of ours gets number 2, where libraries write."""
+    for words, code in ((command("evaluate", "none"), 1), (command("trian"), 2)):
+        done = subprocess.run(
+            f"{shlex.join(words)} {closed}",
+            shell=True,
+            cwd=tmp_path,
+            env=environment(),
+            capture_output=True,
+            timeout=DEADLINE,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (code, b"", b"")
+    line = f"{shlex.join(command('train', *TINY, '--quiet'))} {closed}"
+    subprocess.run(line, shell=True, cwd=tmp_path, env=environment(), check=True, timeout=DEADLINE)
+    fastnn.load(tmp_path / "digits.fastnn")
+
+
 # --------------------------------------------------------------------------------------- inspecting
 
 
@@ -437,7 +1008,7 @@ def test_inspect_what_is_no_picture(flowers: Path) -> None:
     text = run(flowers, "inspect", "flowers.fastnn", "--file", "unlabelled.csv", "--index", 3)
     assert text.startswith("row 3 of unlabelled.csv\n")
     assert "input: 4 values" in text
-    assert "layer 1: 8 relu neurons" in text
+    assert "layer 1: 8 tanh neurons" in text
     assert "but it is" not in text
 
 
@@ -471,6 +1042,16 @@ def in_terminal(folder: Path, *arguments: object, **changes: str) -> str:
     return text.decode()
 
 
+@pytest.mark.parametrize("columns", [0, 1, 20, 80, 100, 1000])
+def test_terminals_of_any_width_show_all_figures(columns: int, folder: Path) -> None:
+    for words in (("evaluate", "digits.fastnn"), ("inspect", "digits.fastnn")):
+        plain = run(folder, *words)
+        text = in_terminal(folder, *words, COLUMNS=str(columns), NO_COLOR="1")
+        figures = re.compile(r"[\d.]+ %")
+        assert figures.findall(text) == figures.findall(plain)
+        assert max(map(len, text.splitlines())) <= 100
+
+
 def test_colours_in_a_terminal_only(folder: Path) -> None:
     plain = run(folder, "inspect", "digits.fastnn")
     coloured = in_terminal(folder, "inspect", "digits.fastnn")
@@ -493,6 +1074,7 @@ def test_info_and_version(tmp_path: Path) -> None:
     assert run(tmp_path, "--version") == f"fastnn {fastnn.__version__}\n"
 
 
+EXAMPLE = r"^  (?:FASTNN_\S+ )*fastnn (.+?)(?: {2,}.*| > .*)?$"
 COMMANDS = ("train", "evaluate", "predict", "inspect", "info")
 
 
@@ -509,12 +1091,44 @@ def test_the_examples_in_help_are_right(name: str, capsys: pytest.CaptureFixture
     assert stop.value.code == 0
     text = capsys.readouterr().out
     assert max(map(len, text.splitlines())) <= 100
-    examples = re.findall(r"^  (?:FASTNN_\S+ )*fastnn (.+?)(?: {2,}.*| > .*)?$", text, re.M)
+    examples = re.findall(EXAMPLE, text, re.M)
     assert examples
     for example in examples:
-        chosen = cli._parse(example.split())
+        chosen = parse(shlex.split(example))
         assert chosen.run.__name__ == example.split()[0]
         assert not name or name == example.split()[0]
+
+
+def test_the_examples_in_help_work(
+    folder: Path, flowers: Path, tmp_path: Path, test_digits: Any
+) -> None:
+    """Each of them, in their order, with files of the names that they use."""
+    rows = apart(("iris", "rose", "tulip"), 120)
+    write_table(tmp_path / "flowers.csv", rows, ("sepal", "stalk", "petal", "leaf", "kind"))
+    write_table(tmp_path / "unknown.csv", rows, ("sepal", "stalk", "petal", "leaf", "kind"))
+    write_table(tmp_path / "houses.csv", curve(), CURVE)
+    write_table(tmp_path / "wines.csv", apart(tuple(range(1, 11)), 120), HEADER)
+    x, y = test_digits
+    np.save(tmp_path / "x.npy", x)
+    np.save(tmp_path / "my_digits.npy", x)
+    np.save(tmp_path / "digits.npy", x)
+    head = bytes([0, 0, 8, 2]) + np.array(x.shape, ">u4").tobytes()
+    (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + x.tobytes(), 1))
+    np.savetxt(tmp_path / "digits.csv", np.c_[y, x][:500], "%d", ",")
+    (tmp_path / "digits.fastnn").write_bytes((folder / "digits.fastnn").read_bytes())
+    told(tmp_path, "train", "--data", "flowers.csv", "--quiet")
+    told(tmp_path, "train", "--data", "houses.csv", "--quiet")
+    for name in ("", *COMMANDS):
+        with contextlib.redirect_stdout(io.StringIO()) as out, pytest.raises(SystemExit):
+            parse([name, "--help"] if name else ["--help"])
+        examples = re.findall(EXAMPLE, out.getvalue(), re.M)
+        tables = [line for line in examples if "flowers" in line]
+        assert bool(tables) == (name != "info")
+        assert name in ("", "info") or any("houses" in line for line in examples)
+        for example in examples:
+            if "mnist" in example or example == "train":  # another test's
+                continue
+            told(tmp_path, *shlex.split(example), *(TINY if "--hidden" in example else ()))
 
 
 @pytest.mark.parametrize(
@@ -525,10 +1139,34 @@ def test_the_examples_in_help_are_right(name: str, capsys: pytest.CaptureFixture
         ("train --optimizer adm", "unknown optimizer 'adm'; did you mean 'adam'?"),
         ("train --schedule onecycle", "unknown schedule 'onecycle'; did you mean 'one-cycle'?"),
         ("train --engine avx", "unknown engine 'avx'; did you mean 'avx2'?"),
-        ("train --label frist", "unknown label 'frist'; did you mean 'first'?"),
+        ("train --task regresion", "unknown task 'regresion'; did you mean 'regression'?"),
+        ("train --header maybe", "unknown header 'maybe' (one of: auto, yes, no)"),
+        ("train --separator :", "unknown separator ':' (one of: auto, tab, ,, ;, |)"),
         ("train --hidden 16,x", "expected a whole number of at least 1, got 'x'"),
         ("train --hidden 0", "expected a whole number of at least 1, got '0'"),
         ("train --epochs 0", "expected a whole number of at least 1, got '0'"),
+        (
+            "train --epochs 1" + "0" * 30,
+            "argument --epochs: expected a whole number of at most 2147",
+        ),
+        (
+            "train --epochs 1" + "0" * 5000,
+            "argument --epochs: expected a whole number of at most 2",
+        ),
+        ("train --hidden 9,99999999999", "argument --hidden: expected a whole number of at most 2"),
+        ("train --threads 99999", "argument --threads: expected a whole number of at most 1024"),
+        (
+            "train --batch-size 99999999999999999999",
+            "argument --batch-size: expected a whole number",
+        ),
+        (
+            "train --seed 18446744073709551616",
+            "of at most 18446744073709551615, got '1844674407370",
+        ),
+        (
+            "inspect net --index 99999999999999999999",
+            "argument --index: expected a whole number of",
+        ),
         ("train --batch-size -3", "expected a whole number of at least 1, got '-3'"),
         ("train --threads 1.5", "expected a whole number of at least 1, got '1.5'"),
         ("train --seed x", "expected a whole number of at least 0, got 'x'"),
@@ -565,9 +1203,16 @@ def test_wrong_usage(line: str, words: str, capsys: pytest.CaptureFixture[str]) 
         ("train --data x.npy", "x.npy: expected labels too"),
         ("train --data text.txt", "text.txt: expected a file named"),
         ("train --data empty", "train-images-idx3-ubyte"),
-        ("train --data real.npz", "real.npz: expected whole numbers as labels, got float64 (3,)"),
-        ("train --data negative.npz", "negative.npz: expected labels from 0 to 9999, got -1 to 1"),
-        ("train --data huge.npz", "expected labels from 0 to 9999, got 0 to 1000000"),
+        ("train --data doubtful.npz", "got 3 different whole numbers in 3 rows, which could be"),
+        ("train --data doubtful.npz", "say --task"),
+        ("train --data one.npz", "one.npz: expected 2 to 10,000 classes, got only 5"),
+        ("train --data two.npz", "two.npz: expected one label a row, got float64 (3, 2)"),
+        ("train --data words.csv --task regression", "expected numbers in kind for --task"),
+        ("train --data words.csv --label knd", "'knd' (--label)"),
+        ("train --data words.csv --label knd", "did you mean 'kind'?"),
+        ("train --label kind", "expected --label with a table (.csv or .tsv), got the shipped"),
+        ("train --task regression", "expected --task classes for the shipped digits"),
+        ("train --hidden 2000000000,2000000000", "say --hidden"),
         ("train --data uneven.npz", "expected rows and as many labels, got 3, 2"),
         ("train --data nan.npz", "got nan"),
         ("train --output no/where", "expected --output in an existing folder, got no/where"),
@@ -575,10 +1220,12 @@ def test_wrong_usage(line: str, words: str, capsys: pytest.CaptureFixture[str]) 
         ("train --output /dev/null", "expected --output to be a file, got /dev/null"),
         ("evaluate none", "none: no such file or directory"),
         ("evaluate text.txt", "text.txt: not a fastnn model"),
-        ("evaluate small", "got 2 inputs"),
+        ("evaluate small", "small: expected --data, since the network does not say"),
         ("evaluate small --data pair.npz", "labels"),
         ("predict small pair.npz --engine referense", ""),
-        ("predict small three.csv", "expected 2 columns, got 3; if one of them is the label"),
+        ("predict small three.csv", "say --label"),
+        ("predict small three.csv --label none", "expected 2 columns, got 3; if one of them is"),
+        ("evaluate small --data words.csv", "expected numbers as labels, got 'a'"),
         ("predict small x.npy", "x.npy: expected 2 inputs a row, got 5"),
         ("inspect small --file pair.npz --index 3", "expected --index below 3"),
     ],
@@ -597,9 +1244,10 @@ def test_failures(
     Path("three.csv").write_text("1,2,3\n4,5,6\n")
     Path("empty").mkdir()
     np.savez("pair.npz", x=x, y=np.array([0, 1, 9]))
-    np.savez("real.npz", x=x, y=np.array([0.0, 1.0, 0.5]))
-    np.savez("negative.npz", x=x, y=np.array([0, 1, -1]))
-    np.savez("huge.npz", x=x, y=np.array([0, 1, 10**6]))
+    np.savez("doubtful.npz", x=x, y=np.array([0, 1, 10**6]))
+    np.savez("one.npz", x=x, y=np.array([5, 5, 5]))
+    np.savez("two.npz", x=x, y=x)
+    Path("words.csv").write_text("width,height,kind\n1,2,a\n3,4,b\n3,5,b\n1,1,a\n")
     np.savez("uneven.npz", x=x, y=np.array([0, 1]))
     np.savez("nan.npz", x=x * np.nan, y=np.array([0, 1, 1]))
     fastnn.mlp([2, 3]).save("small")
@@ -609,7 +1257,7 @@ def test_failures(
         return
     assert cli.main(line.split()) == 1
     out, error = capsys.readouterr()
-    assert out == "" or line == "train --data nan.npz"
+    assert out == ""
     assert error.startswith("fastnn: error: ")
     assert error.count("\n") == 1
     assert words in error
@@ -618,3 +1266,9 @@ def test_failures(
 def test_an_error_of_a_real_process(tmp_path: Path) -> None:
     assert "none: no such file or directory" in refused(tmp_path, "evaluate", "none")
     assert "did you mean 'train'?" in refused(tmp_path, "trian", code=2)
+
+
+def test_control_characters_never_reach_the_terminal(tmp_path: Path) -> None:
+    for arguments in (["evaluate", "\x1b[2J"], ["train", "--epochs", "\x1b[2J"], ["\x1b[2J"]):
+        error = refused(tmp_path, *arguments, code=1 if arguments[0] == "evaluate" else 2)
+        assert error.rstrip("\n").isprintable(), arguments

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import json
 import os
@@ -9,8 +10,9 @@ import signal
 import stat
 import subprocess
 import sys
+import tracemalloc
 from pathlib import Path
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -18,7 +20,7 @@ from safetensors import safe_open
 from safetensors.numpy import load_file, save_file
 
 import fastnn
-from fastnn import files
+from fastnn import _fields, files, training
 
 DEADLINE = 60  # seconds, for child processes
 
@@ -49,11 +51,61 @@ def saved(path: Path) -> Path:
 
 
 def load(path: Path) -> fastnn.Network:
-    return files.load(path, engine="reference")
+    return fastnn.load(path, engine="reference")
 
 
 def weights(net: fastnn.Network) -> list[bytes]:
     return [block.tobytes() for layer in net.layers for block in (layer.weights, layer.biases)]
+
+
+# What fastnn 0.1.0 wrote, byte for byte; it is read for ever.
+FORMAT_1 = (
+    b"\xa8\x02\x00\x00\x00\x00\x00\x00"
+    rb'{"__metadata__":{"fastnn":"{\"dtype\":\"float32\",\"format\":1,\"input_scale\":0.5,'
+    rb"\"inputs\":3,\"layers\":[{\"activation\":\"leaky_relu\",\"initializer\":\"lecun_uniform\","
+    rb"\"slope\":0.25,\"units\":2},{\"activation\":\"softmax\",\"initializer\":\"glorot_uniform\","
+    rb"\"units\":2}],\"loss\":\"cross_entropy\",\"seed\":7,\"sha256\":\"ac8c272acfec427b810af92abfb64"
+    rb'de88c1e2c8b685061da7d367cdb6676a6ad\"}"},"layers.0.biases":{"dtype":"F32","shape":[2],'
+    rb'"data_offsets":[0,8]},"layers.0.weights":{"dtype":"F32","shape":[3,2],"data_offsets":[8,32]},'
+    rb'"layers.1.biases":{"dtype":"F32","shape":[2],"data_offsets":[32,40]},"layers.1.weights":'
+    rb'{"dtype":"F32","shape":[2,2],"data_offsets":[40,56]}}  '
+) + np.array([0.5, -0.25, 1, -2, 3, 4, -5, 6, 0, 11, 7, 8, -9, 10], "<f4").tobytes()
+
+OPTIMIZERS = [
+    fastnn.SGD(0.125),
+    fastnn.SGD(0.125, momentum=0.75),
+    fastnn.SGD(fastnn.Constant(0.125), momentum=0.75, nesterov=True),
+    fastnn.Adam(0.0625, beta_1=0.75, beta_2=0.875, epsilon=1e-6),
+]
+SCHEDULES = [fastnn.Constant(0.5), fastnn.Cosine(0.5, 0.25), fastnn.OneCycle(0.5, warmup=0.125)]
+
+
+def rows() -> tuple[Any, Any]:
+    """Rows to learn from, of columns of different scales."""
+    x = np.random.default_rng(0).normal(size=(40, 7)) * np.geomspace(0.01, 100, 7)
+    return x, np.arange(40) % 3
+
+
+def fit(net: fastnn.Network, epochs: int, optimizer: Any = "adam") -> fastnn.Network:
+    net.fit(*rows(), epochs=epochs, batch_size=8, optimizer=optimizer, verbose=0)
+    return net
+
+
+def full() -> fastnn.Network:
+    """A network that holds something for every field and every tensor of the newest format."""
+    net = fastnn.Network(7, [fastnn.Dense(4, "tanh"), fastnn.Dense(3)], standardize=True, seed=2)
+    x, y = rows()
+    net.fit(x, np.eye(3)[y] * 50 + 7, epochs=2, batch_size=8, verbose=0)
+    net.classes = ("a \u00e9 \U0001f600", 2, 0.5)
+    net.features = tuple(f"column {i}" for i in range(7))
+    net.target, net.trained_on = "kind", "rows.csv"
+    return net
+
+
+def description(path: Path) -> dict[str, Any]:
+    with safe_open(path, framework="numpy") as file:
+        found: dict[str, Any] = json.loads(file.metadata()["fastnn"])
+    return found
 
 
 def rewritten(path: Path, change: Any, checksum: bool = True) -> None:
@@ -152,6 +204,195 @@ def test_the_same_network_gives_the_same_file(saved: Path, tmp_path: Path) -> No
     assert again.read_bytes() == saved.read_bytes()
 
 
+def test_a_file_of_format_1_is_read_and_written_as_it_was(path: Path) -> None:
+    path.write_bytes(FORMAT_1)
+    net = load(path)
+    assert (net.inputs, net.input_scale, net.seed, net.dtype) == (3, 0.5, 7, np.dtype("float32"))
+    assert net.layers[0].activation == fastnn.LeakyReLU(0.25)
+    assert [layer.initializer for layer in net.layers] == ["lecun_uniform", "glorot_uniform"]
+    assert net.layers[0].weights.tolist() == [[1, -2], [3, 4], [-5, 6]]
+    assert net.layers[1].biases.tolist() == [0, 11]
+    path.unlink()
+    net.save(path, optimizer=True)
+    assert path.read_bytes() == FORMAT_1
+
+
+@pytest.mark.parametrize("field", [field for field in _fields.FIELDS if field.since > 1], ids=str)
+def test_a_file_has_the_lowest_format_that_can_say_it(
+    path: Path, monkeypatch: pytest.MonkeyPatch, field: _fields.Field
+) -> None:
+    files.save(full(), path, optimizer=True)
+    whole = description(path)
+    files.save(network(), path, optimizer=True)
+    plain = description(path)
+    assert plain["format"] == 1
+    assert field.name not in plain
+    assert whole["format"] == _fields.FORMAT
+    field.read(whole[field.name])
+    assert whole[field.name] != field.default  # full() is full
+
+
+def test_every_field_comes_back(path: Path, tmp_path: Path) -> None:
+    net = full()
+    net.save(path, optimizer=True)
+    back = load(path)
+    assert _fields.describe(back, back._training) == _fields.describe(net, net._training)
+    assert (back.classes, back.features) == (net.classes, net.features)
+    assert [type(name) for name in back.classes or ()] == [str, int, float]
+    assert (back.target, back.trained_on) == ("kind", "rows.csv")
+    assert (back.standardize, back.output_scale) == (True, net.output_scale)
+    assert back._training == net._training
+    for name in ("center", "factor", "state", "parameters"):
+        assert getattr(back.program, name).tobytes() == getattr(net.program, name).tobytes()
+    assert back.predict(rows()[0]).tobytes() == load(path).predict(rows()[0]).tobytes()
+    back.save(tmp_path / "again", optimizer=True)
+    assert (tmp_path / "again").read_bytes() == path.read_bytes()
+
+
+def test_names_may_be_arrays_and_lists(path: Path) -> None:
+    net = network()
+    for classes in (np.array(["a", "b", "c"]), ["a", "b", "c"], list(np.array(["a", "b", "c"]))):
+        net.classes = classes  # type: ignore[assignment]
+        net.save(path)
+        assert load(path).classes == ("a", "b", "c")
+    net.classes = (True, 1.5, np.int64(7))  # type: ignore[assignment]
+    net.save(path)
+    assert repr(load(path).classes) == "(True, 1.5, 7)"
+
+
+def test_one_sigmoid_output_has_two_classes(path: Path) -> None:
+    net = fastnn.mlp([2, 1], output="sigmoid", engine="reference")
+    net.classes = ("no", "yes")
+    net.save(path)
+    assert load(path).classes == ("no", "yes")
+    net.classes = ("no",)
+    with pytest.raises(ValueError, match="expected 2 classes, got 1"):
+        net.save(path)
+
+
+def test_what_targets_mean_comes_back(path: Path) -> None:
+    assert get_args(training.Meaning) == _fields.MEANINGS
+    x, y = rows()
+    net = fastnn.mlp([7, 3], output="sigmoid", engine="reference")
+    net.fit(x, np.hstack([np.eye(3)[y][:, :2], np.ones((40, 1))]), epochs=1, verbose=0)
+    net.save(path)
+    for same in (net, load(path)):
+        with pytest.raises(ValueError, match="fitted on several labels a row"):
+            same.classify(x)
+
+
+def test_scales_that_are_not_learned_yet_are_learned_after_loading(path: Path) -> None:
+    net = fastnn.mlp([7, 4, 3], standardize=True)
+    net.save(path)
+    back = fastnn.load(path)
+    with pytest.raises(ValueError, match="expected a network that was fitted"):
+        back.predict(rows()[0])
+    assert weights(fit(back, 2)) == weights(fit(net, 2))
+
+
+def test_scales_that_another_thread_is_just_learning_are_not_saved(path: Path) -> None:
+    """The centre comes last: without it, the others may be half of the truth."""
+    net = full()
+    net.program.center = None
+    net.save(path)
+    back = load(path)
+    assert (back.output_scale, back.output_center, back.program.factor) == (1.0, None, None)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("standardize", [False, True])
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_save_load_and_fit_give_the_bits_of_one_fit(
+    path: Path, optimizer: Any, standardize: bool, dtype: str
+) -> None:
+    def make() -> fastnn.Network:
+        return fastnn.mlp([7, 9, 3], standardize=standardize, dtype=dtype, hidden="tanh")
+
+    whole = fit(make(), 5, optimizer)
+    net = fit(make(), 2, optimizer)
+    for epochs in (1, 2):
+        net.save(path, optimizer=True)
+        net = fit(fastnn.load(path), epochs, optimizer)
+    assert weights(net) == weights(whole)
+    assert net.program.state.tobytes() == whole.program.state.tobytes()
+    assert net._training == whole._training
+
+
+def test_an_optimizer_is_saved_with_its_own_state(path: Path) -> None:
+    """Another thread's fit changes the optimizer just while the state is copied."""
+    net = fit(fastnn.mlp([7, 9, 3]), 1, fastnn.SGD(0.5, momentum=0.5))
+
+    class Old:
+        state = net.program.state
+
+        def copy(self) -> Any:
+            fit(net, 1, fastnn.SGD(0.25, momentum=0.25))
+            return self.state.copy()
+
+    net.program.state = Old()  # type: ignore[assignment]
+    net.save(path, optimizer=True)
+    back = fastnn.load(path)
+    assert back._training == net._training
+    assert back.program.state.tobytes() == net.program.state.tobytes()
+
+
+def test_a_callback_saves_what_a_fit_goes_on_from(path: Path) -> None:
+    def keep(net: fastnn.Network, epoch: int, logs: dict[str, float]) -> None:
+        if epoch == 2:
+            net.save(path, optimizer=True)
+
+    x, y = rows()
+    whole = fastnn.mlp([7, 9, 3])
+    whole.fit(x, y, epochs=5, batch_size=8, callbacks=[keep], verbose=0)
+    assert weights(fit(fastnn.load(path), 3)) == weights(whole)
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+def test_without_the_optimizer_the_orders_of_rows_go_on(path: Path, optimizer: Any) -> None:
+    net = fit(fastnn.mlp([7, 9, 3]), 2, optimizer)
+    net.save(path)
+    back = fit(fastnn.load(path), 2, optimizer)
+    net._training.optimizer = None  # it begins anew
+    assert weights(back) == weights(fit(net, 2, optimizer))
+    assert back._training == net._training
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+@pytest.mark.parametrize("kind", [fastnn.SGD, fastnn.Adam])
+def test_schedules_come_back(path: Path, kind: Any, schedule: Any) -> None:
+    net = fit(fastnn.mlp([7, 3]), 1, kind(schedule))
+    net.save(path, optimizer=True)
+    assert load(path)._training.optimizer == kind(schedule)
+
+
+def test_optimizers_have_names_in_files(path: Path) -> None:
+    """All that the package offers; who adds one adds it to the table."""
+    offered = [value for value in vars(fastnn).values() if isinstance(value, type)]
+    assert {kind for kind in offered if hasattr(kind, "slots")} == {
+        *fastnn.optimizers.OPTIMIZERS.values()
+    }
+    assert {kind for kind in offered if hasattr(kind, "rates")} == {
+        *fastnn.schedules.SCHEDULES.values()
+    }
+
+
+def test_an_optimizer_of_someone_else_is_not_saved(saved: Path) -> None:
+    class Ours(fastnn.SGD):
+        pass
+
+    class Half(fastnn.Constant):
+        pass
+
+    old = saved.read_bytes()
+    for optimizer, found in ((Ours(), "Ours"), (fastnn.SGD(Half(0.5)), "Half")):
+        net = fit(network(), 1, optimizer)
+        with pytest.raises(TypeError, match=f"of fastnn to save, got {found}"):
+            net.save(saved, optimizer=True)
+        assert saved.read_bytes() == old
+    net.save(saved)
+    assert load(saved)._training.optimizer is None
+
+
 def test_a_loaded_network_trains_on(saved: Path) -> None:
     x = np.random.default_rng(0).integers(0, 256, (30, 7), np.uint8)
     back = load(saved)
@@ -216,7 +457,7 @@ def test_any_altered_byte_is_noticed_or_harmless(saved: Path) -> None:
             back = load(saved)
         except fastnn.FormatError:
             continue
-        assert files._describe(back) == files._describe(net)
+        assert _fields.describe(back, back._training) == _fields.describe(net, net._training)
         assert weights(back) == weights(net)
         harmless.append(place)
     # A letter's case in an exponent, or the blanks that fill the header up to its length.
@@ -246,11 +487,11 @@ def test_swapped_tensors_are_noticed(saved: Path) -> None:
 
 def test_a_newer_version(saved: Path) -> None:
     def newer(description: dict[str, Any], tensors: dict[str, Any]) -> None:
-        description.update(format=2, attention=True)
-        tensors["optimizer.state"] = np.zeros(3, np.float32)
+        description.update(format=_fields.FORMAT + 1, attention=True)
+        tensors["attention"] = np.zeros(3, np.float32)
 
     rewritten(saved, newer, checksum=False)
-    refused(saved, "newer", "format 1", "got 2")
+    refused(saved, "newer", f"format {_fields.FORMAT} or less", f"got {_fields.FORMAT + 1}")
 
 
 def put(key: str, value: object) -> Any:
@@ -273,9 +514,13 @@ def put_tensor(name: str, tensor: object) -> Any:
         (put("inputs", True), ["positive number of inputs"]),
         (put("inputs", 8), ["layers.0.weights", "(8, 5)", "(7, 5)"]),
         (put("inputs", 10**15), ["layers.0.weights", "(1000000000000000, 5)"]),
-        (put("input_scale", float("nan")), ["input_scale", "nan"]),
+        (put("input_scale", float("nan")), ["description is not JSON", "NaN"]),
+        (put("input_scale", 10**400), ["description is not JSON", "401 digits"]),
+        (put("input_scale", 1), ["input_scale", "1"]),
         (put("input_scale", -1.0), ["input_scale", "-1.0"]),
         (put("input_scale", "1"), ["input_scale", "'1'"]),
+        (put("input_scale", 1e39), ["an input_scale that float32 can hold", "1e+39"]),
+        (put("input_scale", 1e-60), ["an input_scale that float32 can hold", "1e-60"]),
         (put("dtype", "float16"), ["float32 or float64", "'float16'"]),
         (put("dtype", "float64"), ["float64", "float32"]),
         (put("dtype", ["float32"]), ["float32 or float64"]),
@@ -303,6 +548,8 @@ def put_tensor(name: str, tensor: object) -> Any:
         (put_tensor("layers.1.biases", np.ones(4, np.int32)), ["layers.1.biases", "I32"]),
         (put_tensor("layers.1.biases", np.full(4, np.nan, np.float32)), ["finite"]),
         (put_tensor("layers.9.biases", np.ones(4, np.float32)), ["layers.9.biases"]),
+        (put("classes", ["a", "b", "c"]), ["no entries ['classes']"]),  # not of format 1
+        (put_tensor("inputs.center", np.ones(7)), ["no entries ['inputs.center']"]),
         (lambda description, tensors: tensors.pop("layers.2.biases"), ["layers.2.biases"]),
     ],
 )
@@ -312,7 +559,111 @@ def test_contents_that_do_not_fit(saved: Path, change: Any, words: list[str]) ->
     refused(saved, *words)
 
 
-@pytest.mark.parametrize("text", ["[]", "3", "null", '"x"', "{}", '{"format": "1"}', "[" * 100_000])
+def put_in_optimizer(key: str, value: object) -> Any:
+    return lambda description, tensors: description["optimizer"].update({key: value})
+
+
+def put_in_tensor(name: str, value: float) -> Any:
+    return lambda description, tensors: tensors[name].__setitem__(0, value)
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        (put("format", 1), ["no entries", "'classes'"]),
+        (put("classes", []), ["3 classes", "0"]),
+        (put("classes", ["a", "b"]), ["3 classes", "2"]),
+        (put("classes", "abc"), ["classes as a list", "'abc'"]),
+        (put("classes", [1, 2, None]), ["names or numbers", "None"]),
+        (put("classes", [1, 2, 1 << 64]), ["numbers below 2^64", "18446744073709551616"]),
+        (put("classes", None), ["classes as a list", "None"]),
+        (put("features", ["a"]), ["7 features", "1"]),
+        (put("features", [7] * 7), ["list of names", "7"]),
+        (put("target", 3), ["target", "3"]),
+        (put("trained_on", ["rows.csv"]), ["trained_on", "rows.csv"]),
+        (put("standardize", 1), ["standardize", "1"]),
+        (put("standardize", False), ["no output_scale"]),
+        (put("input_scale", 0.5), ["no input_scale beside standardize", "0.5"]),
+        (put("output_scale", 0.0), ["positive output_scale", "0.0"]),
+        (put("output_scale", 1e39), ["an output_scale that float32 can hold", "1e+39"]),
+        (put_in_tensor("outputs.center", -1e39), ["finite float32 numbers", "outputs.center"]),
+        (put("meaning", "class "), ["meaning as one of class, classes, numbers", "'class '"]),
+        (put("meaning", None), ["meaning", "None"]),
+        (put("epochs", -1), ["epochs", "-1"]),
+        (put("epochs", True), ["epochs", "True"]),
+        (put("epochs", 1 << 62), ["epochs", "4611686018427387904"]),
+        (put("steps", 1.0), ["steps", "1.0"]),
+        (put("steps", 1 << 63), ["steps"]),
+        (put("optimizer", "adam"), ["an optimizer as an object", "'adam'"]),
+        (put("optimizer", {"name": "sgd"}), ["learning_rate", "in sgd"]),
+        (put_in_optimizer("name", "adma"), ["did you mean 'adam'?"]),
+        (put_in_optimizer("name", ["adam"]), ["the name of an optimizer"]),
+        (put_in_optimizer("beta_1", 1.0), ["beta_1", "1.0"]),
+        (put_in_optimizer("beta_1", 0), ["beta_1 of adam as a float", "0"]),
+        (put_in_optimizer("epsilon", "1e-8"), ["epsilon of adam", "'1e-8'"]),
+        (put_in_optimizer("learning_rate", -1.0), ["learning_rate", "-1.0"]),
+        (put_in_optimizer("learning_rate", {"name": "cosin"}), ["schedule 'cosin'"]),
+        (put_in_optimizer("learning_rate", {"name": "cosine", "peak": 1.0}), ["final"]),
+        (put_in_optimizer("nesterov", False), ["no entries ['nesterov'] in adam"]),
+        (lambda d, t: d.pop("optimizer"), ["no entries ['optimizer.0"]),
+        (lambda d, t: t.pop("optimizer.1.layers.1.biases"), ["optimizer.1.layers.1.biases"]),
+        (lambda d, t: t.pop("inputs.factor"), ["inputs.factor"]),
+        (lambda d, t: t.pop("outputs.center"), ["no output_scale"]),
+        (lambda d, t: t.pop("inputs.center"), ["no output_scale"]),
+        (put("loss", "cross_entropy"), ["softmax"]),
+        (put_tensor("inputs.center", np.ones(7, np.float32)), ["inputs.center", "float64"]),
+        (put_tensor("inputs.center", np.ones(6)), ["inputs.center", "(7,)", "(6,)"]),
+        (put_in_tensor("inputs.factor", -1), ["inputs.factor", "-1"]),
+        (put_in_tensor("outputs.center", np.inf), ["finite float32 numbers", "outputs.center"]),
+        (put_in_tensor("optimizer.0.layers.0.biases", np.nan), ["finite", "optimizer.0"]),
+    ],
+)
+def test_contents_of_format_2_that_do_not_fit(path: Path, change: Any, words: list[str]) -> None:
+    full().save(path, optimizer=True)
+    rewritten(path, lambda description, tensors: None)
+    load(path)  # what is rewritten is read
+    rewritten(path, change)
+    refused(path, *words)
+
+
+def test_what_cannot_be_loaded_is_not_saved(saved: Path) -> None:
+    old = saved.read_bytes()
+    wrong: list[tuple[str, Any, str]] = [
+        ("classes", ("a", "b"), "expected 3 classes, got 2"),
+        ("classes", ("a", "b", float("nan")), "got nan"),
+        ("classes", ("a", "b", object()), "got <object"),
+        ("classes", "abc", "as a list"),
+        ("features", tuple("abcdef"), "expected 7 features, got 6"),
+        ("features", (1, 2, 3, 4, 5, 6, 7), "names, got 1"),
+        ("features", ("\x1b" * 10**7,) * 7, "a header of"),
+        ("target", 3, "target as a name, got 3"),
+        ("trained_on", Path("rows.csv"), "trained_on as text"),
+    ]
+    for name, value, words in wrong:
+        net = network()
+        setattr(net, name, value)
+        with pytest.raises(ValueError, match=words) as caught:
+            net.save(saved)
+        assert "nothing was saved" in str(caught.value)
+        assert not isinstance(caught.value, fastnn.FormatError)
+        assert saved.read_bytes() == old
+    wide = fastnn.mlp([600_000, 1], output="sigmoid", engine="reference")
+    wide.features = ("",) * 600_000
+    with pytest.raises(ValueError, match="expected 500000 values in the header at most, got 6000"):
+        wide.save(saved)
+    assert saved.read_bytes() == old
+    only(saved.parent, saved.name)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        *("[]", "3", "null", '"x"', "{}", '{"format": "1"}', "[" * 100_000),
+        *('{"format":1,"format":1}', '{"a":' * 100_000, '{"format":' + "1" * 10_000 + "}"),
+        *('{"format":1e999}', '{"format":Infinity}', '{"format":-1}', '{"format":true}'),
+    ],
+    ids=range(14),
+)
 def test_a_description_that_is_none(path: Path, text: str) -> None:
     save_file({"layers.0.biases": np.ones(3, np.float32)}, path, {"fastnn": text})
     refused(path, "altered")
@@ -326,11 +677,206 @@ def test_no_such_file(tmp_path: Path) -> None:
 
 def test_an_unknown_engine_is_no_fault_of_the_file(saved: Path) -> None:
     with pytest.raises(ValueError, match="unknown engine") as caught:
-        files.load(saved, engine="referense")
+        fastnn.load(saved, engine="referense")
     assert not isinstance(caught.value, fastnn.FormatError)
 
 
+# ------------------------------------------------------------------------- files made to do harm
+
+
+def raw(path: Path, header: bytes, tensors: bytes = b"", length: int | None = None) -> None:
+    """A file that no library helped to write."""
+    length = len(header) if length is None else length
+    path.write_bytes(length.to_bytes(8, "little") + header + tensors)
+
+
+def with_tensor(entry: str, name: str = '"layers.0.biases"') -> bytes:
+    """The header of a file of format 1, with another entry for a tensor."""
+    text = FORMAT_1[8 : -14 * 4].decode().rstrip()
+    old = '"layers.0.biases":{"dtype":"F32","shape":[2],"data_offsets":[0,8]}'
+    assert old in text
+    return text.replace(old, f"{name}:{entry}").encode()
+
+
+# Their product would take minutes.
+LONG_SHAPE = f'{{"dtype":"F32","shape":[{"9" * 18}{("," + "9" * 18) * 400_000}],'
+LONG_SHAPE += '"data_offsets":[0,8]}'
+
+
+@pytest.mark.parametrize(
+    ("header", "words"),
+    [
+        (b'{"a":' * 100_000, ["header is not JSON", "nested too deeply"]),
+        (b'{"a":' + b"[" * 5000, ["header is not JSON", "nested too deeply"]),
+        (b'{"a":[' + b"[]," * 4_000_000 + b"[]]}", ["500000 values", "got 4000000"]),
+        (b'{"a":1,"a":1}', ["a name stands twice"]),
+        (b'{"a":' + b"9" * 10_000 + b"}", ["10000 digits"]),
+        (b'{"a":NaN}', ["finite numbers, got NaN"]),
+        (b'{"a":-Infinity}', ["finite numbers, got -Infinity"]),
+        (b'{"\xff":1}', ["header is not JSON"]),
+        (b"{}", ["not a fastnn model"]),
+        (b'{"__metadata__":[]}', ["not a fastnn model"]),
+        (b'{"__metadata__":{"fastnn":{}}}', ["not a fastnn model"]),
+        (b'{"__metadata__":{"fastnn":"\\ud800"}}', ["description is not JSON"]),
+        (b"{}" + b" " * (1 << 24), ["a header of 16777216 bytes", "got 16777218"]),
+        (with_tensor("7"), ["an object for 'layers.0.biases'", "got 7"]),
+        (with_tensor("{}"), ["dtype", "in 'layers.0.biases'"]),
+        (with_tensor('{"dtype":"F32","shape":[2],"data_offsets":[0,8],"x":1}'), ["no entries"]),
+        (with_tensor('{"dtype":["F32"],"shape":[2],"data_offsets":[0,8]}'), ["F32 or F64"]),
+        (with_tensor('{"dtype":"F32","shape":2,"data_offsets":[0,8]}'), ["the shape of"]),
+        (with_tensor('{"dtype":"F32","shape":[-2],"data_offsets":[0,8]}'), ["the shape of"]),
+        (with_tensor(LONG_SHAPE), ["the shape of"]),
+        (with_tensor('{"dtype":"F32","shape":[2.0],"data_offsets":[0,8]}'), ["the shape of"]),
+        (with_tensor('{"dtype":"F32","shape":[2],"data_offsets":[0]}'), ["offsets of"]),
+        (with_tensor('{"dtype":"F32","shape":[2],"data_offsets":[8,0]}'), ["8 bytes of"]),
+        (with_tensor('{"dtype":"F32","shape":[2],"data_offsets":[4,12]}'), ["start at"]),
+        (with_tensor('{"dtype":"F32","shape":[3],"data_offsets":[0,12]}'), ["start at 12"]),
+        (with_tensor('{"dtype":"F32","shape":[2],"data_offsets":[0,8]}', '"x"'), ["biases"]),
+    ],
+    ids=range(26),
+)
+def test_headers_made_to_do_harm(path: Path, header: bytes, words: list[str]) -> None:
+    raw(path, header, FORMAT_1[-14 * 4 :])
+    refused(path, *words)
+
+
+def peak(call: Any) -> int:
+    """The memory that a call takes at most, in bytes."""
+    tracemalloc.start()
+    try:
+        call()
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+
+
+def test_a_size_that_is_declared_takes_no_memory(path: Path) -> None:
+    """Sparse files of 1 GB: what they declare is held against what they are."""
+    huge, header = 1 << 30, FORMAT_1[8 : -14 * 4]
+    size = huge - 8 - len(header)
+    wide = with_tensor(
+        f'{{"dtype":"F32","shape":[{size // 4}],"data_offsets":[0,{size // 4 * 4}]}}'
+    )
+    layer = with_tensor('{"dtype":"F32","shape":[2],"data_offsets":[0,8]}').replace(
+        rb"\"units\":2", rb"\"units\":99999999"
+    )
+    load(saved_as(path, FORMAT_1))  # so that nothing is imported below
+    for head in (
+        FORMAT_1,
+        bytes(16),
+        bytes(8) + b"{",
+        b"\x01" + bytes(7) + b"{",
+        huge.to_bytes(8, "little") + b"{",
+    ):
+        saved_as(path, head)
+        os.truncate(path, huge)
+        assert peak(lambda: refused(path)) < 500_000
+    for header, words in ((wide, "to start at"), (layer, "(3, 99999999)")):
+        raw(path, header)
+        os.truncate(path, huge)
+        assert peak(functools.partial(refused, path, words)) < 500_000
+
+
+def saved_as(path: Path, content: bytes) -> Path:
+    path.write_bytes(content)
+    return path
+
+
+@pytest.mark.parametrize("optimizer", [False, True])
+def test_loading_takes_little_more_memory_than_the_network(path: Path, optimizer: bool) -> None:
+    x, y = np.zeros((1, 2000), np.float32), np.zeros(1, np.int64)
+    net = fastnn.mlp([2000, 1000, 3])
+    net.fit(x, y, epochs=1, verbose=0)
+    net.save(path, optimizer=optimizer)
+    load(path)
+    assert peak(lambda: load(path)) < 2.3 * path.stat().st_size + 8 * 2000 * 1000
+
+
+def test_a_header_as_large_as_may_be_takes_little_memory(path: Path) -> None:
+    raw(path, b'{"a":[' + b'{"b":1},' * 499_999 + b"0]}")
+    assert peak(lambda: refused(path, "not a fastnn model")) < 200e6
+
+
+@pytest.mark.parametrize("length", [0, 1, 100, 700])
+def test_a_file_that_shrinks_while_it_is_read(
+    path: Path, monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
+    """A mapped file would end the process."""
+    net = fastnn.mlp([500, 50, 3], engine="reference")
+    net.save(path)
+    entries = files._entries
+
+    def shrink(header: Any) -> Any:
+        os.truncate(path, length)
+        return entries(header)
+
+    monkeypatch.setattr(files, "_entries", shrink)
+    refused(path, "altered while it was read")
+
+
+@pytest.mark.parametrize("wrong", [0, 2, True, None, b"net.fastnn", 1.5, ["net"]], ids=repr)
+def test_only_paths_are_paths(wrong: Any) -> None:
+    """The descriptor 0 is the process's own; it is not closed."""
+    before = os.fstat(0), os.fstat(2)
+    for call in (fastnn.load, network().save):
+        with pytest.raises(TypeError, match=r"expected a path as str or os\.PathLike, got"):
+            call(wrong)
+    assert (os.fstat(0), os.fstat(2)) == before
+
+
+HOSTILE = "\x1b[2J" * 300_000
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        put(HOSTILE, 1),
+        put("loss", HOSTILE),
+        put("loss", [HOSTILE]),
+        put("dtype", HOSTILE),
+        put("seed", HOSTILE),
+        put("layers", HOSTILE),
+        put("layers", [{HOSTILE: HOSTILE}]),
+        put_in_layer("activation", HOSTILE),
+        put_in_layer("initializer", HOSTILE),
+        put_in_layer("units", {HOSTILE: 1}),
+        put_tensor("layers\x1b.1.biases", np.ones(4, np.float32)),
+    ],
+    ids=range(11),
+)
+def test_messages_quote_little_and_nothing_that_a_terminal_obeys(saved: Path, change: Any) -> None:
+    rewritten(saved, change)
+    with pytest.raises(fastnn.FormatError) as caught:
+        load(saved)
+    message = str(caught.value).removeprefix(str(saved))
+    assert message.isprintable()
+    assert len(message) < 400
+
+
+def test_a_path_is_shown_without_control_characters(tmp_path: Path) -> None:
+    path = saved_as(tmp_path / "a\x1b[2J\nb", b"")
+    with pytest.raises(fastnn.FormatError) as caught:
+        load(path)
+    assert str(caught.value).endswith(r"/a\x1b[2J\nb: not a fastnn model: the file is empty")
+
+
+def test_a_pipe_makes_nobody_wait(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    refused(tmp_path / "pipe", "found a device or pipe")
+    with pytest.raises(fastnn.FormatError, match="found a device or pipe"):
+        load(Path("/dev/zero"))
+
+
 # ---------------------------------------------------------------------------- saving all or nothing
+
+
+def in_child(script: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What became of a script in a process of its own."""
+    command = [sys.executable, "-c", script, *arguments]
+    environment = os.environ | {"PYTHONPATH": str(Path(fastnn.__file__).parents[1])}
+    return subprocess.run(
+        command, env=environment, timeout=DEADLINE, capture_output=True, text=True
+    )
 
 
 def only(folder: Path, *names: str) -> None:
@@ -361,21 +907,24 @@ def test_a_failure_while_writing_leaves_the_old_file(
     only(saved.parent, saved.name)
 
 
-def test_a_full_disk(saved: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_full_disk(saved: Path, tmp_path: Path) -> None:
+    """A process that may write no more than half of the file, as on a disk that is full."""
     old = saved.read_bytes()
-    plain_open = open
-
-    def small_disk(*arguments: Any) -> Any:
-        file = plain_open(*arguments)
-        if "x" in arguments[1]:
-            file.write(b"half")
-            file.flush()
-            file.close()  # the next write fails
-        return file
-
-    monkeypatch.setattr("builtins.open", small_disk)
-    with pytest.raises(ValueError, match="closed file"):
-        files.save(network(seed=1), saved)
+    script = f"""
+import errno, os, resource
+import fastnn
+net = fastnn.load({str(saved)!r}, engine="reference")
+net.layers[0].biases[...] = 7
+resource.setrlimit(resource.RLIMIT_FSIZE, (len({old!r}) // 2,) * 2)
+try:
+    net.save({str(saved)!r})
+except OSError as error:
+    assert (error.errno, error.filename) == (errno.EFBIG, {str(saved)!r}), error
+else:
+    raise AssertionError("expected an OSError")
+"""
+    done = in_child(script)
+    assert done.returncode == 0, done.stderr
     assert saved.read_bytes() == old
     only(saved.parent, saved.name)
 
@@ -430,7 +979,7 @@ def test_only_files_are_replaced(tmp_path: Path) -> None:
 
 
 SAVE_AND_DIE = """
-import builtins, os, signal, sys
+import os, signal, sys
 import fastnn
 
 path, step = sys.argv[1:]
@@ -456,30 +1005,40 @@ class Half:  # a file that gets half of what is written to it
         self.file.flush()
         die()
 
-def open_half(name, mode="r", open=open):
-    return Half(open(name, mode)) if set(mode) & set("wx+") else open(name, mode)
-
 if step == "half written":
-    builtins.open = open_half
+    os.fdopen = lambda descriptor, mode, fdopen=os.fdopen: Half(fdopen(descriptor, mode))
 elif step == "written":
     os.fsync = die
 elif step == "synced":
     os.replace = die
 else:
     os.replace = replace_and_die
+if step == "created":
+    os.fdopen = die
 net.save(path)
 """
 
 
-@pytest.mark.parametrize("step", ["half written", "written", "synced", "renamed"])
+@pytest.mark.parametrize("step", ["created", "half written", "written", "synced", "renamed"])
 def test_killed_while_saving(saved: Path, step: str) -> None:
     """Whenever the process dies, the old file or the new one is there, whole."""
-    command = [sys.executable, "-c", SAVE_AND_DIE, str(saved), step]
-    environment = os.environ | {"PYTHONPATH": str(Path(fastnn.__file__).parents[1])}
-    done = subprocess.run(command, env=environment, timeout=DEADLINE)
+    done = in_child(SAVE_AND_DIE, str(saved), step)
     assert done.returncode == -signal.SIGKILL
     new = np.full(5, 7, np.float32)
     expected = new if step == "renamed" else network().layers[0].biases
     np.testing.assert_array_equal(load(saved).layers[0].biases, expected)
-    files.save(network(seed=8), saved)  # what the dead process left is no obstacle
-    assert weights(load(saved)) == weights(network(seed=8))
+    left = [] if step == "renamed" else [str(file) for file in saved.parent.glob(".fastnn-*.tmp")]
+    assert len(left) == (step != "renamed")
+    network(seed=8).save(saved.parent / "other")  # any save in that folder clears it away
+    only(saved.parent, saved.name, "other")
+
+
+@pytest.mark.parametrize("group", ["models", "kills", "overwrites", "threads"])
+def test_a_short_pass_of_the_stress(group: str) -> None:
+    """The script says what it does; it may be run for longer."""
+    script = str(Path(__file__).with_name("stress_files.py"))
+    command = [sys.executable, "-P", "-W", "error", script, "--seconds", "2", group]
+    done = subprocess.run(command, timeout=DEADLINE, capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    tries, word, failures = done.stdout.split()[1:4]
+    assert (int(tries) > 10, word, failures) == (True, "tries", "0")

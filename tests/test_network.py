@@ -1,6 +1,8 @@
 """Networks: how they are made, and what they answer."""
 
 import concurrent.futures
+import copy
+import pickle
 import tracemalloc
 
 import numpy as np
@@ -69,6 +71,82 @@ def test_one_output_is_class_one_above_one_half(engine_name, data):
     y = np.arange(50) % 2
     assert net.classify(x).tolist() == (p > 0.5).astype(int).tolist()
     assert net.evaluate(x, y)["accuracy"] == ((p > 0.5) == y).mean()
+
+
+def test_several_labels_a_row(engine_name):
+    net = fastnn.mlp([2, 2], output="sigmoid", engine=engine_name)
+    net.layers[0].weights[...] = [[9, 0], [0, 10]]
+    x = [[1, 1], [1, -1], [-1, -1]]  # outputs 1 and 1, 1 and 0, 0 and 0
+    right = {"binary_accuracy": 1.0}
+    for y, figures in [
+        ([[1, 1], [1, 0], [0, 0]], right),
+        ([[0.8, 0.9], [0.6, 0.2], [0.5, 0.1]], right),
+        ([[0, 0], [1, 1], [0, 0]], {"binary_accuracy": 3 / 6}),
+        ([[0, 1], [1, 0], [0, 1]], {"accuracy": 2 / 3}),  # one label a row: the winner counts
+        ([1, 0, 1], {"accuracy": 2 / 3}),
+    ]:
+        found = net.evaluate(x, y)
+        found.pop("loss")
+        assert found == pytest.approx(figures)
+
+
+@pytest.mark.parametrize("loss", ["binary_cross_entropy", "mean_squared_error"])
+def test_one_hot_targets_mean_labels(engine_name, data, loss):
+    x, y = data
+    nets = [fastnn.mlp([6, 4, 3], output="sigmoid", loss=loss, engine=engine_name) for _ in "ab"]
+    figures = []
+    for net, targets in zip(nets, (y, np.eye(3)[y]), strict=True):
+        loss = net.fit(x, targets, epochs=2, verbose=0).history["loss"]
+        figures.append((loss, net.evaluate(x, targets)["loss"], net.classify(x).tolist()))
+    assert figures[0] == figures[1]
+
+
+def fitted(output, y, **options):
+    """A network of as many outputs as y has, after a fit."""
+    outputs = 1 if y.ndim == 1 else y.shape[1]
+    net = fastnn.mlp([6, outputs], output=output, engine="reference", **options)
+    net.fit(np.ones((len(y), 6)), y, epochs=1, verbose=0)
+    return net
+
+
+NUMBERS = (
+    "expected outputs that are classes, got {} outputs that are numbers to be met; use predict(x)"
+)
+SEVERAL = (
+    "expected one class a row, got a network that was fitted on several labels a row; "
+    "use predict(x) > 0.5"
+)
+NO_CLASSES = {
+    "never fitted, one": (fastnn.mlp([6, 1], output="identity"), NUMBERS.format("identity")),
+    "never fitted, three": (fastnn.mlp([6, 3], output="tanh"), NUMBERS.format("tanh")),
+    "real numbers": (fitted("identity", np.array([0.1, 2])), NUMBERS.format("identity")),
+    "two real numbers": (fitted("tanh", np.array([[0, 1], [1, 1]])), NUMBERS.format("tanh")),
+    "numbers after sigmoid": (
+        fitted("sigmoid", np.array([[0.2, 0.3]]), loss="mean_squared_error"),
+        NUMBERS.format("sigmoid"),
+    ),
+    "several labels": (fitted("sigmoid", np.array([[0, 1], [1, 1]])), SEVERAL),
+}
+
+
+@pytest.mark.parametrize("name", NO_CLASSES)
+def test_outputs_that_are_no_classes(name):
+    net, message = NO_CLASSES[name]
+    with pytest.raises(ValueError) as error:  # noqa: PT011 (compared in full below)
+        net.classify(np.ones((2, 6)))
+    assert str(error.value) == message
+
+
+def test_outputs_that_are_classes_by_their_targets():
+    x = np.ones((2, 6))
+    for y in (np.eye(2), np.array([0, 1])):  # one-hot; one output of 0 or 1
+        assert fitted("identity", y).classify(x).shape == (2,)
+    net = fastnn.mlp([6, 3], output="identity", engine="reference")
+    net.fit(x, [0, 2], epochs=1, verbose=0)
+    assert net.classify(x).shape == (2,)
+    net.fit(x, np.ones((2, 3)), epochs=1, verbose=0)  # the latest fit counts
+    with pytest.raises(ValueError, match="numbers to be met"):
+        net.classify(x)
 
 
 def test_predict_fills_out(engine_name, data):
@@ -220,10 +298,43 @@ BAD = {
         lambda: fastnn.mlp([3, 1], engine="reference"),
         "expected softmax with at least 2 outputs, got 1 (use sigmoid)",
     ),
+    "a loss of another type": (
+        make(3, DENSE, loss=["mse"]),
+        "unknown loss ['mse'] (one of: cross_entropy, binary_cross_entropy, mean_squared_error)",
+    ),
+    "an activation of another type": (
+        lambda: fastnn.Dense(3, [3]),
+        "unknown activation [3] (one of: identity, sigmoid, tanh, relu, leaky_relu, softmax)",
+    ),
+    "an initializer of another type": (
+        lambda: fastnn.Dense(3, "relu", {}),
+        "unknown initializer {} (one of: glorot_uniform, glorot_normal, he_uniform, he_normal, "
+        "lecun_uniform, lecun_normal, zeros)",
+    ),
     "an unknown engine": (
         lambda: fastnn.mlp([3, 2], engine="refernce"),
         "unknown engine 'refernce'; did you mean 'reference'? "
         "(one of: auto, avx512, avx2, baseline, reference)",
+    ),
+}
+
+
+BAD |= {
+    "a scale beyond the dtype": (
+        make(3, DENSE, input_scale=1e-50),
+        "expected an input_scale that float32 can hold, got 1e-50",
+    ),
+    "inputs beyond 64 bits": (
+        make(2**70, DENSE),
+        "expected inputs below 2^63, got 1180591620717411303424",
+    ),
+    "threads beyond 64 bits": (
+        make(3, DENSE, num_threads=2**64),
+        "expected num_threads below 2^63, got 18446744073709551616",
+    ),
+    "units beyond an engine": (
+        lambda: fastnn.mlp([2**33, 2**33], engine="reference"),
+        "expected units below 2^31, got 8589934592",
     ),
 }
 
@@ -239,12 +350,42 @@ def test_bad_values(bad):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (make(3, fastnn.Dense(2)), "expected layers as a list, got Dense(2, 'identity')"),
+        (lambda: fastnn.mlp(784), "expected sizes as a list, got 784"),
         (make(3, [2, 3]), "expected layers of type Dense, got int"),
         (make(3.5, DENSE), "expected inputs to be a whole number, got float 3.5"),
-        (make(3, DENSE, seed=0.5), "expected seed to be a whole number, got float"),
+        (make(3, DENSE, seed=True), "expected seed to be a whole number, got bool True"),
+        (make(3, DENSE, input_scale="1"), "expected input_scale to be a number, got str '1'"),
+        (make(True, DENSE), "expected inputs to be a whole number, got bool True"),
+        (make(3, DENSE, seed=0.5), "expected seed to be a whole number, got float 0.5"),
     ],
 )
 def test_bad_types(make, message):
     with pytest.raises(TypeError) as error:
         make()
     assert str(error.value) == message
+
+
+# What no process can address, and what no machine of today holds.
+@pytest.mark.parametrize(("inputs", "outputs"), [(2**40, 2**30), (2**22, 2**22)])
+def test_sizes_beyond_the_memory(inputs, outputs):
+    with pytest.raises(MemoryError) as error:
+        fastnn.mlp([inputs, outputs], output="identity", engine="reference")
+    assert str(error.value) == (
+        f"expected layers that fit in memory, got {4 * (inputs + 1) * outputs:,} bytes of float32 "
+        f"weights for {inputs}-{outputs}"
+    )
+
+
+@pytest.mark.parametrize("way", [copy.copy, copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])
+def test_copies_share_nothing(engine_name, data, way):
+    x, y = data
+    net = fastnn.mlp([6, 5, 3], engine=engine_name, num_threads=2)
+    net.fit(x, y, epochs=1, verbose=0)
+    expected = net.predict(x).tobytes()
+    twin = way(net)
+    twin.fit(x, y, epochs=1, verbose=0)
+    assert net.predict(x).tobytes() == expected
+    net.fit(x, y, epochs=1, verbose=0)  # with the same state of the optimizer
+    assert net.predict(x).tobytes() == twin.predict(x).tobytes()
+    assert (twin.num_threads, twin._training) == (2, net._training)

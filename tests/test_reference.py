@@ -72,12 +72,23 @@ def test_evaluate_sums_losses_and_counts_agreeing_rows():
     assert reference.evaluate(program, x, y, 1) == (8.0, 1)
 
 
+def test_several_targets_of_a_row_are_each_met_or_not():
+    program = build([1, 3], [(reference.SIGMOID, 0.0)], reference.BINARY_CROSS_ENTROPY, "float64")
+    h = np.array([[0.9, 0.8, 0.1], [0.2, 0.7, 0.3]])
+    t = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
+    assert reference.agreeing(program, h, t) == 4  # all three, and the first
+    assert reference.agreeing(program, h, np.array([0, 1])) == 2  # rows whose winner is right
+    program.loss = reference.MEAN_SQUARED_ERROR
+    assert reference.agreeing(program, h, t) == 1
+
+
 def test_gradients_of_one_unit():
     program = one_unit(reference.IDENTITY)
     arena = zeros_like_parameters(program)
     x, y = np.array([[1.0], [3.0]]), np.array([[0.0], [1.0]])
     # h - t = 1, 4; mean of 2 (h - t) x = (2 + 24) / 2, mean of 2 (h - t) = (2 + 8) / 2
-    assert reference.gradients(program, x, y, arena, 1) == 17.0
+    # h > 0.5 agrees with t > 0.5 in the second row
+    assert reference.gradients(program, x, y, arena, 1) == (17.0, 1)
     (weights, biases), *_ = blocks(program, arena)
     assert (weights.item(), biases.item()) == (13.0, 5.0)
 

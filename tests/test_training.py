@@ -2,11 +2,14 @@
 
 # ruff: noqa: N806 (the textbook's capital letters)
 
-import io
+import contextlib
+import copy
 import itertools
 import os
+import pickle
 import re
 import signal
+import sys
 import threading
 
 import numpy as np
@@ -208,6 +211,56 @@ def test_another_optimizer_starts_with_its_own_state(data):
     assert net._training.steps == 5
 
 
+def test_where_memory_is_short_the_optimizer_stays(data, monkeypatch):
+    net, twin = make(), make()
+    for one in (net, twin):
+        one.fit(*data, epochs=1, optimizer="adam", verbose=0)
+    with monkeypatch.context() as patch:
+        patch.setattr("fastnn.program.aligned_zeros", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            net.fit(*data, epochs=1, optimizer="sgd", verbose=0)
+    for one in (net, twin):
+        one.fit(*data, epochs=1, optimizer="adam", verbose=0)
+    assert weights(net) == weights(twin)
+
+
+@pytest.mark.parametrize("batch_size", [301, 302, sys.maxsize])
+def test_a_batch_is_all_rows_at_most(engine_name, data, batch_size):
+    net, whole = make(engine_name), make(engine_name)
+    logs = net.fit(*data, epochs=3, batch_size=batch_size, verbose=0).history["loss"]
+    assert logs == whole.fit(*data, epochs=3, batch_size=301, verbose=0).history["loss"]
+    assert weights(net) == weights(whole)
+    assert net._training.steps == 3
+
+
+def test_an_interrupted_epoch_counts_with_its_updates(data):
+    """As the docstring of fit says; and save and load count what fit does."""
+
+    class Interrupted:
+        def __init__(self, calls):
+            self.calls = calls
+
+        def __getattr__(self, name):
+            return getattr(engine.get("reference"), name)
+
+        def train(self, program, x, rows, *rest):
+            self.calls.append(rows.tolist())
+            if len(self.calls) == 3:
+                raise KeyboardInterrupt
+            return engine.get("reference").train(program, x, rows, *rest)
+
+    net, calls = make(), []
+    net._engine = Interrupted(calls)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fastnn.training, "CALL_COST", 1)  # one step a call
+        with pytest.raises(KeyboardInterrupt):
+            net.fit(*data, epochs=1, batch_size=100, verbose=0)
+        assert (net._training.steps, net._training.epochs) == (2, 0)
+        net.fit(*data, epochs=1, batch_size=100, verbose=0)
+    assert (net._training.steps, net._training.epochs) == (6, 1)
+    assert calls[:3] == calls[3:6]  # the same order of rows again
+
+
 def test_calls_of_the_engine_change_nothing(engine_name, data, monkeypatch):
     one, many = make(engine_name), make(engine_name)
     one.fit(*data, epochs=2, batch_size=8, verbose=0)
@@ -242,12 +295,159 @@ def test_a_callback_that_returns_true_stops(data):
     assert len(logs["loss"]) == len(calls) == 2
 
 
-# Progress.
+@pytest.mark.parametrize(
+    ("answer", "epochs"),
+    [
+        (True, 1), (np.True_, 1), (False, 3), (None, 3), (1, 3), (1.0, 3), ("stop", 3), ([1], 3),
+        (np.bool_(False), 3), (np.int64(1), 3), (np.array(True), 3), (np.array([True, True]), 3),
+    ],
+    ids=repr,
+)  # fmt: skip
+def test_only_true_stops(data, answer, epochs):
+    logs = make().fit(*data, epochs=3, callbacks=[lambda *_: answer], verbose=0).history
+    assert len(logs["loss"]) == epochs
 
 
-class Terminal(io.StringIO):
-    def isatty(self):
-        return True
+# Several labels a row.
+
+
+def test_several_labels_in_the_history(engine_name, data):
+    x, _ = data
+    y = x[:, :3] > 0.7
+    net = fastnn.mlp([9, 3], output="sigmoid", engine=engine_name)
+    options = {"epochs": 3, "optimizer": fastnn.SGD(1e-9), "verbose": 0}
+    single = np.eye(3)[np.arange(50) % 3]
+    logs = net.fit(x, y, validation_data=(x[:50], single), **options).history
+    share = ((net.predict(x) > 0.5) == y).mean()
+    assert logs["binary_accuracy"] == pytest.approx([share] * 3)
+    share = ((net.predict(x[:50]) > 0.5) == single).mean()  # one rule for all rows of a fit
+    assert logs["val_binary_accuracy"] == pytest.approx([share] * 3)
+    assert not {"accuracy", "val_accuracy"} & set(logs)
+    logs = net.fit(x, np.eye(3)[y.argmax(axis=1)], **options).history
+    assert logs["accuracy"] == pytest.approx([net.evaluate(x, y.argmax(axis=1))["accuracy"]] * 3)
+    assert "binary_accuracy" not in logs
+
+
+# One fit at a time.
+
+
+HELD = r"^expected a network at rest, got one that another fit is training$"
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS_TRIED, ids=str)
+def test_a_callback_cannot_fit_the_same_network(data, optimizer):
+    net, twin = make(), make()
+
+    def callback(network, epoch, logs):
+        with pytest.raises(RuntimeError, match=HELD):
+            network.fit(*data, epochs=1, optimizer=optimizer, verbose=0)
+
+    net.fit(*data, epochs=2, callbacks=[callback], verbose=0)
+    twin.fit(*data, epochs=2, verbose=0)
+    assert weights(net) == weights(twin)
+    net.fit(*data, epochs=1, verbose=0)
+
+
+def test_callbacks_may_do_what_changes_no_network(engine_name, data, tmp_path):
+    net, twin = make(engine_name), make(engine_name)
+    copies = []
+
+    def callback(network, epoch, logs):
+        network.predict(data[0])
+        network.classify(data[0])
+        network.evaluate(*data)
+        network.gradients(*data)
+        network.activations(data[0])
+        network.save(tmp_path / "net.fastnn")
+        for way in (copy.copy, copy.deepcopy, lambda net: pickle.loads(pickle.dumps(net))):
+            copies.append(way(network))
+            copies[-1].fit(*data, epochs=1, verbose=0)
+
+    net.fit(*data, epochs=2, callbacks=[callback], verbose=0)
+    twin.fit(*data, epochs=2, verbose=0)
+    assert weights(net) == weights(twin)
+    assert {weights(one) for one in copies[:3]} == {weights(net)}
+
+
+def test_two_threads_cannot_fit_one_network(engine_name, data):
+    """With different optimizers, which laid the state anew under each other's feet."""
+    net = make(engine_name)
+    held, done = [], []
+
+    def fit(optimizer):
+        for _ in range(40):
+            try:
+                net.fit(*data, epochs=2, optimizer=optimizer, verbose=0)
+                done.append(optimizer)
+            except RuntimeError as error:
+                held.append(str(error))
+            net.predict(data[0])
+
+    threads = [threading.Thread(target=fit, args=[one]) for one in OPTIMIZERS_TRIED]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(done) + len(held) == 160
+    assert done
+    assert set(held) <= {HELD.strip("^$")}
+    assert np.isfinite(net.program.parameters).all()
+    assert net._training.epochs == 2 * len(done)
+
+
+def test_a_second_thread_is_refused_while_the_first_trains(data):
+    net = make()
+    begun, end = threading.Event(), threading.Event()
+
+    def callback(network, epoch, logs):
+        begun.set()
+        assert end.wait(60)
+
+    thread = threading.Thread(
+        target=net.fit, args=data, kwargs={"epochs": 1, "callbacks": [callback], "verbose": 0}
+    )
+    thread.start()
+    assert begun.wait(60)
+    before = weights(net)
+    with pytest.raises(RuntimeError, match=HELD):
+        net.fit(*data, optimizer="sgd", verbose=0)
+    assert weights(net) == before
+    end.set()
+    thread.join()
+    net.fit(*data, epochs=1, optimizer="sgd", verbose=0)
+
+
+@pytest.mark.parametrize("use", ["evaluate", "gradients", "fit"])
+def test_labels_that_another_thread_changes(compiled, use):
+    """Each call uses the labels that it has checked, or refuses them."""
+    random = np.random.default_rng(0)
+    x, y = random.random((3000, 4), np.float32), random.integers(0, 3, 3000)
+    net = fastnn.mlp([4, 8, 3], engine=compiled.NAME)
+    end = threading.Event()
+
+    def change():
+        while not end.is_set():
+            y[:] = 1 << 40
+            y[:] = 0
+
+    thread = threading.Thread(target=change)
+    thread.start()
+    calls = {
+        "evaluate": lambda: net.evaluate(x, y),
+        "gradients": lambda: net.gradients(x, y),
+        "fit": lambda: net.fit(x, y, epochs=1, verbose=0),
+    }
+    try:
+        for _ in range(200):
+            with contextlib.suppress(ValueError):
+                calls[use]()
+    finally:
+        end.set()
+        thread.join()
+    assert np.isfinite(net.program.parameters).all()
+
+
+# Progress: what it says; how it is shown is in test_progress.py.
 
 
 def test_silent(data, capfd):
@@ -268,16 +468,6 @@ def test_one_line_an_epoch_where_there_is_no_terminal(data, capfd):
         assert re.search(pattern + r"[\d,]+ samples/s$", line)
 
 
-def test_a_bar_in_a_terminal(data, monkeypatch):
-    terminal = Terminal()
-    monkeypatch.setattr("sys.stderr", terminal)
-    make().fit(*data, epochs=2, validation_data=data)
-    text = terminal.getvalue()
-    for part in ("epoch 1/2", "epoch 2/2", "100%", "loss ", "val_accuracy ", "samples/s"):
-        assert part in text
-    assert text.endswith("\n")
-
-
 # What goes wrong.
 
 
@@ -286,6 +476,9 @@ def test_a_bar_in_a_terminal(data, monkeypatch):
     [
         ({"epochs": 0}, "expected epochs to be at least 1, got 0"),
         ({"epochs": -1}, "expected epochs to be at least 1, got -1"),
+        ({"epochs": 10**20}, f"expected epochs below 2^63, got {10**20}"),
+        ({"batch_size": 2**63}, f"expected batch_size below 2^63, got {2**63}"),
+        ({"verbose": 2}, "expected verbose to be 0 or 1, got 2"),
         ({"batch_size": 0}, "expected batch_size to be at least 1, got 0"),
         ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; did you mean 'sgd'? (one of: sgd, adam)"),
         ({"validation_data": 3}, "expected validation_data as a pair (x, y)"),
@@ -294,7 +487,7 @@ def test_a_bar_in_a_terminal(data, monkeypatch):
 )
 def test_bad_arguments(data, options, message):
     with pytest.raises(ValueError) as error:  # noqa: PT011 (compared in full below)
-        make().fit(*data, verbose=0, **options)
+        make().fit(*data, **{"verbose": 0, **options})
     assert str(error.value) == message
 
 
@@ -303,12 +496,17 @@ def test_bad_arguments(data, options, message):
     [
         ({"epochs": 1.5}, "expected epochs to be a whole number, got float 1.5"),
         ({"batch_size": "64"}, "expected batch_size to be a whole number, got str '64'"),
+        ({"epochs": True}, "expected epochs to be a whole number, got bool True"),
+        ({"shuffle": "no"}, "expected shuffle to be True or False, got str 'no'"),
         ({"optimizer": 0.1}, "expected an optimizer or its name, got float"),
+        ({"optimizer": fastnn.Adam}, "expected an optimizer or its name, got type; use Adam()"),
+        ({"callbacks": [3]}, "expected callbacks to be functions, got int"),
+        ({"callbacks": print}, "expected callbacks as a list, got a function; pass [function]"),
     ],
 )
 def test_arguments_of_another_type(data, options, message):
     with pytest.raises(TypeError) as error:
-        make().fit(*data, verbose=0, **options)
+        make().fit(*data, **{"verbose": 0, **options})
     assert str(error.value) == message
 
 

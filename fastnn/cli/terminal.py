@@ -6,11 +6,13 @@ where it cannot encode block characters, ASCII stands in for them.
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import re
 import shutil
-from collections.abc import Sequence
+import sys
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, TextIO
 
@@ -23,12 +25,13 @@ SHADES = " ░▒▓█"
 HALVES = "▀▄"
 INK = " .:-=+*#%@"  # shades in ASCII
 STEPS = " _.-=*#@"  # heights in ASCII
-IN_ASCII = str.maketrans({"→": "->", "·": ".", "│": "|"})
+IN_ASCII = str.maketrans({"→": "->", "·": ".", "│": "|", "²": "^2", "…": "~"})
 PIPE_WIDTH = 80
 WIDEST = 100  # columns; longer lines are hard to read
-NARROWEST = 60
+NARROWEST = 60  # a terminal that has less wraps the lines, and nothing is lost
 LARGE, SMALL = 32, 14  # columns of a picture at most
 BAR = 20  # columns of a bar
+NAME = 20  # columns of a name
 BARS = 12  # bars, rows of a table or mistakes shown
 FEW = 32  # neurons drawn as columns; more are drawn as strips
 COLUMN_LINES = 4
@@ -100,18 +103,42 @@ class Screen:
 
 
 def screen(stream: TextIO) -> Screen:
-    """What the stream can show; NO_COLOR and TERM=dumb are respected."""
+    """What the stream can show; NO_COLOR and TERM=dumb are respected.
+
+    A stream that offers nothing but `write` is plain text in ASCII.
+    """
+    encoding = getattr(stream, "encoding", None) or "ascii"
     try:
-        "".join([HEIGHTS, WIDTHS, SHADES, HALVES, *map(chr, IN_ASCII)]).encode(
-            stream.encoding or "ascii"
-        )
+        "".join([HEIGHTS, WIDTHS, SHADES, HALVES, *map(chr, IN_ASCII)]).encode(encoding)
         blocks = True
     except (UnicodeEncodeError, LookupError):
         blocks = False
-    terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+    try:
+        terminal = stream.isatty() and os.environ.get("TERM") != "dumb"
+    except (AttributeError, ValueError):  # no such method; closed
+        terminal = False
     colours = blocks and terminal and not os.environ.get("NO_COLOR")
     width = shutil.get_terminal_size((PIPE_WIDTH, 24)).columns if terminal else PIPE_WIDTH
     return Screen(blocks, colours, min(max(width, NARROWEST), WIDEST))
+
+
+def show(out: Screen, lines: Iterable[str]) -> None:
+    """Print lines to stdout at once, as the output can show them."""
+    for line in lines:
+        print(out.text(line).rstrip())
+    if hasattr(sys.stdout, "flush"):
+        sys.stdout.flush()
+
+
+def complain(text: str) -> None:
+    """Say one line on stderr, if there is a stderr: never on stdout instead."""
+    with contextlib.suppress(AttributeError, ValueError, OSError):
+        sys.stderr.write(f"fastnn: {text}\n")
+
+
+def cut(name: str, width: int) -> str:
+    """The name in this many columns at most."""
+    return name if len(name) <= width else f"{name[: width - 1]}…"
 
 
 def _half_blocks(top: float, bottom: float) -> str:
@@ -211,59 +238,75 @@ def layer(out: Screen, title: str, h: Array, activation: str) -> list[str]:
     return lines + [f"  │{strip.ljust(min(STRIP, h.size))}│" for strip in strips]
 
 
-def outputs(out: Screen, h: Array, probable: bool) -> list[str]:
-    """A bar for each output (O,), or for the ten largest of many."""
+def outputs(out: Screen, h: Array, probable: bool, names: Sequence[str]) -> list[str]:
+    """A bar for each output (O,), or for the largest of many."""
     shown = np.arange(h.size) if h.size <= BARS else np.sort(np.argsort(-h, kind="stable")[:BARS])
     low = 0.0 if probable else min(0.0, float(h.min()))
     high = 1.0 if probable else max(float(h.max()), low + 1e-30)
-    width = len(str(shown.max()))
+    names = [cut(name, NAME) for name in names]
+    width = max(len(names[k]) for k in shown)
     lines = []
     for k in shown:
         value = percent(h[k]) if probable else f"{h[k]:.4g}"
-        line = f"{k:>{width}} {out.bar((h[k] - low) / (high - low), BAR)} {value:>9}"
+        line = f"{names[k]:>{width}} {out.bar((h[k] - low) / (high - low), BAR)} {value:>9}"
         lines.append(out.bold(line) if k == h.argmax() else line)
     return lines
 
 
-def confusions(out: Screen, truth: Array, said: Array, classes: int) -> list[str]:
+def confusions(out: Screen, truth: Array, said: Array, names: Sequence[str]) -> list[str]:
     """How often each class was taken for each: a table, or a list of the most frequent mistakes."""
-    counts = np.zeros((classes, classes), np.int64)
+    counts = np.zeros((len(names), len(names)), np.int64)
     np.add.at(counts, (truth, said), 1)
-    if classes > BARS:
-        return _frequent(counts)
-    rows = [["", *map(str, range(classes)), "right"]]
+    if len(names) > BARS:
+        return _frequent(counts, names)
+    room = out.width - len("  100.00 %")
+    side = min(NAME, max(room - 5 * len(names), 6))
+    heads = [cut(name, max((room - side) // len(names) - 2, 3)) for name in names]
+    rows = [["", *heads, "right"]]
     for k, row in enumerate(counts):
         cells = [out.dim("·") if n == 0 else out.red(f"{n}") for n in row]
         cells[k] = out.bold(f"{row[k]}")
         share = percent(row[k] / row.sum()) if row.any() else ""
-        rows.append([f"{k}", *cells, share])
+        rows.append([cut(names[k], side), *cells, share])
     return ["what it is (rows), what the network says (columns)", *table(rows, gap=2)]
 
 
-def _frequent(counts: Array) -> list[str]:
+def _frequent(counts: Array, names: Sequence[str]) -> list[str]:
     wrong = counts * (1 - np.eye(len(counts), dtype=np.int64))
     worst = np.argsort(-wrong, axis=None, kind="stable")[:BARS]
     pairs = [divmod(int(place), len(counts)) for place in worst if wrong.flat[place]]
     return ["the most frequent mistakes"] * bool(pairs) + [
-        f"{wrong[pair]:>6} times {pair[0]} was taken for {pair[1]}" for pair in pairs
+        f"{wrong[a, b]:>6} times {names[a]} was taken for {names[b]}" for a, b in pairs
     ]
 
 
-def mistakes(out: Screen, x: Array, truth: Array, said: Array, h: Array, worst: Array) -> list[str]:
+def mistakes(
+    out: Screen,
+    x: Array,
+    truth: Array,
+    said: Array,
+    h: Array,
+    worst: Array,
+    names: Sequence[str],
+) -> list[str]:
     """The worst mistakes: rows x[worst] whose own class was given the least probability h."""
+    names = [cut(name, NAME) for name in names]
     pictures = is_picture(x[0])
     across = (out.width + 2) // (SMALL + 2)
     worst = worst[: 2 * across if pictures else BARS]
     title = f"the worst mistake{'s' * (len(worst) > 1)}"
     if not pictures:
         heads = ["row", "is", "says", "sure"]
-        rows = [[str(i), str(truth[i]), str(said[i]), percent(h[i, said[i]])] for i in worst]
+        rows = [[str(i), names[truth[i]], names[said[i]], percent(h[i, said[i]])] for i in worst]
         return [title, *table([heads, *rows])]
     lines = [title]
     for start in range(0, len(worst), across):
         blocks = []
         for i in worst[start : start + across]:
-            notes = [f"row {i}", f"is {truth[i]}, says {said[i]}"]
-            blocks.append([*out.picture(square(x[i]), SMALL), *(n.ljust(SMALL) for n in notes)])
+            said_of_it = [f"is {names[truth[i]]}", f"says {names[said[i]]}"]
+            if len(", ".join(said_of_it)) <= SMALL:
+                said_of_it = [", ".join(said_of_it)]
+            notes = [cut(note, SMALL).ljust(SMALL) for note in (f"row {i}", *said_of_it)]
+            blocks.append([*out.picture(square(x[i]), SMALL), *notes])
         lines += ["", *beside(*blocks)]
     return lines

@@ -1,0 +1,297 @@
+"""The description in a model file: the entries it may have, how they are written and read.
+
+`FIELDS` is the only statement of them; `files` puts the description beside the tensors.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Callable, Mapping, Set
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from . import activations, losses
+from ._errors import FormatError, shown, unknown
+from .layers import Dense
+from .losses import Loss
+from .optimizers import OPTIMIZERS
+from .schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from .network import Network
+    from .training import State
+
+DTYPES = ("float32", "float64")
+MEANINGS = ("class", "classes", "numbers")  # of targets, as in `training`
+LARGEST_COUNT = 1 << 62  # of epochs and steps, so that sums stay below 2^63
+REQUIRED = object()  # the default of what must be there
+
+Description = dict[str, Any]  # as JSON has it
+Model = dict[str, Any]  # the same entries as fastnn has them: layers, an optimizer, ...
+
+
+def expect(fine: bool, expected: str, found: object) -> None:
+    if not fine:
+        raise FormatError(f"expected {expected}, got {shown(found)}")
+
+
+def expect_names(
+    where: str, found: Set[str], needed: Set[str], known: Set[str] = frozenset()
+) -> None:
+    """Nothing of what is needed may be missing, nothing else be there but what is known."""
+    missing, unexpected = sorted(needed - found), sorted(found - needed - known)
+    if missing:
+        raise FormatError(
+            f"expected the entries {shown(missing)} in {where}, got {shown([*found])}"
+        )
+    if unexpected:
+        raise FormatError(f"expected no entries {shown(unexpected)} in {where}")
+
+
+def _whole(name: str, least: int, end: int = 1 << 64) -> Callable[[Any], int]:
+    def read(value: Any) -> int:
+        expect(type(value) is int and least <= value < end, name, value)
+        return int(value)
+
+    return read
+
+
+def _positive(name: str) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        expect(isinstance(value, float) and math.isfinite(value) and value > 0, name, value)
+        return float(value)
+
+    return read
+
+
+def _is(kind: type, name: str) -> Callable[[Any], Any]:
+    def read(value: Any) -> Any:
+        expect(type(value) is kind, name, value)
+        return value
+
+    return read
+
+
+def _names(name: str, *kinds: type) -> Callable[[Any], tuple[Any, ...]]:
+    def read(value: Any) -> tuple[Any, ...]:
+        expect(isinstance(value, list), name, value)
+        for one in value:
+            expect(type(one) in kinds and (type(one) is str or abs(one) < 1 << 64), name, one)
+        return tuple(value)
+
+    return read
+
+
+def _dtype(value: Any) -> str:
+    expect(value in DTYPES, "dtype float32 or float64", value)
+    return str(value)
+
+
+def _loss(value: Any) -> Loss:
+    return losses.get(_is(str, "the name of a loss")(value))
+
+
+def _meaning(value: Any) -> str:
+    expect(value in MEANINGS, f"meaning as one of {', '.join(MEANINGS)}", value)
+    return str(value)
+
+
+def _layers(value: Any) -> list[Dense]:
+    expect(isinstance(value, list) and len(value) > 0, "a list of layers", value)
+    return [_layer(i, entry) for i, entry in enumerate(value)]
+
+
+def _layer(i: int, entry: Any) -> Dense:
+    expect(isinstance(entry, dict), f"layer {i} as an object", entry)
+    leaky = entry.get("activation") == "leaky_relu"
+    names = {"units", "activation", "initializer", *(["slope"] if leaky else [])}
+    expect_names(f"layer {i}", entry.keys(), names)
+    units = _whole(f"a positive size of layer {i}", 1)(entry["units"])
+    activation = activations.get(_is(str, "the name of an activation")(entry["activation"]))
+    if leaky:
+        activation = activations.LeakyReLU(_positive("a positive slope")(entry["slope"]))
+    return Dense(units, activation, _is(str, "the name of an initializer")(entry["initializer"]))
+
+
+def _layer_entry(layer: Dense) -> Description:
+    entry: Description = {
+        "units": layer.units,
+        "activation": layer.activation.name,
+        "initializer": layer.initializer,
+    }
+    if layer.activation.name == "leaky_relu":
+        entry["slope"] = layer.activation.slope
+    return entry
+
+
+def _kind_entry(what: str, kinds: Mapping[str, type], value: Any) -> Description:
+    """An optimizer or a schedule as its name and its fields."""
+    names = [name for name, kind in kinds.items() if type(value) is kind]
+    if not names:
+        raise TypeError(f"expected {what} of fastnn to save, got {type(value).__name__}")
+    entry: Description = {"name": names[0]}
+    for field in dataclasses.fields(value):
+        found = getattr(value, field.name)
+        if isinstance(field.default, bool):
+            entry[field.name] = bool(found)
+        elif hasattr(found, "rates"):
+            entry[field.name] = _kind_entry("a schedule", SCHEDULES, found)
+        else:
+            entry[field.name] = float(found)
+    return entry
+
+
+def _kind(what: str, kinds: Mapping[str, type], entry: Any) -> Any:
+    """The optimizer or the schedule that such an entry describes."""
+    expect(isinstance(entry, dict), f"{what} as an object", entry)
+    name = _is(str, f"the name of {what}")(entry.get("name"))
+    if name not in kinds:
+        raise unknown(what.partition(" ")[2], name, kinds)
+    fields = {field.name: field for field in dataclasses.fields(kinds[name])}
+    expect_names(name, entry.keys(), {"name", *fields})
+    values: dict[str, Any] = {}
+    for key, field in fields.items():
+        value = entry[key]
+        if key == "learning_rate" and isinstance(value, dict):
+            values[key] = _kind("a schedule", SCHEDULES, value)
+        else:
+            kind = bool if isinstance(field.default, bool) else float
+            values[key] = _is(kind, f"{key} of {name} as a {kind.__name__}")(value)
+    return kinds[name](**values)
+
+
+def _optimizer(value: Any) -> Any:
+    return _kind("an optimizer", OPTIMIZERS, value)
+
+
+def _optimizer_entry(network: Network, training: State) -> Description | None:
+    optimizer = training.optimizer
+    return None if optimizer is None else _kind_entry("an optimizer", OPTIMIZERS, optimizer)
+
+
+def _plain(value: Any) -> Any:
+    """Names as JSON has them: arrays, tuples and NumPy's numbers as lists and Python's."""
+    if hasattr(value, "tolist"):
+        return value.tolist()
+    return [_plain(one) for one in value] if isinstance(value, (list, tuple)) else value
+
+
+@dataclass(frozen=True)
+class Field:
+    """One entry of the description: which format brought it, how it is written and how read.
+
+    `write` gives what JSON holds, of a network and how far its training has come; `read` gives what
+    that means, or raises ValueError. What has its default is not written.
+    """
+
+    name: str
+    since: int
+    write: Callable[[Any, Any], Any]
+    read: Callable[[Any], Any]
+    default: Any = REQUIRED
+
+
+FIELDS = (
+    Field("inputs", 1, lambda net, _: net.inputs, _whole("a positive number of inputs", 1)),
+    Field("input_scale", 1, lambda net, _: net.input_scale, _positive("a positive input_scale")),
+    Field("dtype", 1, lambda net, _: net.dtype.name, _dtype),
+    Field("loss", 1, lambda net, _: net.loss.name, _loss),
+    Field("seed", 1, lambda net, _: net.seed, _whole("a seed from 0 to 2^64 - 1", 0)),
+    Field("layers", 1, lambda net, _: [_layer_entry(layer) for layer in net.layers], _layers),
+    Field(
+        "standardize", 2, lambda net, _: net.standardize, _is(bool, "standardize as a bool"), False
+    ),
+    Field(
+        "output_scale",
+        2,
+        lambda net, _: net.output_scale,
+        _positive("a positive output_scale"),
+        1.0,
+    ),
+    Field(
+        "classes",
+        2,
+        lambda net, _: _plain(net.classes),
+        _names("classes as a list of names or numbers below 2^64", str, int, float, bool),
+        None,
+    ),
+    Field(
+        "features",
+        2,
+        lambda net, _: _plain(net.features),
+        _names("features as a list of names", str),
+        None,
+    ),
+    Field("target", 2, lambda net, _: _plain(net.target), _is(str, "target as a name"), None),
+    Field("trained_on", 2, lambda net, _: net.trained_on, _is(str, "trained_on as text"), None),
+    Field("meaning", 2, lambda net, training: training.meaning, _meaning, None),
+    Field(
+        "epochs",
+        2,
+        lambda net, training: training.epochs,
+        _whole("epochs from 0 to 2^62 - 1", 0, LARGEST_COUNT),
+        0,
+    ),
+    Field(
+        "steps",
+        2,
+        lambda net, training: training.steps,
+        _whole("steps from 0 to 2^62 - 1", 0, LARGEST_COUNT),
+        0,
+    ),
+    Field("optimizer", 2, _optimizer_entry, _optimizer, None),
+)
+FORMAT = max(field.since for field in FIELDS)
+
+
+def describe(network: Network, training: State) -> Description:
+    """What is written of a network, beside its tensors; the format is the lowest that can."""
+    description: Description = {}
+    version = 1
+    for field in FIELDS:
+        value = field.write(network, training)
+        if value != field.default:
+            description[field.name] = value
+            version = max(version, field.since)
+    return {"format": version, **description}
+
+
+def model_of(description: Description) -> Model:
+    """What a description means, checked."""
+    fields = [field for field in FIELDS if field.since <= description["format"]]
+    needed = {field.name for field in fields if field.default is REQUIRED}
+    known = {"format", "sha256", *(field.name for field in fields)}
+    expect_names("the description", description.keys(), needed, known)
+    model: Model = {}
+    try:
+        for field in fields:
+            there = field.name in description
+            model[field.name] = field.read(description[field.name]) if there else field.default
+        for field in FIELDS:
+            model.setdefault(field.name, field.default)
+        output = model["layers"][-1]
+        losses.fits(model["loss"], output.activation, output.units)
+    except ValueError as error:  # an unknown name, a number out of its range
+        raise FormatError(str(error)) from None
+    _check_together(model)
+    return model
+
+
+def _check_together(model: Model) -> None:
+    outputs = model["layers"][-1].units
+    for name, length in (("classes", max(outputs, 2)), ("features", model["inputs"])):
+        found = length if model[name] is None else len(model[name])
+        expect(found == length, f"{length} {name}", found)
+    scale, dtype = model["input_scale"], model["dtype"]
+    with np.errstate(over="ignore", under="ignore"):
+        held = float(np.dtype(dtype).type(scale))
+    expect(0 < held < math.inf, f"an input_scale that {dtype} can hold", scale)
+    scale = model["output_scale"]
+    expect(scale <= float(np.finfo(dtype).max), f"an output_scale that {dtype} can hold", scale)
+    if model["standardize"]:
+        expect(
+            model["input_scale"] == 1.0, "no input_scale beside standardize", model["input_scale"]
+        )

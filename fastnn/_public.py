@@ -1,0 +1,25 @@
+"""Where the public names are defined; `fastnn` fetches them here when the first one is used."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from ._errors import DivergenceError as DivergenceError
+from ._errors import FormatError as FormatError
+from .activations import LeakyReLU as LeakyReLU
+from .engine import get_num_threads as get_num_threads
+from .engine import set_num_threads as set_num_threads
+from .engine import show_config as show_config
+from .layers import Dense as Dense
+from .network import Network as Network
+from .network import load as load
+from .network import mlp as mlp
+from .optimizers import SGD as SGD
+from .optimizers import Adam as Adam
+from .schedules import Constant as Constant
+from .schedules import Cosine as Cosine
+from .schedules import OneCycle as OneCycle
+from .training import History as History
+
+if TYPE_CHECKING:
+    from . import datasets as datasets
