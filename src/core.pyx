@@ -1444,7 +1444,7 @@ cdef _product(int form, const real[::1] a, const real[::1] b, real[::1] out, Py_
     cdef cnp.npy_intp size = PACKED
     if form == SECOND_TRANSPOSED:
         size += (depth + TURNED_ROWS) * MAX_LANES
-    elif columns % 8 and rows // threads < PACK_ROWS:   # whole vectors are read: make the last one safe
+    if columns % 8 and (form != SECOND_TRANSPOSED or depth == 1):   # whole vectors are read: make the last one safe
         b = np.append(b, np.zeros(MAX_LANES, dtype))
     size = size * threads + 64
     cdef real[::1] work = cnp.PyArray_EMPTY(1, &size, cnp.NPY_FLOAT32 if real is float else cnp.NPY_FLOAT64, 0)

@@ -186,7 +186,7 @@ cdef inline real exp(real x) noexcept nogil:
 cdef inline double log64(double x) noexcept nogil:
     cdef int64_t bits = bits_of_double(x)
     cdef int64_t exponent = (bits - bits_of_double(0.70710678118654752440)) >> 52
-    cdef double m = double_of_bits(bits - (exponent << 52))
+    cdef double m = double_of_bits(<int64_t> (<uint64_t> bits - (<uint64_t> exponent << 52)))
     # |exponent| < 2^51: beside 1.5 * 2^52 its bits are a double's low bits
     cdef double e = double_of_bits(exponent + bits_of_double(6755399441055744.0)) - 6755399441055744.0
     cdef double s = (m - 1.0) / (m + 1.0)
