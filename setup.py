@@ -112,10 +112,21 @@ DIRECTIVES = {
     "cdivision": True,
 }
 
-if __name__ == "__main__":
-    setup(
-        ext_modules=cythonize(
-            [cpu(), *engines()], include_path=["src"], compiler_directives=DIRECTIVES
-        ),
-        cmdclass={"build_ext": BuildEngines},
+
+def build(arguments: list[str] | None = None, folder: Path | None = None) -> None:
+    """Run setuptools with these arguments, or the command line's; C files go into the folder."""
+    modules = cythonize(
+        [cpu(), *engines()],
+        include_path=["src"],
+        compiler_directives=DIRECTIVES,
+        build_dir=folder and str(folder),
     )
+    setup(
+        ext_modules=modules,
+        cmdclass={"build_ext": BuildEngines},
+        **({} if arguments is None else {"script_args": arguments}),
+    )
+
+
+if __name__ == "__main__":
+    build()
