@@ -27,11 +27,12 @@ MACROS = [
     ("NPY_NO_DEPRECATED_API", "NPY_1_7_API_VERSION"),
 ]
 
+# The engines, best first, and what each asks of the CPU: the compiler's flags, _cpu's questions.
 INSTRUCTION_SETS = {"baseline": []}
 if platform.machine().lower() in ("x86_64", "amd64"):
-    fma = ["-mavx2", "-mfma"]
-    wide = ["-mavx512f", "-mavx512vl", "-mavx512dq", "-mavx512bw", "-mprefer-vector-width=512"]
-    INSTRUCTION_SETS |= {"avx2": fma, "avx512": fma + wide}
+    fma = ["avx2", "fma"]
+    wide = ["avx512f", "avx512vl", "avx512dq", "avx512bw"]
+    INSTRUCTION_SETS = {"avx512": fma + wide, "avx2": fma} | INSTRUCTION_SETS
 
 
 def accepts(compiler: list[str], *flags: str) -> bool:
@@ -73,19 +74,34 @@ class BuildEngines(build_ext):
             list(pool.map(self.build_extension, self.extensions))
 
 
+def flags(features: list[str]) -> list[str]:
+    """The compiler's flags for these features."""
+    wide = ["-mprefer-vector-width=512"] if "avx512f" in features else []
+    return [f"-m{feature}" for feature in features] + wide
+
+
 def engines() -> list[Extension]:
     """One extension module for each instruction set of this machine's family."""
     return [
         Extension(
             f"fastnn._core_{name}",
             [f"src/core_{name}.pyx"],
-            depends=["src/core.pyx", "src/tile.pxd", "src/numerics.pxd"],
+            depends=["src/core.pyx", "src/numerics.pxd", "src/threads.pxd", "src/tile.pxd"],
             include_dirs=[np.get_include()],
             define_macros=[*MACROS, ("FASTNN_BUILD", f'"{name}"')],
-            extra_compile_args=flags.copy(),
+            extra_compile_args=flags(features),
         )
-        for name, flags in INSTRUCTION_SETS.items()
+        for name, features in INSTRUCTION_SETS.items()
     ]
+
+
+def cpu() -> Extension:
+    """The module that says which engines a CPU runs: it is compiled for every CPU."""
+    sets = ""
+    for name, features in INSTRUCTION_SETS.items():
+        asked = "".join(f'HAS("{feature}")' for feature in features)
+        sets += f'SET("{name}", {asked})'
+    return Extension("fastnn._cpu", ["src/cpu.pyx"], define_macros=[("FASTNN_SETS", sets)])
 
 
 DIRECTIVES = {
@@ -98,6 +114,8 @@ DIRECTIVES = {
 
 if __name__ == "__main__":
     setup(
-        ext_modules=cythonize(engines(), include_path=["src"], compiler_directives=DIRECTIVES),
+        ext_modules=cythonize(
+            [cpu(), *engines()], include_path=["src"], compiler_directives=DIRECTIVES
+        ),
         cmdclass={"build_ext": BuildEngines},
     )

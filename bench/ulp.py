@@ -5,7 +5,9 @@ rounding computes them; they must agree in every bit. Some minutes a function.
 float64: runs of neighbouring numbers at random places, against NumPy in extended precision (x86).
 
 An error is |found - exact| / ulp(exact), ulp(v) = 2^(floor(log2 |v|) - mantissa bits), and at least
-the smallest subnormal. A fall is a number whose result is smaller than that of the number below it.
+the smallest subnormal. Engines compute without subnormal numbers: such an x counts as zero, and
+zero is right where the exact value is subnormal or about to round to one. A fall is a number whose
+result is smaller than that of the number below it.
 """
 
 from __future__ import annotations
@@ -66,11 +68,14 @@ class Report:
 
     def add(self, x: Array, found: Array) -> None:
         """Numbers in ascending order."""
+        kind = np.finfo(self.dtype)
         wide = x.astype(np.longdouble if self.dtype == "float64" else np.float64)
+        wide[np.abs(x) < kind.tiny] = 0
         values = exact(self.name, wide)
         with np.errstate(invalid="ignore"):
             error = np.abs(found - values) / one_ulp(values, self.dtype)
-        error[(found == values) | (np.isinf(found) & (values > np.finfo(self.dtype).max))] = 0
+        flushed = (found == 0) & (np.abs(values) < kind.tiny * (1 + 4 * kind.eps))
+        error[(found == values) | flushed | (np.isinf(found) & (values > kind.max))] = 0
         i = int(error.argmax())
         if not error[i] <= self.worst:
             self.worst, self.where = float(error[i]), float(x[i])

@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import math
 import numbers
+import sys
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, TypeGuard
 
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
@@ -28,7 +29,7 @@ def real(name: str, values: ArrayLike) -> Array:
 
     Raises ValueError for rows of different lengths, and where a masked array hides a value.
     """
-    if isinstance(values, np.ma.MaskedArray) and np.ma.is_masked(values):
+    if is_masked(values) and np.ma.is_masked(values):
         where = place(np.ma.getmaskarray(values))
         raise ValueError(f"expected {name} without masked values, got one in {where}")
     try:
@@ -39,6 +40,11 @@ def real(name: str, values: ArrayLike) -> Array:
     if array.dtype.kind not in "fiub":
         raise TypeError(f"expected real numbers in {name}, got {not_real(values, array)}")
     return array
+
+
+def is_masked(values: object) -> TypeGuard[np.ma.MaskedArray[Any, Any]]:
+    """Whether it is a masked array; where nobody has loaded numpy.ma, there is none."""
+    return isinstance(values, getattr(sys.modules.get("numpy.ma"), "MaskedArray", ()))
 
 
 def not_real(values: ArrayLike, array: Array) -> str:

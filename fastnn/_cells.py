@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import FormatError, printable, shown
+from ._errors import FormatError, reason, shown
 
 Array: TypeAlias = NDArray[Any]
 Kind: TypeAlias = Literal["number", "flag", "missing", "word"]
@@ -252,8 +252,8 @@ class Rows:
             except StopIteration:
                 return
             except csv.Error as error:
-                where, reason = f"{self.path}, line {start}", printable(str(error))
-                raise FormatError(f"{where}: expected whole quotes ({reason})") from None
+                where = f"{self.path}, line {start}"
+                raise FormatError(f"{where}: expected whole quotes ({reason(error)})") from None
             yield Row(start, [cell.strip() for cell in cells])
 
 

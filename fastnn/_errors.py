@@ -7,6 +7,7 @@ import numbers
 import operator
 import os
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
 
@@ -37,6 +38,12 @@ def shown(value: object) -> str:
     return text if len(text) <= SHOWN else f"{text[: SHOWN - 3]}..."
 
 
+def reason(error: Exception) -> str:
+    """What another library says, for a message: one printable line, not much longer than SHOWN."""
+    text = printable(" ".join(str(error).split())) or type(error).__name__
+    return text if len(text) <= 2 * SHOWN else f"{text[: 2 * SHOWN - 3]}..."
+
+
 def unknown(kind: str, name: object, valid: Iterable[str]) -> ValueError:
     """The error for an unknown name; it suggests the nearest valid one."""
     import difflib
@@ -65,6 +72,16 @@ def positive(name: str, value: float) -> float:
     result = number(name, value)
     if not (math.isfinite(result) and result > 0):
         raise ValueError(f"expected a positive {name}, got {value}")
+    return result
+
+
+@np.errstate(over="ignore", under="ignore")
+def held(name: str, value: float, dtype: np.dtype[Any]) -> float:
+    """The value as a float. Raises ValueError unless it is positive and finite in this dtype."""
+    result = positive(name, value)
+    if not 0 < dtype.type(result) < np.inf:
+        article = "an" if name[0] in "aeio" else "a"
+        raise ValueError(f"expected {article} {name} that {dtype} can hold, got {value}")
     return result
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from . import activations, losses
-from ._errors import FormatError, shown, unknown
+from ._errors import FormatError, held, shown, unknown
 from .layers import Dense
 from .losses import Loss
 from .optimizers import OPTIMIZERS
@@ -274,6 +274,11 @@ def model_of(description: Description) -> Model:
             model.setdefault(field.name, field.default)
         output = model["layers"][-1]
         losses.fits(model["loss"], output.activation, output.units)
+        dtype: np.dtype[Any] = np.dtype(model["dtype"])
+        held("input_scale", model["input_scale"], dtype)
+        for layer in model["layers"]:
+            if layer.activation.name == "leaky_relu":
+                held("slope", layer.activation.slope, dtype)
     except ValueError as error:  # an unknown name, a number out of its range
         raise FormatError(str(error)) from None
     _check_together(model)
@@ -285,11 +290,7 @@ def _check_together(model: Model) -> None:
     for name, length in (("classes", max(outputs, 2)), ("features", model["inputs"])):
         found = length if model[name] is None else len(model[name])
         expect(found == length, f"{length} {name}", found)
-    scale, dtype = model["input_scale"], model["dtype"]
-    with np.errstate(over="ignore", under="ignore"):
-        held = float(np.dtype(dtype).type(scale))
-    expect(0 < held < math.inf, f"an input_scale that {dtype} can hold", scale)
-    scale = model["output_scale"]
+    scale, dtype = model["output_scale"], model["dtype"]
     expect(scale <= float(np.finfo(dtype).max), f"an output_scale that {dtype} can hold", scale)
     if model["standardize"]:
         expect(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from typing import Any
 
 COLUMNS = 80  # of a terminal that does not say
-BAR = 20  # columns of the bar itself
+BAR, SHORTEST_BAR = 20, 5  # columns of the bar itself
 PAUSE = 0.1  # seconds between two pictures of a bar in motion
 
 
@@ -74,7 +74,7 @@ class Bar(Progress):
 
     def show(self, text: str) -> None:
         """Draw it, unless it was drawn just now."""
-        if self.seconds >= self.due:
+        if self.seconds >= self.due or self.done == self.total:
             self.due = self.seconds + PAUSE
             share = min(1.0, self.done / self.total) if self.total else None
             self.draw(fitted(self.title, share, self.with_speed(text), columns() - 1))
@@ -100,7 +100,8 @@ class Notebook(Progress):
 
     def __init__(self, title: str, total: int | None, unit: Unit, bar: Any) -> None:
         super().__init__(title, total, unit)
-        self.bar = bar(total=total, desc=title, unit=f" {unit.name}", unit_scale=1 / unit.size)
+        scale = unit.size != 1 and 1 / unit.size
+        self.bar = bar(total=total, desc=title, unit=f" {unit.name}", unit_scale=scale)
 
     def advance(self, amount: int, text: str) -> None:
         """Move the bar, and set the text beside it."""
@@ -119,15 +120,14 @@ class Notebook(Progress):
 def fitted(title: str, share: float | None, text: str, width: int) -> str:
     """As much of title, share, bar and text as one line holds; of the text, whole parts."""
     head = title if share is None else f"{title} {100 * share:3.0f}%"
-    if share is not None:
-        full = round(share * BAR) * mark()
-        line = f"{head} |{full:{BAR}}| {text}"
-        if len(line) <= width:
-            return line
+    room = min(BAR, width - len(f"{head} || {text}"))
+    if share is not None and room >= SHORTEST_BAR:
+        full = round(share * room) * mark()
+        return f"{head} |{full:{room}}| {text}"
     parts = text.split(", ")
     while parts and len(head) + 1 + len(", ".join(parts)) > width:
         parts.pop()
-    return f"{head} {', '.join(parts)}".rstrip()[: max(0, width)]
+    return f"{head} {', '.join(parts)}"[: max(0, width)].rstrip()
 
 
 def mark() -> str:

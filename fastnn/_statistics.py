@@ -21,6 +21,7 @@ class Columns:
     deviation: NDArray[np.float64]
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def columns(x: Array) -> Columns:
     """Of the rows x (B, ...), each flattened, in float64; they are read once, a block at a time.
 
@@ -36,12 +37,11 @@ def columns(x: Array) -> Columns:
     for part in _arrays.pieces(len(x), max(1, ELEMENTS // max(1, width))):
         block = np.ascontiguousarray(x[part], np.float64).reshape(-1, width)
         n, total = len(block), rows + len(block)
-        with np.errstate(over="ignore", invalid="ignore"):
-            block_mean = block.sum(axis=0) / n
-            from_mean = block - block_mean
-            apart = block_mean - mean
-            mean += apart * (n / total)
-            squares += (from_mean * from_mean).sum(axis=0) + apart * apart * (rows * n / total)
+        block_mean = block.sum(axis=0) / n
+        from_mean = block - block_mean
+        apart = block_mean - mean
+        mean += apart * (n / total)
+        squares += (from_mean * from_mean).sum(axis=0) + apart * apart * (rows * n / total)
         np.minimum(low, block.min(axis=0), out=low)
         np.maximum(high, block.max(axis=0), out=high)
         rows = total

@@ -44,6 +44,6 @@ def get(activation: str | Activation) -> Activation:
     """The activation of this name. Raises ValueError for an unknown one."""
     if isinstance(activation, Activation):
         return activation
-    if activation not in ACTIVATIONS:
+    if not isinstance(activation, str) or activation not in ACTIVATIONS:
         raise unknown("activation", activation, ACTIVATIONS)
     return ACTIVATIONS[activation]

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import FormatError
+from ._errors import FormatError, printable
+from ._progress import Unit, progress
 from .readers import CHUNK_BYTES, StrPath, as_path, opened, read_idx, read_idx_resource
 from .readers import read_npy as read_npy
 from .readers import read_npz as read_npz
@@ -150,7 +151,7 @@ def _download(name: str, folder: Path) -> Path:
             part.replace(path)
             return path
         except (OSError, HTTPException, FormatError) as error:
-            reason = " ".join(str(error).split()) or type(error).__name__
+            reason = printable(" ".join(str(error).split())) or type(error).__name__
             failures.append(f"{mirror}: {reason.removeprefix(f'{part}: ')}")
         finally:
             part.unlink(missing_ok=True)
@@ -161,16 +162,14 @@ def _download(name: str, folder: Path) -> Path:
 def _fetch(url: str, path: Path) -> None:
     from urllib.request import urlopen
 
-    from tqdm import tqdm
-
     with urlopen(url, timeout=TIMEOUT) as answer, path.open("wb") as file:
         length = answer.headers.get("Content-Length", "")
         total = int(length) if length.isdecimal() else None
         name = url.rpartition("/")[2]
-        with tqdm(total=total, unit="B", unit_scale=True, desc=name, disable=None) as bar:
+        with progress(name, total, Unit("kB", 1000)) as bar:
             while chunk := answer.read1(CHUNK_BYTES):
                 file.write(chunk)
-                bar.update(len(chunk))
+                bar.advance(len(chunk), f"{file.tell() / 1e6:.1f} MB")
         if total is not None and file.tell() != total:
             raise FormatError(f"expected {total} bytes, got {file.tell()}")
         file.flush()

@@ -6,37 +6,101 @@ import functools
 import importlib
 import math
 import os
-from typing import Any
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
+from numpy.typing import NDArray
 
 from ._errors import count, shown, unknown
+
+if TYPE_CHECKING:
+    from .program import Program
 
 COMPILED = ("avx512", "avx2", "baseline")  # best first
 NAMES = (*COMPILED, "reference")
 
 ENOUGH = 16  # threads that one may ask for on any machine
-DIGITS = 19  # of a number of threads: so many are too many
+DIGITS = 20  # of a number of threads: so many are too many
 
-Engine = Any  # a module with the calls of reference.py
+Array = NDArray[Any]
+
+
+class Engine(Protocol):
+    """The calls that every engine, a module, offers; reference.py says what each does."""
+
+    NAME: str
+
+    def forward(self, program: Program, x: Array, out: Array, threads: int) -> bool: ...
+
+    def activations(self, program: Program, x: Array, outs: list[Array], threads: int) -> None: ...
+
+    def evaluate(self, program: Program, x: Array, y: Array, threads: int) -> tuple[float, int]: ...
+
+    def backward(
+        self,
+        program: Program,
+        x: Array,
+        d_output: Array,
+        gradients: Array,
+        d_input: Array | None,
+        threads: int,
+    ) -> None: ...
+
+    def gradients(
+        self, program: Program, x: Array, y: Array, gradients: Array, threads: int
+    ) -> tuple[float, int]: ...
+
+    def apply_gradients(
+        self,
+        program: Program,
+        gradients: Array,
+        coefficients: NDArray[np.float64],
+        threads: int,
+    ) -> None: ...
+
+    def train(
+        self,
+        program: Program,
+        x: Array,
+        rows: NDArray[np.int32],
+        y: Array,
+        batch_size: int,
+        coefficients: NDArray[np.float64],
+        threads: int,
+    ) -> tuple[float, int]: ...
+
+    def within(self, x: Array, limit: float) -> bool: ...
+
+    def shuffle(self, order: NDArray[np.int32], words: NDArray[np.uint32]) -> None: ...
+
+    def build_info(self) -> dict[str, object]: ...
+
+
+@functools.cache
+def instruction_sets() -> dict[str, bool]:
+    """The compiled engines that were built, and whether this CPU, and its system, runs each."""
+    try:
+        from ._cpu import instruction_sets as found
+    except ModuleNotFoundError as error:
+        if error.name != "fastnn._cpu":
+            raise
+        return {}
+    return found()
 
 
 @functools.cache
 def load(name: str) -> Engine | None:
-    """The engine of this name, or None where it is not built or the CPU cannot run it."""
-    path = "fastnn.reference" if name == "reference" else f"fastnn._core_{name}"
-    try:
-        module = importlib.import_module(path)
-    except ModuleNotFoundError as error:
-        if error.name != path:
-            raise
+    """The engine of this name, or None where it is not built or the CPU cannot run it.
+
+    The CPU is asked first: an engine's own start is compiled with its instructions.
+    """
+    if name == "reference":
+        from . import reference
+
+        return reference
+    if not instruction_sets().get(name):
         return None
-    if not module.supported():
-        return None
-    # A child that is forked while OpenMP's threads exist would hang when it needs them.
-    if hasattr(module, "release_threads") and hasattr(os, "register_at_fork"):
-        os.register_at_fork(before=module.release_threads)
-    return module
+    return cast(Engine, importlib.import_module(f"fastnn._core_{name}"))
 
 
 def available() -> tuple[str, ...]:
@@ -170,8 +234,7 @@ def config() -> dict[str, str]:
         rows["engine"] = f"none ({error})"
     else:
         rows["engine"] = engine.NAME
-        if hasattr(engine, "build_info"):
-            rows.update((key, str(value)) for key, value in engine.build_info().items())
+        rows.update((key, str(value)) for key, value in engine.build_info().items())
     rows["python"] = platform.python_version()
     rows["numpy"] = np.__version__
     rows["machine"] = f"{platform.system()} {platform.machine()}"

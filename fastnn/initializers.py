@@ -76,7 +76,7 @@ def default(activation: Activation) -> str:
 
 def check(name: str) -> str:
     """The name itself. Raises ValueError for an unknown one."""
-    if name not in INITIALIZERS:
+    if not isinstance(name, str) or name not in INITIALIZERS:
         raise unknown("initializer", name, INITIALIZERS)
     return name
 

@@ -37,7 +37,7 @@ def get(loss: str | Loss) -> Loss:
     """The loss of this name. Raises ValueError for an unknown one."""
     if isinstance(loss, Loss):
         return loss
-    if loss not in LOSSES:
+    if not isinstance(loss, str) or loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
     return LOSSES[loss]
 

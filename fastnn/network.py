@@ -8,17 +8,18 @@ from itertools import pairwise
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _arrays, _statistics, files, initializers, losses, optimizers, training
 from . import engine as engines
 from ._arrays import Array
-from ._errors import count, flag, positive, shown, unknown, whole
+from ._errors import count, flag, held, shown, unknown, whole
 from .activations import Activation
 from .layers import Dense
 from .losses import Loss
 from .optimizers import Optimizer
-from .program import aligned_copy, blocks, build, prepare, zeros_like_parameters
+from .program import aligned_copy, blocks, build, prepare
 from .training import Callback, History, Meaning
 
 DTYPES = ("float32", "float64")
@@ -60,7 +61,7 @@ class Network:
         engine: str = "auto",
         num_threads: int | None = None,
     ) -> None:
-        layers = list(layers)
+        layers = listed("layers", layers)
         for layer in layers:
             if not isinstance(layer, Dense):
                 raise TypeError(f"expected layers of type Dense, got {type(layer).__name__}")
@@ -69,7 +70,7 @@ class Network:
         self.inputs = count("inputs", inputs)
         self.outputs = layers[-1].units
         self.dtype = float_dtype(dtype)
-        self.input_scale = checked_scale(input_scale, self.dtype)
+        self.input_scale = held("input_scale", input_scale, self.dtype)
         self.standardize = bool(standardize)
         if standardize and self.input_scale != 1.0:
             raise ValueError(f"expected no input_scale with standardize, got {input_scale}")
@@ -100,6 +101,9 @@ class Network:
 
     def _build(self, sizes: list[int], layers: list[Dense]) -> None:
         """The program of these layers, and their initial weights."""
+        for layer in layers:
+            if layer.activation.name == "leaky_relu":
+                held("slope", layer.activation.slope, self.dtype)
         self.program = build(
             sizes,
             [(layer.activation.code, layer.activation.slope) for layer in layers],
@@ -176,8 +180,11 @@ class Network:
 
         `out` must be C-contiguous, of the network's dtype, and in memory of its own.
         """
-        plain = (type(x) is np.ndarray) or (type(x) is np.memmap)  # not a masked array, say
-        if isinstance(x, np.ndarray) and plain and x.ndim == 2 and 0 < len(x) <= self._block:
+        if (
+            (type(x) is ndarray or type(x) is np.memmap)  # not masked, say: no engine sees a mask
+            and x.ndim == 2
+            and 0 < len(x) <= self._block
+        ):
             result = self._room(out, x)
             try:  # the quick way, for what an engine can read as it is
                 if self._learned() and self._engine.forward(
@@ -282,15 +289,7 @@ class Network:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it."""
         self._check_learned()
         x, y = self._data(x, y)
-        arena = zeros_like_parameters(self.program)
-        everything = slice(0, len(x))
-        loss = self._engine.gradients(
-            self.program,
-            _arrays.block(x, everything, self.inputs, self.dtype),
-            self._target_block(y, everything),
-            arena,
-            self._threads(),
-        )
+        arena, loss, _ = training.gradients(self, x, y, slice(0, len(x)))
         units = self.output_scale**2  # of the loss
         if units != 1.0:
             arena *= units
@@ -413,7 +412,7 @@ class Network:
         if not out.flags.carray:
             found = f"strides {out.strides}, writeable {out.flags.writeable}"
             raise ValueError(f"expected out to be C-contiguous and writeable, got {found}")
-        if isinstance(out, np.ma.MaskedArray):
+        if _arrays.is_masked(out):
             raise TypeError("expected out as a plain array, got a masked one")
         _arrays.check_apart("out", out, {"x": x, "the network's weights": self.program.parameters})
         return out
@@ -445,8 +444,9 @@ def mlp(
     **options: Any,
 ) -> Network:
     """A network of these sizes, [inputs, hidden, ..., outputs]; the options are `Network`'s."""
+    sizes = listed("sizes", sizes)
     if len(sizes) < 2:
-        raise ValueError(f"expected at least two sizes, inputs and outputs, got {list(sizes)}")
+        raise ValueError(f"expected at least two sizes, inputs and outputs, got {shown(sizes)}")
     inputs, *hidden_sizes, outputs = sizes
     layers = [Dense(size, hidden) for size in hidden_sizes]
     return Network(inputs, [*layers, Dense(outputs, output)], **options)
@@ -490,6 +490,14 @@ def load(
     return network
 
 
+def listed(name: str, values: Iterable[Any]) -> list[Any]:
+    """The values as a list. Raises TypeError for a single one."""
+    try:
+        return list(values)
+    except TypeError:
+        raise TypeError(f"expected {name} as a list, got {shown(values)}") from None
+
+
 def float_dtype(dtype: DTypeLike) -> np.dtype[Any]:
     """float32 or float64. Raises ValueError for another dtype."""
     try:
@@ -508,15 +516,6 @@ def checked_seed(seed: int | None) -> int:
     number = whole("seed", seed)
     if not 0 <= number < 1 << 64:
         raise ValueError(f"expected a seed from 0 to 2^64 - 1, got {shown(number)}")
-    return number
-
-
-def checked_scale(scale: float, dtype: np.dtype[Any]) -> float:
-    """The scale as a float. Raises ValueError unless it is positive and finite in this dtype."""
-    number = positive("input_scale", scale)
-    with np.errstate(over="ignore", under="ignore"):
-        if not 0 < dtype.type(number) < np.inf:
-            raise ValueError(f"expected an input_scale that {dtype} can hold, got {scale}")
     return number
 
 

@@ -20,7 +20,7 @@ from typing import IO, TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import SHOWN, FormatError, printable, shown, unknown
+from ._errors import SHOWN, FormatError, printable, reason, shown, unknown
 
 if TYPE_CHECKING:
     import zipfile
@@ -63,7 +63,7 @@ def opened_plain(path: Traversable) -> Iterator[IO[bytes]]:
     except IsADirectoryError:
         raise FormatError(f"{path}: expected a file, got a folder") from None
     except ValueError as error:  # a null byte in the name
-        raise FormatError(f"expected a path, got {shown(str(path))} ({error})") from None
+        raise FormatError(f"expected a path, got {shown(str(path))} ({reason(error)})") from None
     with file:
         if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
             raise FormatError(f"{path}: expected a regular file, got a pipe or a device")
@@ -99,7 +99,7 @@ def opened(path: Traversable) -> Iterator[Source]:
             try:
                 yield Source(cast(BufferedIOBase, stream), size * DEFLATED, exact=False)
             except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-                raise FormatError(f"{path}: expected whole gzip data ({error})") from None
+                raise FormatError(f"{path}: expected whole gzip data ({reason(error)})") from None
 
 
 # ---------------------------------------------------------------------------------- array, and IDX
@@ -125,7 +125,7 @@ def _read_body(source: Source, header: Header, path: object) -> Array:
     try:
         return flat.reshape(shape, order=order)
     except ValueError as error:  # too many dimensions, or an empty array with a huge side
-        found = f"{shown(shape)} ({error})"
+        found = f"{shown(shape)} ({reason(error)})"
         raise FormatError(f"{path}: expected a possible shape, got {found}") from None
 
 
@@ -210,8 +210,7 @@ def read_npz(path: StrPath) -> tuple[Array, Array | None]:
         except (FormatError, MemoryError):
             raise
         except Exception as error:  # zipfile does not say what a damaged file may raise
-            reason = printable(str(error))
-            raise FormatError(f"{path}: expected a whole NPZ file ({reason})") from None
+            raise FormatError(f"{path}: expected a whole NPZ file ({reason(error)})") from None
     return arrays["x"], arrays.get("y")
 
 
@@ -271,8 +270,7 @@ def _read_npy_header(stream: IO[bytes], path: object) -> Header:
             raise ValueError(f"a header of {size} bytes")
         shape, fortran, dtype = readers[version](BytesIO(length + stream.read(size)))
     except Exception as error:  # NumPy does not say what a hostile header may raise
-        reason = printable(" ".join(str(error).split()))[:SHOWN]
-        raise FormatError(f"{path}: expected NPY of version 1.0 or 2.0 ({reason})") from None
+        raise FormatError(f"{path}: expected NPY of version 1.0 or 2.0 ({reason(error)})") from None
     possible = len(shape) <= 64 and all(0 <= side < 2**63 for side in shape)
     if dtype.kind not in "biufc" or not possible:
         found = f"{printable(str(dtype))[:SHOWN]} {shown(shape)}"

@@ -29,9 +29,10 @@ NAME = "reference"
 INPUTS, OUTPUTS, ACTIVATION, WEIGHTS, BIASES = range(5)
 
 
-def supported() -> bool:
-    """Every CPU runs this engine."""
-    return True
+def flushed(q: Array) -> Array:
+    """q with zeros for subnormal numbers, in place: engines compute as if there were none."""
+    q[np.abs(q) < np.finfo(q.dtype).tiny] = 0
+    return q
 
 
 # Activations h = g(z), and dz from h and dh.
@@ -121,15 +122,17 @@ def agreeing(program: Program, h: Array, y: Array) -> int:
     return int((h.argmax(axis=1) == t.argmax(axis=1)).sum())
 
 
-# Optimizers: one update of w from g, with the numbers of optimizers.py.
+# Optimizers: one update of w from g, with a row (5,) of the numbers of optimizers.py.
 
 SGD, MOMENTUM, NESTEROV, ADAM = range(4)
 
 
-def update(program: Program, g: Array, numbers: NDArray[np.float64]) -> None:
+def apply_gradients(
+    program: Program, gradients: Array, coefficients: NDArray[np.float64], threads: int
+) -> None:
     """Change the weights and the optimizer's state in place."""
-    w, state = program.parameters, program.state
-    c = numbers.astype(program.dtype)
+    w, g, state = program.parameters, gradients, program.state
+    c = coefficients.astype(program.dtype)
     if program.optimizer == SGD:
         w -= c[0] * g
     elif program.optimizer in (MOMENTUM, NESTEROV):
@@ -138,10 +141,12 @@ def update(program: Program, g: Array, numbers: NDArray[np.float64]) -> None:
         w += v if program.optimizer == MOMENTUM else momentum * v - rate * g
     else:
         m, v = state
-        decay_1, decay_2 = (1 - numbers[2:4]).astype(program.dtype)
+        decay_1, decay_2 = (1 - coefficients[2:4]).astype(program.dtype)
         m += decay_1 * (g - m)
         v += decay_2 * (g * g - v)
         w -= c[0] * m / (np.sqrt(v) * c[1] + c[4])
+    flushed(w)
+    flushed(state)
 
 
 # The two passes.
@@ -158,9 +163,10 @@ def blocks(program: Program, arena: Array) -> list[tuple[Array, Array]]:
 def scaled(program: Program, x: Array) -> Array:
     """h_0: the inputs, standardised in float64 if the program says so, else times input_scale."""
     if program.center is None or program.factor is None:
-        return x.astype(program.dtype, order="C") * program.dtype.type(program.input_scale)
+        h = x.astype(program.dtype, order="C") * program.dtype.type(program.input_scale)
+        return flushed(h)
     h = (x.astype(np.float64, order="C") - program.center) * program.factor
-    return h.astype(program.dtype)
+    return flushed(h.astype(program.dtype))
 
 
 def forward_pass(program: Program, x: Array) -> tuple[list[Array], Array]:
@@ -170,7 +176,7 @@ def forward_pass(program: Program, x: Array) -> tuple[list[Array], Array]:
     parameters = blocks(program, program.parameters)
     for (W, b), code, slope in zip(parameters, program.layers[:, ACTIVATION], slopes, strict=True):
         z = h[-1] @ W + b
-        h.append(ACTIVATIONS[code](z, slope))
+        h.append(flushed(ACTIVATIONS[code](z, slope)))
     return h, z
 
 
@@ -180,12 +186,12 @@ def backward_pass(program: Program, h: list[Array], dz: Array, gradients: Array)
     weights, d_weights = blocks(program, program.parameters), blocks(program, gradients)
     for layer in reversed(range(len(weights))):
         (W, _), (dW, db) = weights[layer], d_weights[layer]
-        dW[:] = h[layer].T @ dz
-        db[:] = dz.sum(axis=0)
+        dW[:] = flushed(h[layer].T @ dz)
+        db[:] = flushed(dz.sum(axis=0))
         if layer > 0:
             below = layer - 1
             code = program.layers[below, ACTIVATION]
-            dz = DERIVATIVES[code](h[layer], dz @ W.T, slopes[below])
+            dz = flushed(DERIVATIVES[code](h[layer], dz @ W.T, slopes[below]))
     return dz
 
 
@@ -196,18 +202,10 @@ def targets(program: Program, y: Array) -> Array:
     return np.eye(int(program.layers[-1, OUTPUTS]), dtype=program.dtype)[y]
 
 
-def loss_and_gradients(program: Program, x: Array, y: Array, gradients: Array) -> tuple[float, int]:
-    """One batch forward and backward; returns the sum of its losses, and what agrees."""
-    h, z = forward_pass(program, x)
-    t = targets(program, y)
-    backward_pass(program, h, loss_gradient(program, h[-1], t), gradients)
-    loss = float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64))
-    return loss, agreeing(program, h[-1], y)
-
-
 # The calls that every engine offers. Arrays named out, outs, gradients, d_input are filled.
 
 
+@np.errstate(over="ignore", invalid="ignore")
 def forward(program: Program, x: Array, out: Array, threads: int) -> bool:
     """The outputs (B, O). Returns False if x is not finite in the program's dtype.
 
@@ -219,8 +217,7 @@ def forward(program: Program, x: Array, out: Array, threads: int) -> bool:
         raise TypeError(
             f"expected x (B, I) of uint8, float32 or float64, got {x.ndim} axes of {x.dtype}"
         )
-    with np.errstate(over="ignore", invalid="ignore"):
-        h = forward_pass(program, x)[0]
+    h = forward_pass(program, x)[0]
     out[:] = h[-1]
     return bool(np.isfinite(h[0]).all())
 
@@ -255,9 +252,15 @@ def backward(
         d_input[:] = dz @ blocks(program, program.parameters)[0][0].T
 
 
-def gradients(program: Program, x: Array, y: Array, gradients: Array, threads: int) -> float:
-    """Gradients of the mean loss over the rows; returns the sum of their losses."""
-    return loss_and_gradients(program, x, y, gradients)[0]
+def gradients(
+    program: Program, x: Array, y: Array, gradients: Array, threads: int
+) -> tuple[float, int]:
+    """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees."""
+    h, z = forward_pass(program, x)
+    t = targets(program, y)
+    backward_pass(program, h, loss_gradient(program, h[-1], t), gradients)
+    loss = float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64))
+    return loss, agreeing(program, h[-1], y)
 
 
 def train(
@@ -279,8 +282,8 @@ def train(
     loss, agree = 0.0, 0
     for step, numbers in enumerate(coefficients):
         batch = slice(step * batch_size, (step + 1) * batch_size)
-        batch_loss, batch_agree = loss_and_gradients(program, x[rows[batch]], y[batch], g)
-        update(program, g, numbers)
+        batch_loss, batch_agree = gradients(program, x[rows[batch]], y[batch], g, threads)
+        apply_gradients(program, g, numbers, threads)
         loss, agree = loss + batch_loss, agree + batch_agree
     return loss, agree
 
@@ -302,3 +305,8 @@ def shuffle(order: NDArray[np.int32], words: NDArray[np.uint32]) -> None:
         result[i] = result[j]
         result[j] = i
     order[:] = result
+
+
+def build_info() -> dict[str, object]:
+    """How this engine was compiled: it was not."""
+    return {}

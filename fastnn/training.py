@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from itertools import starmap
+from operator import itemgetter
 from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike
+from numpy.typing import ArrayLike, NDArray
 
 from . import _arrays, schedules
 from ._arrays import Array
@@ -18,12 +19,13 @@ from ._errors import DivergenceError
 from ._progress import Progress, Unit, progress
 from ._random import SHUFFLE, stream
 from .optimizers import Optimizer
-from .program import zero_state
+from .program import zero_state, zeros_like_parameters
 
 if TYPE_CHECKING:
     from .network import Network
 
 Callback = Callable[["Network", int, dict[str, float]], object]
+Sums = tuple[float, int]  # of losses, and of what agrees
 Meaning = Literal["class", "classes", "numbers"]  # of a row's targets: one class, or any of them
 
 # One call of an engine takes about as many steps as cost this many flops: some 5 to 50 ms, so that
@@ -32,6 +34,8 @@ Meaning = Literal["class", "classes", "numbers"]  # of a row's targets: one clas
 CALL_COST = 1 << 31
 STEP_COST = 1 << 18  # what a step costs at least, in flops
 CALL_SIZE = 1 << 23  # numbers of x at most, since some must be converted
+UNIT_ROWS, UNIT_COST = 256, 1 << 32  # a larger batch goes in units, multiples of 256 rows as cheap
+MOST_UNITS = 256  # of those rows together: sums over rows are cut, and never in one long chain
 SHUFFLED = 1 << 18  # rows shuffled in one call; even, since a draw has two words
 
 
@@ -113,6 +117,43 @@ def fit(
         hold.release()
 
 
+def unit(network: Network) -> int:
+    """Rows whose gradients are had in one call, so that Ctrl-C is prompt; the sizes decide it."""
+    cost = 3 * network.flops * UNIT_ROWS
+    return UNIT_ROWS * max(1, min(MOST_UNITS, UNIT_COST // cost))
+
+
+def gradients(
+    network: Network, x: Array, y: Array, chosen: _arrays.Rows
+) -> tuple[Array, float, int]:
+    """Gradients of the mean loss over the chosen rows, laid out like the parameters.
+
+    Also returns the sum of the losses and how many rows agree. Rows go to the engine unit by unit,
+    whose gradients are added in float64.
+    """
+    program, engine = network.program, network._engine
+    rows = chosen.stop - chosen.start if isinstance(chosen, slice) else len(chosen)
+    arena = zeros_like_parameters(program)
+    total = np.zeros(arena.shape if rows > unit(network) else 0)
+    loss, agreeing = 0.0, 0
+    for part in _arrays.pieces(rows, unit(network)):
+        taken = part if isinstance(chosen, slice) else chosen[part]
+        part_loss, part_agreeing = engine.gradients(
+            program,
+            _arrays.block(x, taken, network.inputs, network.dtype),
+            network._target_block(y, taken),
+            arena,
+            network._threads(),
+        )
+        loss, agreeing = loss + part_loss, agreeing + part_agreeing
+        if total.size:
+            share = (part.stop - part.start) / rows
+            total += np.multiply(arena, share, dtype=np.float64)
+    if total.size:
+        arena[:] = total
+    return arena, loss, agreeing
+
+
 def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
     """The callbacks. Raises TypeError for what cannot be called."""
     if callable(callbacks):
@@ -186,7 +227,8 @@ class Run:
         self.direct = _arrays.direct(self.x)
         step_cost = STEP_COST + 3 * network.flops * batch_size  # two products back for one forward
         steps = min(CALL_COST // step_cost, CALL_SIZE // (network.inputs * batch_size))
-        self.rows_per_call = batch_size * max(1, steps)
+        self.in_units = batch_size > unit(network)
+        self.rows_per_call = batch_size * (1 if self.in_units else max(1, steps))
         if network._training.optimizer != optimizer:
             prepared(network, optimizer)
         network._training.meaning = data.meaning
@@ -279,13 +321,22 @@ class Run:
     @np.errstate(over="ignore", invalid="ignore")  # settle() looks at the result
     def call(self, part: slice) -> tuple[float, int]:
         """One call of the engine: the updates from a part of the order of rows."""
-        network, chosen = self.network, self.order[part]
+        chosen = self.order[part]
         steps = -(-len(chosen) // self.batch_size)
         before = self.now.steps + part.start // self.batch_size
         first = before - self.first_step
         rates = schedules.checked_rates(self.schedule, first, steps, self.total_steps)
         numbers = before + np.arange(steps, dtype=np.int64)
-        x, rows = self.x, chosen
+        coefficients = self.optimizer.coefficients(numbers, rates)
+        sums = (self.large_step if self.in_units else self.small_steps)(chosen, coefficients)
+        # in C: no interrupt comes between the updates and their count
+        self.now.calls.extend(zip([steps], sums, strict=True))
+        self.rate = float(rates[-1])
+        return self.now.calls[-1][1]
+
+    def small_steps(self, chosen: NDArray[np.int32], coefficients: Array) -> Iterator[Sums]:
+        """An update for each batch of the chosen rows; the call is made when its sums are taken."""
+        network, x, rows = self.network, self.x, chosen
         if not self.direct:
             x = _arrays.block(x, chosen, network.inputs, network.dtype)
             rows = np.arange(len(x), dtype=np.int32)
@@ -295,14 +346,18 @@ class Run:
             rows,
             network._target_block(self.y, chosen),
             self.batch_size,
-            self.optimizer.coefficients(numbers, rates),
+            coefficients,
             network._threads(),
         )
-        # in C: no interrupt comes between the updates and their count
-        sums = starmap(network._engine.train, [arguments])
-        self.now.calls.extend(zip([steps], sums, strict=True))
-        self.rate = float(rates[-1])
-        return self.now.calls[-1][1]
+        return starmap(network._engine.train, [arguments])
+
+    def large_step(self, batch: NDArray[np.int32], coefficients: Array) -> Iterator[Sums]:
+        """One update from the rows of one batch, whose gradients take many calls; made as above."""
+        network = self.network
+        arena, *sums = gradients(network, self.x, self.y, batch)
+        arguments = network.program, arena, coefficients[0], network._threads()
+        applied = starmap(network._engine.apply_gradients, [arguments])
+        return map(itemgetter(1), zip(applied, [tuple(sums)], strict=True))
 
 
 def prepared(network: Network, optimizer: Optimizer) -> None:

@@ -21,6 +21,7 @@ scratch. A row is padded to whole vectors. Larger batches go through in blocks o
 in order. Prediction shares the rows instead: a thread carries its own through all layers; only one row alone, of a
 wide network, is shared by neurons.
 """
+import warnings
 from time import perf_counter
 
 import numpy as np
@@ -32,28 +33,19 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from numerics cimport *
+from threads cimport *
 from tile cimport *
 
 cnp.import_array()
+start_threads()
 
 cdef extern from *:
     """
     #include <sched.h>
-    #define FASTNN_MOST_THREADS 64
     #if defined(__x86_64__) || defined(__i386__)
     #define FASTNN_PAUSE() __builtin_ia32_pause()
     #else
     #define FASTNN_PAUSE() ((void) 0)
-    #endif
-    #ifdef _OPENMP
-    #include <omp.h>
-    #define FASTNN_OPENMP _OPENMP
-    #define fastnn_threads() omp_get_num_threads()
-    #define fastnn_release() omp_pause_resource_all(omp_pause_soft)
-    #else
-    #define fastnn_threads() 1
-    #define fastnn_release() 0
-    #define FASTNN_OPENMP 0
     #endif
 
     /* The threads of a team meet: OpenMP's own barrier burns a whole time slice wherever another process
@@ -71,26 +63,35 @@ cdef extern from *:
             }
     }
 
-    #if defined(__x86_64__) && defined(__AVX512F__)
-    #define fastnn_supported() (__builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512vl") \\
-        && __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512bw") \\
-        && __builtin_cpu_supports("fma"))
-    #elif defined(__x86_64__) && defined(__AVX2__)
-    #define fastnn_supported() (__builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma"))
+    /* Engines compute in one mode, whatever the caller's: to nearest, without traps, subnormal numbers as zero on
+       the way in and out. Moments of dead neurons would stay subnormal for ever, at 30 times the time a step. */
+    #if defined(__SSE2__)
+    static inline uint64_t fastnn_enter_mode(void) {
+        uint64_t before = __builtin_ia32_stmxcsr();
+        __builtin_ia32_ldmxcsr(0x9fc0);
+        return before;
+    }
+    static inline void fastnn_leave_mode(uint64_t before) { __builtin_ia32_ldmxcsr((unsigned) before); }
+    #elif defined(__aarch64__)
+    static inline void fastnn_leave_mode(uint64_t before) { __asm__ volatile("msr fpcr, %0" :: "r"(before) : "memory"); }
+    static inline uint64_t fastnn_enter_mode(void) {
+        uint64_t before;
+        __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+        fastnn_leave_mode((uint64_t) 1 << 24);
+        return before;
+    }
     #else
-    #define fastnn_supported() 1
+    static inline uint64_t fastnn_enter_mode(void) { return 0; }
+    static inline void fastnn_leave_mode(uint64_t before) { (void) before; }
     #endif
     """
     const char* BUILD "FASTNN_BUILD"
     const char* COMPILER "__VERSION__"
-    int OPENMP "FASTNN_OPENMP"
-    int team_size "fastnn_threads" () noexcept nogil
-    int pause_threads "fastnn_release" () noexcept nogil
-    int MOST_THREADS "FASTNN_MOST_THREADS"
     ctypedef struct Meeting "fastnn_meeting":
         pass
     void wait_for "fastnn_meet" (Meeting* meeting, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil
-    int cpu_supported "fastnn_supported" () noexcept nogil
+    uint64_t enter_mode "fastnn_enter_mode" () noexcept nogil
+    void leave_mode "fastnn_leave_mode" (uint64_t before) noexcept nogil
 
 NAME = BUILD.decode()
 
@@ -110,6 +111,7 @@ cdef enum:
     GRADIENT_COLUMNS = 512
     TURNED_ROWS = 96                # of a block of D^T = W A^T before it is turned back
     SUMS = 256                      # at most over the pieces of a layer, where more than two threads train
+    GAP = 4096 + 80                 # between what one thread and what two threads use: cores fetch ahead
 
 
 # --- the data set: read where it lies -------------------------------------------------------------------
@@ -530,8 +532,8 @@ cdef inline bint begins(Py_ssize_t neurons, Py_ssize_t piece, Py_ssize_t thread,
 cdef struct Worker:
     Py_ssize_t thread, threads
     Py_ssize_t base, size       # where its part of the work arena begins, and how long a part is
-    Py_ssize_t sums, slot       # where in a part the sums over pieces begin, and how long each is
-    Py_ssize_t slots, turn      # two sets of them take turns: others may still read the latest, sums or dz
+    Py_ssize_t sums, set        # where in a part the sums over pieces begin, and how long a set of them is
+    Py_ssize_t rows, turn       # of each sum; two sets take turns: others may still read the latest, sums or dz
     Py_ssize_t scratch
     Meeting* meeting
 
@@ -540,7 +542,7 @@ cdef inline Worker worker(Worker me, Py_ssize_t thread, Py_ssize_t threads) noex
     me.thread = thread
     me.threads = threads
     me.base = thread * me.size
-    me.scratch = me.base + me.sums + 2 * me.slots * me.slot
+    me.scratch = me.base + me.sums + 2 * me.set
     return me
 
 cdef inline void meet(Worker* me) noexcept nogil:
@@ -557,11 +559,20 @@ cdef inline bint is_small(const int64_t[:, ::1] table, Py_ssize_t l, Py_ssize_t 
     """Whether every thread runs layer l whole, since a meeting would take longer; never the first layer."""
     return 1 < l < table.shape[0] and rows * table[l, INPUTS] * table[l, OUTPUTS] <= SMALL
 
-cdef inline Py_ssize_t sum_start(Worker* me, Py_ssize_t thread, Py_ssize_t neurons, Py_ssize_t piece) noexcept nogil:
+cdef inline Py_ssize_t sums_of(Py_ssize_t neurons, Py_ssize_t threads) noexcept nogil:
+    """How many sums a thread needs room for: of both halves, or of each piece."""
+    cdef Py_ssize_t most = pieces(pieces_of(neurons), threads)
+    return most if most > 2 and threads > 1 else 2
+
+cdef inline Py_ssize_t sum_start(const int64_t[:, ::1] table, Py_ssize_t l, Worker* me, Py_ssize_t thread,
+                                 Py_ssize_t piece) noexcept nogil:
     """Where a thread's sum is that this piece goes into: one for all that a half begins with, else its own."""
-    cdef Py_ssize_t first = first_piece(neurons, thread, me.threads), half = half_start(neurons, piece)
-    cdef Py_ssize_t number = (piece if half < first else half) - first
-    return me.base + (thread - me.thread) * me.size + me.sums + (me.turn * me.slots + number) * me.slot
+    cdef Py_ssize_t neurons = table[l, INPUTS], first = first_piece(neurons, thread, me.threads)
+    cdef Py_ssize_t half = half_start(neurons, piece), number = (piece if half < first else half) - first
+    if first == 0 < half:       # behind the one sum of the first half
+        number = 1
+    return (me.base + (thread - me.thread) * me.size + me.sums + me.turn * me.set
+            + number * me.rows * table[l, STRIDE])
 
 
 cdef void sum_pieces(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
@@ -571,7 +582,7 @@ cdef void sum_pieces(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] 
     cdef Py_ssize_t p, i, z, first = first_piece(inputs, me.thread, me.threads)
     for p in range(first, first_piece(inputs, me.thread + 1, me.threads)):
         i = piece_start(inputs, p)
-        z = sum_start(me, me.thread, inputs, p)
+        z = sum_start(table, l, me, me.thread, p)
         if p == 0:
             start_rows[real](work, z, stride, rows, parameters, table[l, BIASES], padded(outputs))
         multiply[real](work, matrix(me.base + table[l - 1, H] + i, table[l - 1, STRIDE]),
@@ -615,7 +626,7 @@ cdef void combine_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::
         for p in range(first_piece(inputs, thread, me.threads), first_piece(inputs, thread + 1, me.threads)):
             if begins(inputs, p, thread, me.threads):
                 half = half_start(inputs, p) > 0
-                sums[half][n[half]] = sum_start(me, thread, inputs, p)
+                sums[half][n[half]] = sum_start(table, l, me, thread, p)
                 n[half] += 1
     # one sum of each half, of whole rows: the rows follow each other in memory
     flat = n[1] <= 1 and end - first == padded(table[l, OUTPUTS])
@@ -651,7 +662,7 @@ cdef inline void hand_over(real[::1] work, Py_ssize_t source, Py_ssize_t target,
 cdef void gather_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me, Py_ssize_t rows) noexcept nogil:
     """Each lays its own neurons of dz_l (or dh_l) where its sums were, all meet, and each takes the others'."""
     cdef Py_ssize_t neurons = table[l, OUTPUTS], stride = table[l, STRIDE], dz = me.base + table[l, DZ]
-    cdef Py_ssize_t laid = me.base + me.sums + me.turn * me.slots * me.slot, thread
+    cdef Py_ssize_t laid = me.base + me.sums + me.turn * me.set, thread
     if me.threads == 1:
         return
     hand_over[real](work, dz, laid, stride, rows, share(neurons, me.thread, me.threads),
@@ -682,16 +693,16 @@ cdef void gradient_block(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] wo
                    work, me.scratch)
 
 
-cdef void bias_gradient(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me,
-                        Py_ssize_t batch, real[::1] g, Py_ssize_t g0, bint add) noexcept nogil:
-    """db = the sum of dz's rows."""
-    cdef Py_ssize_t r, j, dz = me.base + table[l, DZ], outputs = table[l, OUTPUTS]
-    if not add:
-        for j in range(outputs):
-            g[g0 + j] = 0
+cdef Py_ssize_t bias_gradient(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me,
+                              Py_ssize_t batch) noexcept nogil:
+    """db = the sum of the rows of dz, at most a chunk of them; returns where in the scratch it is."""
+    cdef Py_ssize_t r, j, dz = me.base + table[l, DZ], outputs = table[l, OUTPUTS], db = me.scratch + PACKED
+    for j in range(outputs):
+        work[db + j] = 0
     for r in range(batch):
         for j in range(outputs):
-            g[g0 + j] = g[g0 + j] + work[dz + r * table[l, STRIDE] + j]
+            work[db + j] = work[db + j] + work[dz + r * table[l, STRIDE] + j]
+    return db
 
 
 cdef void learn_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] parameters, real[::1] state,
@@ -718,18 +729,20 @@ cdef void learn_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] param
                                  height // rows * width, c)
     if first == 0 < end:                    # whoever owns the first neuron owns b_l
         w = table[l, BIASES]
-        bias_gradient[real](table, l, work, me, batch, work, block, False)
+        block = bias_gradient[real](table, l, work, me, batch)
         update[real](optimizer, parameters, w, work, block, state, w, w + slot, outputs, c)
 
 
 cdef void accumulate_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me, Py_ssize_t batch,
                            Py_ssize_t first, Py_ssize_t end, real[::1] gradients, bint add) noexcept nogil:
     """dW_l of the rows first to end, and db_l, written to (or added to) an arena like the parameters."""
-    cdef Py_ssize_t outputs = table[l, OUTPUTS]
+    cdef Py_ssize_t outputs = table[l, OUTPUTS], b = table[l, BIASES], db, j
     gradient_block[real](table, l, work, me, batch, first, end - first, 0, outputs, gradients,
                          matrix(table[l, WEIGHTS] + first * outputs, outputs), 1, add)
     if first == 0 < end:
-        bias_gradient[real](table, l, work, me, batch, gradients, table[l, BIASES], add)
+        db = bias_gradient[real](table, l, work, me, batch)
+        for j in range(outputs):
+            gradients[b + j] = work[db + j] + (gradients[b + j] if add else 0)
 
 
 cdef void update_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] parameters, const real[::1] gradients,
@@ -807,6 +820,7 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
     cdef Worker* team
     cdef real weight
     cdef real c[COEFFICIENTS + 2]
+    cdef uint64_t mode = enter_mode()
     for r in range(COEFFICIENTS + 2):
         c[r] = 0
     for step in range(steps):
@@ -858,6 +872,17 @@ cdef void learn(const int64_t[:, ::1] table, const real[::1] slopes, real[::1] p
                 for r in range(n):
                     result.loss += losses[r]
                     result.agreeing += agreeing[r]
+    leave_mode(mode)
+
+
+cdef void update_share(real[::1] parameters, const real[::1] gradients, real[::1] state, int optimizer,
+                       const real* c) noexcept nogil:
+    """One thread's part of an update of all parameters."""
+    cdef Py_ssize_t size = parameters.shape[0], first = vector_share(size, threadid(), team_size())
+    cdef Py_ssize_t end = vector_share(size, threadid() + 1, team_size())
+    cdef uint64_t mode = enter_mode()
+    update[real](optimizer, parameters, first, gradients, first, state, first, first + size, end - first, c)
+    leave_mode(mode)
 
 
 # --- the doors: checks, memory, and one parallel region a call ------------------------------------------------
@@ -933,7 +958,7 @@ def _targets(program, y, n):
     """(kind, labels, targets) of y: int64 labels (n,), or targets (n, O) of the program's dtype."""
     dtype, outputs = _dtype(program), program.layers[-1, OUTPUTS]
     if y.dtype == np.int64 and y.ndim == 1:
-        _is(y, "labels", np.int64, (n,))
+        y = _is(y, "labels", np.int64, (n,)).copy()     # they are indices: nobody may change them once they are checked
         if n and not 0 <= y.min() <= y.max() < outputs:
             raise ValueError(f"expected labels from 0 to {outputs - 1}, got {y.min()} to {y.max()}")
         return LABELS, y, np.zeros(0, dtype)
@@ -943,6 +968,15 @@ def _targets(program, y, n):
 def _check_threads(threads):
     if threads < 1:
         raise ValueError(f"expected at least 1 thread, got {threads}")
+
+
+cdef Py_ssize_t team_of(Py_ssize_t wanted) except -1:
+    """As many threads as a region may have and the system gives; the region is about to begin."""
+    wanted = smaller(wanted, MOST_THREADS)
+    cdef Py_ssize_t threads = make_team(<int> wanted)
+    if OPENMP and threads < wanted:
+        warnings.warn(f"expected {wanted} threads, the system gave {threads}", RuntimeWarning)
+    return threads
 
 
 cdef bint forward_blocks(const int64_t[:, ::1] table, const real[::1] slopes, const real[::1] parameters,
@@ -958,6 +992,7 @@ cdef bint forward_blocks(const int64_t[:, ::1] table, const real[::1] slopes, co
     cdef Py_ssize_t base = thread * work_size, scratch = base + work_size - PACKED, r, j, n
     cdef Py_ssize_t first = data.rows * thread // threads, end = data.rows * (thread + 1) // threads
     cdef bint judge = out == NULL, finite = True
+    cdef uint64_t mode = enter_mode()
     while first < end:
         n = smaller(block_rows, end - first)
         if x is None:
@@ -976,6 +1011,7 @@ cdef bint forward_blocks(const int64_t[:, ::1] table, const real[::1] slopes, co
                 for j in range(outputs):
                     out[(first + r) * outputs + j] = work[base + table[last, H] + r * table[last, STRIDE] + j]
         first += n
+    leave_mode(mode)
     return finite
 
 
@@ -986,6 +1022,7 @@ cdef bint forward_together(const int64_t[:, ::1] table, const real[::1] slopes, 
     cdef Py_ssize_t thread = threadid(), threads = team_size(), last = table.shape[0] - 1
     cdef Py_ssize_t h0 = thread * work_size + table[0, H], z0, l, j, first, end
     cdef bint finite = True
+    cdef uint64_t mode = enter_mode()
     gather_row[real](data, 0, 0, data.columns, work, h0, scale)
     for l in range(1, last + 1):
         z0 = table[l, H]
@@ -1005,6 +1042,7 @@ cdef bint forward_together(const int64_t[:, ::1] table, const real[::1] slopes, 
     if thread == 0:
         for j in range(table[last, OUTPUTS]):
             out[j] = work[h0 + j]
+    leave_mode(mode)
     return finite
 
 
@@ -1122,7 +1160,7 @@ def forward(program, x, out, Py_ssize_t threads):
         raise ValueError(f"expected out to be {plan.dtype} {(data.rows, outputs)}, got {out.dtype} {out.shape}")
     if plan.callers or 1 < data.rows <= ROWS:       # Python threads that predict at once share the cores
         threads = 1
-    threads = min(threads, MOST_THREADS, 1 + <Py_ssize_t> (flops / WORK))
+    threads = team_of(min(threads, 1 + <Py_ssize_t> (flops / WORK)))
     cdef Arena arena = plan.idle.pop() if plan.idle else None
     if arena is None or arena.size < threads * plan.work_size:
         arena = Arena(threads * plan.work_size, plan.dtype)
@@ -1131,13 +1169,15 @@ def forward(program, x, out, Py_ssize_t threads):
             and x.flags.c_contiguous):
         h_0 = x.reshape(-1)
     plan.callers += 1
-    if plan.kind == FLOAT32:
-        finite = _forward[float](plan, &data, h_0, plan.parameters32, plan.slopes32, arena.view32,
-                                 <float*> result.start, flops, threads)
-    else:
-        finite = _forward[double](plan, &data, h_0, plan.parameters64, plan.slopes64, arena.view64,
-                                  <double*> result.start, flops, threads)
-    plan.callers -= 1
+    try:
+        if plan.kind == FLOAT32:
+            finite = _forward[float](plan, &data, h_0, plan.parameters32, plan.slopes32, arena.view32,
+                                     <float*> result.start, flops, threads)
+        else:
+            finite = _forward[double](plan, &data, h_0, plan.parameters64, plan.slopes64, arena.view64,
+                                      <double*> result.start, flops, threads)
+    finally:
+        plan.callers -= 1
     plan.idle.append(arena)
     return finite
 
@@ -1149,7 +1189,7 @@ def _evaluate(real[::1] parameters, program, x, y, Py_ssize_t threads):
     dtype = _dtype(program)
     layers, work_size = _table(program, block_rows, True)
     work_size += PACKED
-    threads = min(threads, pieces(data.rows, block_rows))
+    threads = team_of(min(threads, pieces(data.rows, block_rows)))
     cdef const int64_t[:, ::1] table = layers
     cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
     cdef real[::1] work = _zeros(work_size * threads, dtype)
@@ -1180,6 +1220,7 @@ def _activations(real[::1] parameters, program, x, list outs, Py_ssize_t threads
     cdef Plan plan = _plan(program)
     cdef Data data = _data(plan, x)
     cdef Py_ssize_t rows = smaller(FORWARD_ROWS, data.rows), size, first, n, r, l
+    cdef uint64_t mode
     dtype = _dtype(program)
     layers, size = _table(program, rows, False)
     cdef const int64_t[:, ::1] table = layers
@@ -1194,9 +1235,11 @@ def _activations(real[::1] parameters, program, x, list outs, Py_ssize_t threads
     for first in range(0, data.rows, rows):
         n = smaller(rows, data.rows - first)
         with nogil:
+            mode = enter_mode()
             for r in range(n):
                 gather_row[real](&data, first + r, 0, data.columns, work, table[0, H] + r * table[0, STRIDE], scale)
             forward_rows[real](table, slopes, parameters, work, rows_of_layer(table, 0, 0), work, 0, size, n, False)
+            leave_mode(mode)
         for l in range(len(layers)):
             h = arena[table[l, H]:table[l, H] + n * table[l, STRIDE]].reshape(n, table[l, STRIDE])
             outs[l][first:first + n] = h[:, :table[l, OUTPUTS]]
@@ -1208,25 +1251,27 @@ def activations(program, x, outs, threads):
     _activations(program.parameters, program, x, outs, threads)
 
 
-def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coefficients,
-           gradients, d_input, Py_ssize_t threads, bint output_gradient):
+def _learn(real[::1] parameters, real[::1] state, int optimizer, program, x, rows, y, Py_ssize_t batch_size,
+           coefficients, gradients, d_input, Py_ssize_t threads, bint output_gradient):
     """train, gradients and backward: the same steps, with or without updates."""
     cdef Plan plan = _plan(program)
     cdef Data data = _data(plan, x)
     cdef bint learning = rows is not None, with_d_input = d_input is not None
     cdef Py_ssize_t samples = len(rows) if learning else data.rows
-    cdef Py_ssize_t work_rows = smaller(CHUNK, min(batch_size, samples)), work_size
+    cdef Py_ssize_t work_rows = smaller(CHUNK, smaller(batch_size, samples)), work_size, l
     dtype = _dtype(program)
     layers, work_size = _table(program, work_rows, True)
     # a thread is worth it for some microseconds of work between two meetings
     work = 6.0 * work_rows * float((program.layers[:, INPUTS] * program.layers[:, OUTPUTS]).sum())
     most = max([pieces_of(<Py_ssize_t> width) for width in program.layers[:, INPUTS]])
-    threads = min(threads, MOST_THREADS, most if most <= SUMS else 2, 1 + int(work / STEP_WORK))
+    threads = team_of(min(threads, most if most <= SUMS else 2, 1 + int(work / STEP_WORK)))
     cdef Worker me
-    me.threads, me.turn, me.sums = threads, 0, work_size
-    me.slot, me.slots = work_rows * int(layers[:, STRIDE].max()), most
-    me.size = me.sums + 2 * me.slots * me.slot + _scratch_size(program)
     cdef const int64_t[:, ::1] table = layers
+    me.threads, me.turn, me.sums, me.rows, me.set = threads, 0, work_size + GAP, work_rows, 0
+    for l in range(1, table.shape[0]):
+        me.set = max(me.set, sums_of(table[l, INPUTS], threads) * work_rows * table[l, STRIDE])
+    me.set += GAP
+    me.size = me.sums + 2 * me.set + _scratch_size(program)
     cdef const real[::1] slopes = np.concatenate([[0], program.slopes]).astype(dtype)
     # a fresh arena would cost a page fault for each 4 KB, every few steps
     memory, plan.learning = plan.learning, None
@@ -1234,9 +1279,8 @@ def _learn(real[::1] parameters, program, x, rows, y, Py_ssize_t batch_size, coe
         memory = _zeros(me.size * threads, dtype)
     cdef real[::1] arena = memory
     cdef real scale = <real> <double> program.input_scale
-    cdef int target, loss = program.loss, optimizer = program.optimizer
-    cdef Py_ssize_t slot = len(program.parameters)
-    cdef real[::1] state = program.state.reshape(-1)
+    cdef int target, loss = program.loss
+    cdef Py_ssize_t slot = len(parameters)
     cdef real[::1] gradient_arena = gradients
     cdef real[::1] d_input_rows = d_input.reshape(-1) if with_d_input else np.zeros(0, dtype)
     cdef const int32_t[::1] row_numbers = rows if learning else np.zeros(0, np.int32)
@@ -1268,16 +1312,46 @@ def backward(program, x, d_output, gradients, d_input, threads):
     _is(gradients, "gradients", dtype, program.parameters.shape)
     if d_input is not None:
         _is(d_input, "d_input", dtype, (n, program.layers[0, INPUTS]))
-    _learn(program.parameters, program, x, None, d_output, n, np.zeros((0, COEFFICIENTS)), gradients,
-           d_input, threads, True)
+    _learn(program.parameters, np.zeros(0, dtype), SGD, program, x, None, d_output, n, np.zeros((0, COEFFICIENTS)),
+           gradients, d_input, threads, True)
 
 
 def gradients(program, x, y, gradients, threads):
-    """Gradients of the mean loss over the rows; returns the sum of their losses."""
+    """Gradients of the mean loss over the rows; returns the sum of their losses and the agreeing rows."""
     _check_threads(threads)
-    _is(gradients, "gradients", _dtype(program), program.parameters.shape)
-    return _learn(program.parameters, program, x, None, y, len(x), np.zeros((0, COEFFICIENTS)), gradients,
-                  None, threads, False)[0]
+    dtype = _dtype(program)
+    _is(gradients, "gradients", dtype, program.parameters.shape)
+    return _learn(program.parameters, np.zeros(0, dtype), SGD, program, x, None, y, len(x), np.zeros((0, COEFFICIENTS)),
+                  gradients, None, threads, False)
+
+
+def _rule(program, parameters):
+    """(code, state as one row) of the program's optimizer, read once; refuses a state that does not fit."""
+    optimizer, state = program.optimizer, program.state
+    if not 0 <= optimizer < OPTIMIZERS:
+        raise ValueError(f"expected an optimizer's code below {OPTIMIZERS}, got {optimizer}")
+    _is(state, "state", parameters.dtype, (slots_of(optimizer), len(parameters)))
+    return optimizer, state.reshape(-1)
+
+
+def apply_gradients(program, gradients, coefficients, threads):
+    """One update of all parameters from an arena of gradients, with one row of coefficients (5,)."""
+    _check_threads(threads)
+    _is(coefficients, "coefficients", np.float64, (COEFFICIENTS,))
+    parameters = program.parameters
+    _is(gradients, "gradients", _dtype(program), parameters.shape)
+    optimizer, state = _rule(program, parameters)
+    _apply_gradients(parameters, gradients, state, optimizer, coefficients.reshape(1, -1), team_of(threads))
+
+
+def _apply_gradients(real[::1] parameters, const real[::1] gradients, real[::1] state, int optimizer,
+                     const double[:, ::1] coefficients, Py_ssize_t threads):
+    cdef real c[COEFFICIENTS + 2]
+    coefficients_of[real](optimizer, coefficients, 0, c)
+    with nogil, parallel(num_threads=threads):
+        update_share[real](parameters, gradients, state, optimizer, c)
+
+
 
 
 def train(program, x, rows, y, batch_size, coefficients, threads):
@@ -1286,20 +1360,17 @@ def train(program, x, rows, y, batch_size, coefficients, threads):
     Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y.
     """
     _check_threads(threads)
-    dtype, steps, m = _dtype(program), len(coefficients), len(rows)
+    dtype, steps, m, parameters = _dtype(program), len(coefficients), len(rows), program.parameters
     _is(coefficients, "coefficients", np.float64, (steps, COEFFICIENTS))
-    _is(rows, "rows", np.int32, (m,))
+    rows = _is(rows, "rows", np.int32, (m,)).copy()     # indices, as labels are
     if batch_size < 1 or not (steps - 1) * batch_size < m <= steps * batch_size:
         raise ValueError(f"expected rows for {steps} batches of {batch_size}, got {m}")
     if not 0 <= rows.min() <= rows.max() < len(x):
         raise ValueError(f"expected rows from 0 to {len(x) - 1}, got {rows.min()} to {rows.max()}")
-    if not 0 <= program.optimizer < OPTIMIZERS:
-        raise ValueError(f"expected an optimizer's code below {OPTIMIZERS}, got {program.optimizer}")
-    slots = (0, 1, 1, 2)[program.optimizer]
-    _is(program.state, "state", dtype, (slots, len(program.parameters)))
-    small = batch_size <= CHUNK
-    arena = np.zeros(0, dtype) if small else _zeros(len(program.parameters), dtype)
-    return _learn(program.parameters, program, x, rows, y, batch_size, coefficients, arena, None, threads, False)
+    optimizer, state = _rule(program, parameters)
+    batch_size = min(batch_size, m)
+    arena = np.zeros(0, dtype) if batch_size <= CHUNK else _zeros(len(parameters), dtype)
+    return _learn(parameters, state, optimizer, program, x, rows, y, batch_size, coefficients, arena, None, threads, False)
 
 
 def within(x, double limit):
@@ -1360,10 +1431,12 @@ cdef void product_share(int form, const real[::1] a, const real[::1] b, real[::1
         height = rows * (thread + 1) // threads - i
     cdef Matrix A = matrix(i, 1, rows) if form == FIRST_TRANSPOSED else matrix(i * depth, depth)
     cdef Matrix C = matrix(i * columns + j, columns)
+    cdef uint64_t mode = enter_mode()
     if form == SECOND_TRANSPOSED:
         multiply_transposed[real](a, A, b, matrix(j * depth, depth), out, C, work, scratch, height, width, depth)
     else:
         multiply[real](a, A, b, matrix(j, columns), out, C, 1, False, height, width, depth, work, scratch)
+    leave_mode(mode)
 
 
 cdef _product(int form, const real[::1] a, const real[::1] b, real[::1] out, Py_ssize_t rows, Py_ssize_t columns,
@@ -1395,7 +1468,7 @@ cdef _product_of(int form, a, b, out, Py_ssize_t threads):
                          f"{out.dtype} {out.shape}")
     if threads < 1:
         _check_threads(threads)
-    threads = min(threads, 1 + <Py_ssize_t> (2.0 * rows * columns * depth / PRODUCT_WORK))
+    threads = team_of(min(threads, 1 + <Py_ssize_t> (2.0 * rows * columns * depth / PRODUCT_WORK)))
     a, b, flat = cnp.PyArray_Ravel(a, cnp.NPY_CORDER), cnp.PyArray_Ravel(b, cnp.NPY_CORDER), cnp.PyArray_Ravel(out, cnp.NPY_CORDER)
     if C.kind == FLOAT32:
         _product[float](form, a, b, flat, rows, columns, depth, threads, out.dtype)
@@ -1456,10 +1529,9 @@ def fma_peak(str dtype, double seconds):
     return _fma_rate(np.full(ROWS * MAX_LANES, 1e-3, dtype), seconds)
 
 
-def _function(str name, const real[::1] x, real[::1] out):
+cdef void apply_function(str name, const real[::1] x, real[::1] out):
     cdef Py_ssize_t j
-    if len(x) != len(out) or name not in ("exp", "log", "tanh", "sigmoid"):
-        raise ValueError(f"expected exp, log, tanh or sigmoid and arrays of one length, got {name}")
+    cdef uint64_t mode = enter_mode()
     if name == "exp":
         for j in range(x.shape[0]):
             out[j] = exp[real](x[j])
@@ -1468,21 +1540,21 @@ def _function(str name, const real[::1] x, real[::1] out):
             out[j] = <real> log64(x[j])
     else:
         activate[real](SIGMOID if name == "sigmoid" else TANH, x, 0, out, 0, x.shape[0], 0)
+    leave_mode(mode)
+
+
+def _function(str name, const real[::1] x, real[::1] out):
+    if len(x) != len(out) or name not in ("exp", "log", "tanh", "sigmoid"):
+        raise ValueError(f"expected exp, log, tanh or sigmoid and arrays of one length, got {name}")
+    apply_function[real](name, x, out)
 
 
 def evaluate_function(str name, x, out):
-    """out = exp, log, tanh or sigmoid of x, elementwise: one-dimensional arrays, as the layers compute it."""
+    """out = exp, log, tanh or sigmoid of x, elementwise: one-dimensional arrays, as the layers compute it.
+
+    A subnormal x counts as zero, and what would be subnormal is zero.
+    """
     _function(name, x, out)
-
-
-def supported():
-    """Whether this CPU has the instructions of this build."""
-    return bool(cpu_supported())
-
-
-def release_threads():
-    """Ends this thread's idle helpers; called before a fork, which would leave the child waiting for them."""
-    pause_threads()
 
 
 def build_info():

@@ -63,6 +63,11 @@ cdef enum:
     COEFFICIENTS = 5            # numbers that one update needs, from the optimizer's `coefficients`
 
 
+cdef inline Py_ssize_t slots_of(int optimizer) noexcept nogil:
+    """How many arrays of state an update keeps."""
+    return 0 if optimizer == SGD else 2 if optimizer == ADAM else 1
+
+
 cdef inline real fma(real a, real b, real c) noexcept nogil:
     if real is float:
         return fmaf(a, b, c)
@@ -146,7 +151,7 @@ cdef inline real tanh_polynomial(real s) noexcept nogil:
         return fma64(q, s, -0.333333333333332778)
 
 cdef inline real exp(real x) noexcept nogil:
-    # 2^n is two factors, so that the smallest subnormals come out rounded once: n + 2 bias in halves.
+    # 2^n is two factors, since 2^128 is beyond float32 and e^x not yet: n + 2 bias in halves.
     # A NaN fails both comparisons and is kept.
     cdef real shifted, n, r, power, power2, sum
     cdef uint32_t n32

@@ -25,6 +25,7 @@ import struct
 import sys
 import tempfile
 import time
+import warnings
 from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
@@ -224,6 +225,8 @@ def main() -> int:
     parser.add_argument("--seconds", type=float, default=60.0, help="how long to try")
     parser.add_argument("--seed", type=int, default=0, help="which files")
     chosen = parser.parse_args()
+    warnings.simplefilter("error")
+    warnings.filterwarnings("ignore", "Reading `.npy`")  # NumPy's word on files of Python 2
     counts: Counter[tuple[str, str]] = Counter()
     folder = Path(tempfile.mkdtemp(prefix="stress-data-"))
     end = time.monotonic() + chosen.seconds

@@ -129,14 +129,17 @@ def faults(case: Case, network: fastnn.Network, legal: set[tuple[Any, ...]]) -> 
         yield "no state that calls of the engine leave"
     if network._holder:
         yield "still held"
-    lengths = {len(values) for values in network.history.history.values()}
+    history = {} if network.history is None else network.history.history
+    lengths = {len(values) for values in history.values()}
     if len(lengths) > 1:
         yield f"a history with lists of {lengths}"
     if np.geterr()["over"] != "warn":
         yield f"NumPy's flags {np.geterr()}"
+        np.seterr(over="warn", under="ignore", invalid="warn")
     try:
         again = copy.deepcopy(network)
         case.call(again)
+        again.predict(np.ones((1, network.inputs)))
         if not np.isfinite(again.program.parameters).all():
             yield "weights that are not finite after the next call"
     except Exception as error:
@@ -159,14 +162,21 @@ def drawn(random: np.random.Generator) -> Iterator[Case]:
         network = fastnn.mlp([inputs, 3, outputs], hidden, seed=int(random.integers(99)))
         network.fit(x, y, epochs=1, batch_size=batch, optimizer=OPTIMIZERS[first], verbose=0)
 
-        def fit(network: fastnn.Network, second: int = int(second)) -> None:
+        def fit(network: fastnn.Network, optimizer: Any = OPTIMIZERS[second]) -> None:
             with redirect_stderr(Terminal()):
                 network.fit(
-                    x, y, epochs=2, batch_size=batch, optimizer=OPTIMIZERS[second],
+                    x, y, epochs=2, batch_size=batch, optimizer=optimizer,
                     validation_data=(x, y), callbacks=[callback],
                 )  # fmt: skip
 
         yield Case(f"fit, optimizer {second} after {first}", network, fit, -(-rows // batch))
+    scaled = fastnn.mlp([inputs, 1], output="identity", standardize=True)
+    yield Case(
+        "the first fit of a net that standardizes",
+        scaled,
+        lambda network: network.fit(x, y, epochs=1, batch_size=batch, verbose=0),
+        -(-rows // batch),
+    )
     images = x.astype(np.float16).reshape(rows, 1, inputs)
     yield Case("gradients", network, lambda network: network.gradients(images, y))
     yield Case("evaluate", network, lambda network: network.evaluate(images, y))

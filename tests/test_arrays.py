@@ -214,7 +214,8 @@ def test_ragged_rows(use_of_x, net, y):
 
 
 @pytest.mark.parametrize("shape", [(ROWS, I), (ROWS, 3, 4)])
-def test_masked_values_in_x(use_of_x, net, x, y, shape):
+def test_masked_values_in_x(engine_name, use_of_x, x, y, shape):
+    net = fastnn.mlp([I, 5, O], engine=engine_name)
     masked = np.ma.MaskedArray(x.reshape(shape), mask=False)
     use_of_x(net, masked, y)  # nothing is hidden
     masked.reshape(ROWS, I)[7, 5] = np.ma.masked

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import re
 import sys
 import threading
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -372,22 +373,24 @@ def test_download_that_is_interrupted_leaves_nothing(mirrors, tmp_path, monkeypa
 
 
 def test_download_shows_its_progress(mirrors, monkeypatch):
-    import tqdm
+    class Terminal(io.StringIO):
+        def isatty(self):
+            return True
 
-    bars = []
-
-    class Bar(tqdm.tqdm):
-        def __init__(self, *arguments, disable, **options):
-            assert disable is None  # silent where there is no terminal
-            super().__init__(*arguments, disable=False, file=io.StringIO(), **options)
-            bars.append(self)
-
-    monkeypatch.setattr(tqdm, "tqdm", Bar)
+    monkeypatch.setattr("sys.stderr", Terminal())
     mirrors("good")
     datasets.load_mnist()
-    assert [bar.desc.removesuffix(": ") for bar in bars] == [f"{name}.gz" for name in SMALL]
-    sizes = [len(gzip.compress(idx_bytes(array))) for array in SMALL.values()]
-    assert [(bar.n, bar.total) for bar in bars] == [(size, size) for size in sizes]
+    *lines, rest = sys.stderr.getvalue().split("\n")
+    assert rest == ""
+    for line, name in zip(lines, SMALL, strict=True):
+        last = line.rpartition("\r")[2]
+        assert re.match(rf"{name}\.gz 100% \|#{{20}}\| 0\.0 MB, [\d,]+ kB/s *$", last)
+
+
+def test_download_is_silent_where_there_is_no_terminal(mirrors, capfd):
+    mirrors("good")
+    datasets.load_mnist()
+    assert capfd.readouterr() == ("", "")
 
 
 def test_digests_are_those_of_mnist():

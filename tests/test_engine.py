@@ -2,6 +2,7 @@
 
 import math
 import os
+import pickle
 import subprocess
 import sys
 
@@ -78,14 +79,55 @@ def test_zero_or_negative_threads(bad):
 def test_default_threads_follow_the_environment(monkeypatch):
     monkeypatch.setenv("FASTNN_NUM_THREADS", "5")
     assert engine.default_num_threads() == 5
-    monkeypatch.setenv("FASTNN_NUM_THREADS", "two")
-    with pytest.raises(ValueError, match=r"^expected a whole number in FASTNN_NUM_THREADS"):
-        engine.default_num_threads()
+    for bad in ("two", "-2", "1.5", "²", "9" * 30):
+        monkeypatch.setenv("FASTNN_NUM_THREADS", bad)
+        with pytest.raises(ValueError) as error:  # noqa: PT011 (compared in full below)
+            engine.default_num_threads()
+        found = f"expected a whole number in FASTNN_NUM_THREADS, got {bad!r}"
+        assert str(error.value) == found
+
+
+@pytest.mark.parametrize(
+    ("setting", "threads"),
+    [
+        ("1", 1), ("3", 3), ("4,2", 4), (" 2 , 1", 2), ("9", 4),  # not more than there are CPUs
+        ("", 4), ("0", 4), ("-1", 4), ("two", 4), (",2", 4), ("²", 4), ("9" * 30, 4),  # nonsense
+    ],
+)  # fmt: skip
+def test_default_threads_follow_openmp(monkeypatch, setting, threads):
+    monkeypatch.delenv("FASTNN_NUM_THREADS", raising=False)
+    monkeypatch.setattr(engine, "cpus", lambda: 4)
+    monkeypatch.setattr(engine, "cgroup_quota", lambda: math.inf)
+    monkeypatch.setenv("OMP_NUM_THREADS", setting)
+    assert engine.default_num_threads() == threads
+    monkeypatch.setenv("FASTNN_NUM_THREADS", "2")  # goes first
+    assert engine.default_num_threads() == 2
+
+
+@pytest.mark.parametrize(("cpus", "most"), [(1, 16), (2, 16), (24, 24)])
+def test_no_more_threads_than_are_of_use(monkeypatch, cpus, most):
+    monkeypatch.setattr(engine, "cpus", lambda: cpus)
+    for wanted in (1, 16, most, most + 1, 1000, 2**62):
+        used = min(wanted, most)
+        net = fastnn.mlp([2, 2], engine="reference", num_threads=wanted)
+        assert net.num_threads == used
+        net.num_threads = 1
+        net.num_threads = wanted
+        assert net._threads() == used
+        monkeypatch.setattr(engine, "_num_threads", None)
+        fastnn.set_num_threads(wanted)
+        assert fastnn.get_num_threads() == used
+        monkeypatch.setenv("FASTNN_NUM_THREADS", str(wanted))
+        assert engine.default_num_threads() == used
+    assert pickle.loads(pickle.dumps(net)).num_threads == most
+    monkeypatch.setattr(engine, "cpus", lambda: 16)  # another machine
+    assert pickle.loads(pickle.dumps(net)).num_threads == 16
 
 
 @pytest.mark.parametrize(("quota", "threads"), [(math.inf, 4), (1.5, 2), (0.2, 1), (9, 4)])
 def test_default_threads_follow_affinity_and_quota(monkeypatch, quota, threads):
     monkeypatch.delenv("FASTNN_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 5}, raising=False)
     monkeypatch.setattr(engine, "cgroup_quota", lambda: quota)
     assert engine.default_num_threads() == threads

@@ -12,6 +12,7 @@ hold for float64 as well, where the reference errs as much as the engine.
 import copy
 import inspect
 import itertools
+import re
 import types
 
 import numpy as np
@@ -170,7 +171,7 @@ class Expected:
         w, eps, (c0, c1, c2, c3, c4) = self.program.parameters, self.eps, numbers
         after = copy.copy(self.program)
         after.parameters, after.state = w.copy(), self.program.state.copy()
-        reference.update(after, g, numbers)
+        reference.apply_gradients(after, g, numbers, 1)
         a_w, a_g, state = np.abs(w), np.abs(g), self.program.state
         if code == reference.SGD:
             error = c0 * e_g + 4 * eps * (a_w + c0 * a_g)
@@ -263,7 +264,8 @@ def check_everything(core, names, sizes, loss, rows, dtype, x, kind, threads, ra
     found = zeros_like_parameters(program)
     found[...] = np.nan  # must be filled
     # another order of sums than in evaluate: near, not equal
-    assert_within(core.gradients(program, x, y, found, threads), *expected.loss(t), dtype)
+    loss, agreeing = core.gradients(program, x, y, found, threads)
+    assert_within(loss, *expected.loss(t), dtype)
     arena, errors, _, _ = expected.gradients(*expected.output_delta(t))
     check_arena(program, found, arena, errors)
 
@@ -490,12 +492,22 @@ def test_codes_beyond_the_vocabulary_have_no_twin():
     assert set(reference.LOSSES) == {loss.code for loss in LOSSES.values()}
 
 
-def test_engines_offer_the_same_calls_with_the_same_arguments(compiled):
-    calls = ("forward", "activations", "evaluate", "backward", "gradients", "train", "shuffle")
-    for call in (*calls, "supported"):
-        twin = inspect.signature(getattr(reference, call))
-        assert list(inspect.signature(getattr(compiled, call)).parameters) == list(twin.parameters)
+CALLS = [name for name, call in vars(engine.Engine).items() if name[0] != "_" and callable(call)]
+
+
+@pytest.mark.parametrize("call", CALLS)
+def test_engines_offer_the_same_calls_with_the_same_arguments(compiled, call):
+    """As the protocol says, which mypy holds the callers to."""
+    expected = list(inspect.signature(getattr(engine.Engine, call)).parameters)[1:]
+    for module in (reference, compiled):
+        assert list(inspect.signature(getattr(module, call)).parameters) == expected
     assert compiled.NAME in engine.COMPILED
+
+
+def test_the_protocol_names_every_call_of_the_reference():
+    called = inspect.getsource(reference).partition("# The calls that every engine offers")[2]
+    defined = re.findall(r"^def (\w+)", called, re.M)
+    assert {*defined, "apply_gradients"} == set(CALLS)
 
 
 @pytest.mark.parametrize("n", [1, 2, 3, 1000])

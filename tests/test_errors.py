@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from fastnn import _errors
-from fastnn._errors import printable, shown
+from fastnn._errors import printable, reason, shown
 
 
 @pytest.mark.parametrize(
@@ -61,3 +61,9 @@ def test_names_and_numbers_of_callers_are_shown():
     assert str(caught.value).isprintable()
     with pytest.raises(ValueError, match="got <int>"):
         _errors.count("epochs", -(10**10_000))
+
+
+def test_reason_is_one_short_line():
+    assert reason(OSError("two\nlines \x1b[2J")) == r"two lines \x1b[2J"
+    assert reason(EOFError()) == "EOFError"
+    assert len(reason(ValueError("x" * 10_000))) == 160

@@ -543,6 +543,10 @@ def put_tensor(name: str, tensor: object) -> Any:
         (put_in_layer("initializer", "he"), ["unknown initializer"]),
         (put_in_layer("slope", 0.1), ["slope"]),
         (lambda d, t: d["layers"][0].update(slope=0.0), ["positive slope", "0.0"]),
+        (
+            lambda d, t: d["layers"][0].update(slope=1e39),
+            ["a slope that float32 can hold", "1e+39"],
+        ),
         (put_tensor("layers.1.weights", np.ones((4, 5), np.float32)), ["(5, 4)", "(4, 5)"]),
         (put_tensor("layers.1.biases", np.ones(4, np.float64)), ["float32", "float64"]),
         (put_tensor("layers.1.biases", np.ones(4, np.int32)), ["layers.1.biases", "I32"]),

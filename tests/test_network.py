@@ -298,6 +298,19 @@ BAD = {
         lambda: fastnn.mlp([3, 1], engine="reference"),
         "expected softmax with at least 2 outputs, got 1 (use sigmoid)",
     ),
+    "a loss of another type": (
+        make(3, DENSE, loss=["mse"]),
+        "unknown loss ['mse'] (one of: cross_entropy, binary_cross_entropy, mean_squared_error)",
+    ),
+    "an activation of another type": (
+        lambda: fastnn.Dense(3, [3]),
+        "unknown activation [3] (one of: identity, sigmoid, tanh, relu, leaky_relu, softmax)",
+    ),
+    "an initializer of another type": (
+        lambda: fastnn.Dense(3, "relu", {}),
+        "unknown initializer {} (one of: glorot_uniform, glorot_normal, he_uniform, he_normal, "
+        "lecun_uniform, lecun_normal, zeros)",
+    ),
     "an unknown engine": (
         lambda: fastnn.mlp([3, 2], engine="refernce"),
         "unknown engine 'refernce'; did you mean 'reference'? "
@@ -337,6 +350,8 @@ def test_bad_values(bad):
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (make(3, fastnn.Dense(2)), "expected layers as a list, got Dense(2, 'identity')"),
+        (lambda: fastnn.mlp(784), "expected sizes as a list, got 784"),
         (make(3, [2, 3]), "expected layers of type Dense, got int"),
         (make(3.5, DENSE), "expected inputs to be a whole number, got float 3.5"),
         (make(3, DENSE, seed=True), "expected seed to be a whole number, got bool True"),
@@ -374,3 +389,11 @@ def test_copies_share_nothing(engine_name, data, way):
     net.fit(x, y, epochs=1, verbose=0)  # with the same state of the optimizer
     assert net.predict(x).tobytes() == twin.predict(x).tobytes()
     assert (twin.num_threads, twin._training) == (2, net._training)
+
+
+@pytest.mark.parametrize("slope", [1e39, 1e-60])
+def test_a_slope_that_the_dtype_cannot_hold_is_refused(slope):
+    layers = [fastnn.Dense(3, fastnn.LeakyReLU(slope)), fastnn.Dense(2)]
+    with pytest.raises(ValueError, match="expected a slope that float32 can hold, got"):
+        fastnn.Network(2, layers)
+    assert fastnn.Network(2, layers, dtype="float64").predict([[1.0, 2.0]]).shape == (1, 2)

@@ -69,6 +69,8 @@ def test_another_type():
         (lambda: fastnn.SGD(nesterov=True), "expected a positive momentum with nesterov, got 0"),
         (lambda: fastnn.Adam(beta_1=1.5), "expected beta_1 in [0, 1), got 1.5"),
         (lambda: fastnn.Adam(beta_2=float("nan")), "expected beta_2 in [0, 1), got nan"),
+        (lambda: fastnn.SGD(10**400), "expected learning_rate within float64, got 1000"),
+        (lambda: fastnn.Adam(epsilon=float("inf")), "expected a positive epsilon, got inf"),
         (lambda: fastnn.Adam(epsilon=0), "expected a positive epsilon, got 0"),
     ],
 )
@@ -78,6 +80,37 @@ def test_bad_numbers(make, message):
     assert str(error.value).startswith(message)
 
 
-def test_a_rate_of_another_type():
-    with pytest.raises(TypeError, match=r"^expected learning_rate to be a number or a schedule"):
-        fastnn.SGD("0.1")
+NUMBER = "expected {} to be a number, got {}"
+RATE = "expected learning_rate to be a number or a schedule, got {}"
+FLAG = "expected nesterov to be True or False, got {}"
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: fastnn.SGD("0.1"), RATE.format("str '0.1'")),
+        (lambda: fastnn.Adam(True), RATE.format("bool True")),
+        (lambda: fastnn.Adam(None), RATE.format("NoneType None")),
+        (lambda: fastnn.Adam(1j), RATE.format("complex 1j")),
+        (lambda: fastnn.Adam(np.ones(1)), RATE.format("ndarray array([1.])")),
+        (lambda: fastnn.SGD(fastnn.Cosine), RATE.format("type <class 'fastnn.schedules.Cosine'>")),
+        (lambda: fastnn.SGD(momentum="0.9"), NUMBER.format("momentum", "str '0.9'")),
+        (lambda: fastnn.SGD(momentum=False), NUMBER.format("momentum", "bool False")),
+        (lambda: fastnn.SGD(momentum=0.5, nesterov="no"), FLAG.format("str 'no'")),
+        (lambda: fastnn.Adam(beta_1=None), NUMBER.format("beta_1", "NoneType None")),
+        (lambda: fastnn.Adam(beta_2=[0.9]), NUMBER.format("beta_2", "list [0.9]")),
+        (lambda: fastnn.Adam(epsilon="tiny"), NUMBER.format("epsilon", "str 'tiny'")),
+        (lambda: fastnn.OneCycle(1, warmup="long"), NUMBER.format("warmup", "str 'long'")),
+        (lambda: fastnn.Cosine(1, None), NUMBER.format("final", "NoneType None")),
+    ],
+)
+def test_numbers_of_another_type(make, message):
+    with pytest.raises(TypeError) as error:
+        make()
+    assert str(error.value) == message
+
+
+@pytest.mark.parametrize("kind", [np.float32, np.float64, np.int64])
+def test_numbers_of_numpy(kind):
+    assert fastnn.SGD(kind(1), momentum=kind(0)) == fastnn.SGD(1.0)
+    assert fastnn.SGD(0.1, momentum=0.5, nesterov=np.bool_(True)).code == 2

@@ -302,6 +302,11 @@ def test_npz_refuses_what_no_npz_of_numpy_holds(write, refusal):
     assert "expected arrays x and y, got x, y\\x1b[31m" in refusal(
         datasets.read_npz, write("bare.npz", bare)
     )
+    swapped = npz_members(("x.npy", bytes(5000)), ("y.npy", x), method=zipfile.ZIP_STORED)
+    swapped = swapped.replace(b"\5\0\0\0x.npy", b"\xff\xff\0\0x.npy", 1)  # a name of 65,535 bytes
+    message = refusal(datasets.read_npz, write("swapped.npz", swapped))
+    assert "swapped.npz: expected a whole NPZ file (File name in directory 'x.npy'" in message
+    assert len(message) < 400
     many = npz_members(*((f"{i:0200}", b"") for i in range(6_000)))
     assert "expected a short table of contents" in refusal(
         datasets.read_npz, write("many.npz", many)

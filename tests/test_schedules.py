@@ -61,3 +61,47 @@ def test_the_same_bits_however_the_range_is_cut(schedule, total):
 def test_bad_rates(make, message):
     with pytest.raises(ValueError, match=f"^{message}$"):
         make()
+
+
+# Schedules of other people.
+
+FINITE = "to be finite and not negative"
+
+
+@pytest.mark.parametrize(
+    ("rates", "message"),
+    [
+        (lambda t: np.where(t == 4, -0.5, 0.1), f"{FINITE}, got -0.5 at step 4 of 6"),
+        (lambda t: np.where(t == 2, np.nan, 0.1), f"{FINITE}, got nan at step 2 of 6"),
+        (lambda t: np.where(t == 5, np.inf, 0.1), f"{FINITE}, got inf at step 5 of 6"),
+        (lambda t: np.full(len(t) + 1, 0.1), "of shape (2,), got (3,)"),
+        (lambda t: 0.1, "of shape (2,), got ()"),
+        (lambda t: "fast", "to be 2 numbers, got 'fast'"),
+        (lambda t: [0.1, "x"], "to be 2 numbers, got [0.1, 'x']"),
+    ],
+)  # fmt: skip
+def test_rates_that_cannot_be(rates, message, monkeypatch):
+    class Own:
+        def rates(self, first_step, steps, total_steps):
+            return rates(np.arange(first_step, first_step + steps))
+
+    monkeypatch.setattr(fastnn.training, "CALL_COST", 2 * fastnn.training.STEP_COST + 400)
+    net = fastnn.mlp([4, 2], engine="reference")
+    with pytest.raises((ValueError, TypeError)) as error:
+        net.fit(
+            np.ones((6, 4)), [0] * 6, epochs=1, batch_size=1, optimizer=fastnn.SGD(Own()), verbose=0
+        )
+    assert str(error.value) == f"expected rates of Own {message}"
+    assert np.isfinite(net.program.parameters).all()
+
+
+def test_rates_of_other_kinds():
+    class Own:
+        def rates(self, first_step, steps, total_steps):
+            return [0] * steps  # may be zero, and a list
+
+    net = fastnn.mlp([4, 2], engine="reference")
+    before = net.program.parameters.tobytes()
+    logs = net.fit(np.ones((6, 4)), [0] * 6, epochs=1, optimizer=fastnn.SGD(Own()), verbose=0)
+    assert logs.history["learning_rate"] == [0.0]
+    assert net.program.parameters.tobytes() == before

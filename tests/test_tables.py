@@ -363,6 +363,17 @@ def test_table_header_is_what_it_is_said_to_be(write, refusal):
     )
 
 
+def test_table_names_are_those_of_the_header(write, refusal):
+    read = datasets.read_names
+    path = write("iris.csv", frame("words", index=True, header=True, separator=";"))
+    assert read(path) == ("", *FEATURES, "target")
+    assert read(write("n.csv", frame("words", index=False, header=False))) is None
+    path = write("t.csv", "0,1,2\n5,3,1\n7,3,0\n")
+    assert read(path, header=True) == ("0", "1", "2")
+    assert read(path, header=False) is None
+    assert "say --header" in refusal(read, path)
+
+
 # ------------------------------------------------------------------------------------------- label
 
 
@@ -520,11 +531,11 @@ def test_table_cell_that_is_no_number_is_named(write, refusal, cell, expected, c
 
 
 def test_table_flags_stay_flags(write, refusal):
-    dummies = "a,is_red,is_blue,y\n" + "1.5,True,False,0\n2.5,FALSE,true,1\n" * 200
+    dummies = "is_red,a,is_blue,y\n" + "True,1.5,False,0\nFALSE,2.5,true,1\n" * 200
     path = write("t.csv", dummies)
     table = datasets.read_table(path)
-    same(table.x, np.tile([[1.5, 1, 0], [2.5, 0, 1]], (200, 1)))
-    path.write_text(dummies + "1.5,True,3,0\n")
+    same(table.x, np.tile([[1, 1.5, 0], [0, 2.5, 1]], (200, 1)))
+    path.write_text(dummies + "True,1.5,3,0\n")
     message = refusal(datasets.read_table, path)
     assert "line 402: expected True or False in column 3 ('is_blue'), got '3'" in message
 
