@@ -948,9 +948,23 @@ def test_results_find_no_usual_stdout(kind: str, folder: Path) -> None:
     assert done.stdout == ("" if kind == "none out" else plain)
 
 
+def test_no_file_takes_the_place_of_a_closed_stream(tmp_path: Path) -> None:
+    """Libraries write to number 2, whoever has it."""
+    code = """
+import os, sys
+import fastnn.__main__ as process
+from fastnn import cli
+cli.main = lambda: os.open(os.devnull, os.O_RDONLY)
+sys.exit(process.main())
+"""
+    line = f"{shlex.join([sys.executable, '-c', code])} <&- >&- 2>&-"
+    done = subprocess.run(line, shell=True, cwd=tmp_path, env=environment(), timeout=DEADLINE)
+    assert done.returncode > 2
+
+
 @pytest.mark.parametrize("closed", ["2>&-", "2>&- >&-", "<&- 2>&-"])
 def test_descriptors_that_the_caller_closed(closed: str, tmp_path: Path) -> None:
-    """Errors go nowhere, and no file of ours gets number 2, where libraries write."""
+    """Errors go nowhere else."""
     for words, code in ((command("evaluate", "none"), 1), (command("trian"), 2)):
         done = subprocess.run(
             f"{shlex.join(words)} {closed}",
