@@ -54,6 +54,38 @@ def test_an_engine_that_cannot_run_here(monkeypatch):
         engine.get("avx512")
 
 
+def test_no_engine_is_loaded_before_the_cpu_is_asked():
+    """An engine's own start has its instructions: importing it would end the process."""
+    code = """
+import sys, types
+fake = types.ModuleType("fastnn._cpu")
+fake.instruction_sets = lambda: {"avx512": False, "avx2": False, "baseline": True}
+sys.modules["fastnn._cpu"] = fake
+import fastnn
+net = fastnn.mlp([2, 2])
+assert net.engine == "baseline", net.engine
+fastnn.show_config()
+loaded = [name for name in sys.modules if name.startswith("fastnn._core_")]
+assert loaded == ["fastnn._core_baseline"], loaded
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "FASTNN_ENGINE"}
+    run = subprocess.run(
+        [sys.executable, "-P", "-c", code],
+        env={**environment, "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+
+
+def test_the_cpu_is_asked_for_every_engine_that_was_built():
+    assert set(engine.instruction_sets()) <= set(engine.COMPILED)
+    assert "baseline" in engine.instruction_sets()
+    for name, runs in engine.instruction_sets().items():
+        assert (name in engine.available()) == runs
+
+
 def test_unknown_engine_suggests_the_nearest():
     with pytest.raises(ValueError, match=r"^unknown engine 'avx511'; did you mean 'avx512'\?"):
         engine.get("avx511")

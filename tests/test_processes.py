@@ -102,6 +102,54 @@ for number in range(50):
     run(tmp_path, script)
 
 
+def test_forks_of_the_c_library(tmp_path):
+    """Python's hooks do not hear of them; OpenMP's helpers must not be missed in the child."""
+    script = """
+import ctypes
+net = train(make())
+expected = work()
+libc = ctypes.PyDLL(None)
+for _ in range(10):
+    work()
+    check_threads()
+    pid = libc.fork()
+    if pid == 0:
+        signal.alarm(30)
+        os._exit(0 if work() == expected else 3)
+    ended(pid)
+assert work() == expected
+"""
+    run(tmp_path, script)
+
+
+def test_threads_that_the_system_does_not_make(tmp_path):
+    """OpenMP's runtime would end the process; fewer threads give the same bits, and a warning."""
+    script = """
+import resource, warnings
+expected = work()
+warnings.simplefilter("ignore")
+with open("/proc/self/statm") as file:
+    size = int(file.read().split()[0]) * os.sysconf("SC_PAGESIZE")
+resource.setrlimit(resource.RLIMIT_AS, (size + (64 << 20), resource.RLIM_INFINITY))
+net = make(16)
+net.num_threads = 16
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    try:
+        for _ in range(3):
+            net.predict(np.tile(x, (50, 1)))
+    except MemoryError:
+        print("no memory")
+    for warning in caught:
+        assert "threads, the system gave" in str(warning.message), warning.message
+print("alive")
+resource.setrlimit(resource.RLIMIT_AS, (resource.RLIM_INFINITY,) * 2)
+assert work() == expected
+"""
+    if os.path.exists("/proc/self/statm"):
+        assert run(tmp_path, script)[-1] == "alive"
+
+
 def test_a_child_forks_as_well(tmp_path):
     script = """
 net = train(make())
