@@ -1160,7 +1160,9 @@ def forward(program, x, out, Py_ssize_t threads):
         raise ValueError(f"expected out to be {plan.dtype} {(data.rows, outputs)}, got {out.dtype} {out.shape}")
     if plan.callers or 1 < data.rows <= ROWS:       # Python threads that predict at once share the cores
         threads = 1
-    threads = team_of(min(threads, 1 + <Py_ssize_t> (flops / WORK)))
+    threads = min(threads, 1 + <Py_ssize_t> (flops / WORK))
+    if threads > 1:
+        threads = team_of(threads)
     cdef Arena arena = plan.idle.pop() if plan.idle else None
     if arena is None or arena.size < threads * plan.work_size:
         arena = Arena(threads * plan.work_size, plan.dtype)
