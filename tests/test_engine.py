@@ -3,6 +3,7 @@
 import math
 import os
 import pickle
+import platform
 import subprocess
 import sys
 
@@ -80,8 +81,9 @@ assert loaded == ["fastnn._core_baseline"], loaded
 
 
 def test_the_cpu_is_asked_for_every_engine_that_was_built():
-    assert set(engine.instruction_sets()) <= set(engine.COMPILED)
-    assert "baseline" in engine.instruction_sets()
+    here = platform.machine().lower() in ("x86_64", "amd64")
+    built = engine.COMPILED if here else ("baseline",)
+    assert tuple(engine.instruction_sets()) == built  # setup.py's table, best first
     for name, runs in engine.instruction_sets().items():
         assert (name in engine.available()) == runs
 
