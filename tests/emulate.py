@@ -46,7 +46,8 @@ def outcome(command: list[str], **environment: str) -> str:
     except subprocess.TimeoutExpired:
         return f"no end after {DEADLINE} s"
     if run.returncode:
-        return f"exit code {run.returncode}: {run.stderr[-300:]}"
+        last = run.stderr.strip().rpartition("\n")[2]
+        return f"exit code {run.returncode}, {last}"
     return run.stdout.strip()
 
 
