@@ -577,18 +577,32 @@ cdef inline Py_ssize_t sum_start(const int64_t[:, ::1] table, Py_ssize_t l, Work
 
 cdef void sum_pieces(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
                      Worker* me, Py_ssize_t rows) noexcept nogil:
-    """h_{l-1} W_l over this thread's pieces of layer l - 1; the first of all begins with b_l."""
+    """h_{l-1} W_l over this thread's pieces of layer l - 1; the first of all begins with b_l.
+
+    Whole vectors reach beyond a row's end, and what follows the last row may be changing: its last columns are copied.
+    """
     cdef Py_ssize_t stride = table[l, STRIDE], outputs = table[l, OUTPUTS], inputs = table[l, INPUTS]
-    cdef Py_ssize_t p, i, z, first = first_piece(inputs, me.thread, me.threads)
-    for p in range(first, first_piece(inputs, me.thread + 1, me.threads)):
+    cdef Py_ssize_t first = first_piece(inputs, me.thread, me.threads), last = first_piece(inputs, me.thread + 1, me.threads) - 1
+    cdef Py_ssize_t whole = outputs // 16 * 16, tail = me.scratch + PACKED, p, i, n, z, k, j
+    cdef Matrix h, W
+    cdef bint add
+    for p in range(first, last + 1):
         i = piece_start(inputs, p)
+        n = piece_start(inputs, p + 1) - i
         z = sum_start(table, l, me, me.thread, p)
         if p == 0:
             start_rows[real](work, z, stride, rows, parameters, table[l, BIASES], padded(outputs))
-        multiply[real](work, matrix(me.base + table[l - 1, H] + i, table[l - 1, STRIDE]),
-                       parameters, matrix(table[l, WEIGHTS] + i * outputs, outputs), work, matrix(z, stride),
-                       1, p == 0 or not begins(inputs, p, me.thread, me.threads), rows, padded(outputs),
-                       piece_start(inputs, p + 1) - i, work, me.scratch)
+        add = p == 0 or not begins(inputs, p, me.thread, me.threads)
+        h = matrix(me.base + table[l - 1, H] + i, table[l - 1, STRIDE])
+        W = matrix(table[l, WEIGHTS] + i * outputs, outputs)
+        multiply[real](work, h, parameters, W, work, matrix(z, stride), 1, add, rows,
+                       whole if p == last else padded(outputs), n, work, me.scratch)
+        if p == last and whole < outputs:
+            for k in range(n):
+                for j in range(16):
+                    work[tail + k * 16 + j] = parameters[W.start + k * outputs + whole + j] if j < outputs - whole else 0
+            multiply[real](work, h, work, matrix(tail, 16), work, matrix(z + whole, stride), 1, add, rows, 16, n,
+                           work, me.scratch)
 
 
 # A line that another core has read is slow to write (7 GB/s here), one that it has written is not (40 GB/s).

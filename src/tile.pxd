@@ -12,8 +12,8 @@ from numerics cimport fma, real
 
 cdef extern from *:
     """
-    /* ROWS x LANES accumulators fill the vector registers of each instruction set. ROWS is below 8 and
-       LANES not, so that one limit (setup.py) lets GCC unroll the first and vectorise the second. */
+    /* ROWS x LANES accumulators fill the vector registers of each instruction set. GCC unrolls loops of at most
+       6 steps (setup.py): those over a tile's rows, and not those over its lanes, 8 or more, which are vectors. */
     #if defined(__AVX512F__)
     #define FASTNN_VECTOR 64
     #elif defined(__AVX__)
