@@ -11,7 +11,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _arrays, _statistics, files, initializers, losses, optimizers, training
+from . import _arrays, _statistics, initializers, losses, optimizers, training
 from . import engine as engines
 from ._arrays import Array
 from ._errors import count, flag, held, shown, unknown, whole
@@ -318,6 +318,8 @@ class Network:
         folder or device, TypeError for an optimizer that is not fastnn's or a path that is none,
         PermissionError if the file may not be written, OSError if writing fails.
         """
+        from . import files
+
         files.save(self, path, optimizer)
 
     @property
@@ -460,6 +462,8 @@ def load(
     Raises FormatError if the file is truncated, altered, of another kind or of a newer version,
     OSError if it cannot be read, TypeError if `path` is none.
     """
+    from . import files
+
     model, tensors = files.read(path)
     network = Network(
         model["inputs"],
