@@ -214,13 +214,8 @@ def labels_of(y: Array) -> Array:
 
 
 def target_block(y: Array, rows: Rows, dtype: DTypeLike) -> Array:
-    """Rows of the labels or targets, as engines can read them.
-
-    Labels are always copied: an engine indexes by them, and must use those that it has checked.
-    """
-    if y.ndim == 1:
-        return np.array(y[rows], np.int64)
-    return np.ascontiguousarray(y[rows], dtype)
+    """Rows of the labels or targets, as engines can read them."""
+    return np.ascontiguousarray(y[rows], np.int64 if y.ndim == 1 else dtype)
 
 
 def check_apart(name: str, array: Array, others: dict[str, Array]) -> None:

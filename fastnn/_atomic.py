@@ -55,7 +55,7 @@ def kind(status: os.stat_result) -> str:
     return "a folder" if stat.S_ISDIR(status.st_mode) else "a device or pipe"
 
 
-def replaceable(path: str) -> os.stat_result | None:
+def replaceable(path: str | os.PathLike[str]) -> os.stat_result | None:
     """The status of the file that stands there, if one does; no link.
 
     Raises ValueError if it is no file, PermissionError if it may not be written.
@@ -68,7 +68,7 @@ def replaceable(path: str) -> os.stat_result | None:
         raise ValueError(f"expected a file to write to, found {kind(status)}: {path}")
     # The owner's word counts for root too, to whom the system forbids nothing.
     if not (status.st_mode & 0o222 and os.access(path, os.W_OK)):
-        raise PermissionError(errno.EACCES, "expected a file that may be written", path)
+        raise PermissionError(errno.EACCES, "expected a file that may be written", os.fspath(path))
     return status
 
 

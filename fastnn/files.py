@@ -86,10 +86,10 @@ def _check_kinds(model: Model, found: Kinds) -> None:
         expect(found[name] == kind, f"{name} as {kind}", found[name])
 
 
+@np.errstate(over="ignore")
 def _check_numbers(model: Model, tensors: Tensors) -> None:
     for name, tensor in tensors.items():
-        with np.errstate(over="ignore"):
-            held = tensor.astype(model["dtype"]) if name == "outputs.center" else tensor
+        held = tensor.astype(model["dtype"]) if name == "outputs.center" else tensor
         if not np.isfinite(held).all():
             what = "weights" if name.startswith("layers.") else f"{held.dtype} numbers"
             raise FormatError(f"expected finite {what}, got NaN or infinity in {name}")

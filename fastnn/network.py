@@ -71,7 +71,7 @@ class Network:
         self.outputs = layers[-1].units
         self.dtype = float_dtype(dtype)
         self.input_scale = held("input_scale", input_scale, self.dtype)
-        self.standardize = bool(standardize)
+        self.standardize = flag("standardize", standardize)
         if standardize and self.input_scale != 1.0:
             raise ValueError(f"expected no input_scale with standardize, got {input_scale}")
         self.output_center: NDArray[np.float64] | None = None  # (O,), learned with the inputs'
@@ -289,7 +289,7 @@ class Network:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it."""
         self._check_learned()
         x, y = self._data(x, y)
-        arena, loss, _ = training.gradients(self, x, y, slice(0, len(x)))
+        arena, loss, _ = training.gradients(self, x, y)
         units = self.output_scale**2  # of the loss
         if units != 1.0:
             arena *= units
@@ -483,10 +483,8 @@ def load(
         prepare(program, optimizer.code, optimizer.slots)
     for name, view in files.views(program, program.parameters, program.state).items():
         view[...] = tensors.pop(name)
-    network.output_center, network.output_scale = (
-        tensors.get("outputs.center"),
-        model["output_scale"],
-    )
+    network.output_center = tensors.get("outputs.center")
+    network.output_scale = model["output_scale"]
     program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")
     network._training = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
     for name in ("classes", "features", "target", "trained_on"):

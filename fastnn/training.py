@@ -124,20 +124,20 @@ def unit(network: Network) -> int:
 
 
 def gradients(
-    network: Network, x: Array, y: Array, chosen: _arrays.Rows
+    network: Network, x: Array, y: Array, chosen: NDArray[np.int32] | None = None
 ) -> tuple[Array, float, int]:
-    """Gradients of the mean loss over the chosen rows, laid out like the parameters.
+    """Gradients of the mean loss over the chosen rows, or all, laid out like the parameters.
 
-    Also returns the sum of the losses and how many rows agree. Rows go to the engine unit by unit,
+    Also returns the sum of the losses, and what agrees. Rows go to the engine unit by unit,
     whose gradients are added in float64.
     """
     program, engine = network.program, network._engine
-    rows = chosen.stop - chosen.start if isinstance(chosen, slice) else len(chosen)
+    rows, at_once = len(x) if chosen is None else len(chosen), unit(network)
     arena = zeros_like_parameters(program)
-    total = np.zeros(arena.shape if rows > unit(network) else 0)
+    total = np.zeros(arena.shape if rows > at_once else 0)
     loss, agreeing = 0.0, 0
-    for part in _arrays.pieces(rows, unit(network)):
-        taken = part if isinstance(chosen, slice) else chosen[part]
+    for part in _arrays.pieces(rows, at_once):
+        taken = part if chosen is None else chosen[part]
         part_loss, part_agreeing = engine.gradients(
             program,
             _arrays.block(x, taken, network.inputs, network.dtype),
@@ -207,7 +207,7 @@ class Epoch:
     weights: Array
     steps: int  # updates by this optimizer before it
     # of each call: its steps, and the sums of losses and of what agrees
-    calls: list[tuple[int, tuple[float, int]]] = field(default_factory=list)
+    calls: list[tuple[int, Sums]] = field(default_factory=list)
 
 
 class Run:

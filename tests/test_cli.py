@@ -232,6 +232,17 @@ def test_diverging_is_an_error(tmp_path: Path) -> None:
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_read_only_output_is_refused_before_training(folder: Path) -> None:
+    """Not when training is over."""
+    kept = folder / "kept.fastnn"
+    kept.write_bytes(b"kept")
+    kept.chmod(0o444)
+    assert run(folder, "train", "--output", kept, code=1) == ""
+    kept.chmod(0o644)
+    assert kept.read_bytes() == b"kept"
+    kept.unlink()
+
+
 @contextlib.contextmanager
 def training(folder: Path, *options: object) -> Iterator[subprocess.Popen[str]]:
     with subprocess.Popen(

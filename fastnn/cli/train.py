@@ -11,7 +11,6 @@ import signal
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,8 +18,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import engine, schedules
+from .._atomic import replaceable
 from .._errors import printable
-from ..network import Network, mlp
+from ..network import Network, mlp, weight_bytes
 from ..optimizers import OPTIMIZERS
 from .data import Learning, learning_data, listed, stem
 from .terminal import Screen, percent, show
@@ -86,6 +86,7 @@ def _check_writable(path: Path) -> None:
     """Find out now, and not when training is over, that the network cannot be saved there."""
     if path.exists() and not path.is_file():
         raise ValueError(f"expected --output to be a file, got {path}")
+    replaceable(path)
     folder = path.absolute().parent
     if not folder.is_dir():
         raise ValueError(f"expected --output in an existing folder, got {path}")
@@ -152,8 +153,7 @@ def _network(chosen: argparse.Namespace, plan: _Plan, data: Learning) -> Network
 
 def _check_memory(sizes: list[int]) -> None:
     """Raise MemoryError if weights, and Adam's state, are more than this machine has."""
-    parameters = sum((a + 1) * b for a, b in pairwise(sizes))
-    wanted = 4 * np.dtype("float32").itemsize * parameters  # weights, the best ones, two of state
+    wanted = 4 * weight_bytes(sizes, np.dtype("float32"))  # weights, the best ones, two of state
     try:
         memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     except (AttributeError, ValueError, OSError):  # not on every system
