@@ -86,7 +86,7 @@ def engines() -> list[Extension]:
         Extension(
             f"fastnn._core_{name}",
             [f"src/core_{name}.pyx"],
-            depends=["src/core.pyx", "src/numerics.pxd", "src/threads.pxd", "src/tile.pxd"],
+            depends=[str(room) for room in Path("src").glob("*.p[yx][xdi]")],
             include_dirs=[np.get_include()],
             define_macros=[*MACROS, ("FASTNN_BUILD", f'"{name}"')],
             extra_compile_args=flags(features),

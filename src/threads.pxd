@@ -4,8 +4,11 @@
 OpenMP's runtime keeps a caller's helpers for its next region. It ends the process where it cannot make one, and
 a child that was forked while they were there would wait for them for ever.
 """
+from libc.stdint cimport uint64_t
+
 cdef extern from *:
     """
+    #include <stdint.h>
     #define FASTNN_MOST_THREADS 64
     #ifdef _OPENMP
     #include <limits.h>
@@ -102,9 +105,58 @@ cdef extern from *:
     #define fastnn_team(threads) 1
     #define fastnn_start_threads() ((void) 0)
     #endif
+
+    #include <sched.h>
+    #if defined(__x86_64__) || defined(__i386__)
+    #define FASTNN_PAUSE() __builtin_ia32_pause()
+    #else
+    #define FASTNN_PAUSE() ((void) 0)
+    #endif
+
+    /* The threads of a team meet: OpenMP's own barrier burns a whole time slice wherever another process
+       has taken the core of the thread that is waited for; this one steps aside after some microseconds.
+       Each thread counts its meetings in cache lines of its own, which only it writes. */
+    typedef struct { int round[FASTNN_MOST_THREADS][32]; } fastnn_meeting;
+
+    static inline void fastnn_meet(fastnn_meeting *meeting, int thread, int threads) {
+        int round = meeting->round[thread][0] + 1, other, spins = 0;
+        __atomic_store_n(&meeting->round[thread][0], round, __ATOMIC_RELEASE);
+        for (other = 0; other < threads; other++)
+            while (__atomic_load_n(&meeting->round[other][0], __ATOMIC_ACQUIRE) - round < 0) {
+                if (++spins > 2000) sched_yield();
+                FASTNN_PAUSE();
+            }
+    }
+
+    /* Engines compute in one mode, whatever the caller's: to nearest, without traps, subnormal numbers as zero on
+       the way in and out. Moments of dead neurons would stay subnormal for ever, at 30 times the time a step. */
+    #if defined(__SSE2__)
+    static inline uint64_t fastnn_enter_mode(void) {
+        uint64_t before = __builtin_ia32_stmxcsr();
+        __builtin_ia32_ldmxcsr(0x9fc0);
+        return before;
+    }
+    static inline void fastnn_leave_mode(uint64_t before) { __builtin_ia32_ldmxcsr((unsigned) before); }
+    #elif defined(__aarch64__)
+    static inline void fastnn_leave_mode(uint64_t before) { __asm__ volatile("msr fpcr, %0" :: "r"(before) : "memory"); }
+    static inline uint64_t fastnn_enter_mode(void) {
+        uint64_t before;
+        __asm__ volatile("mrs %0, fpcr" : "=r"(before));
+        fastnn_leave_mode((uint64_t) 1 << 24);
+        return before;
+    }
+    #else
+    static inline uint64_t fastnn_enter_mode(void) { return 0; }
+    static inline void fastnn_leave_mode(uint64_t before) { (void) before; }
+    #endif
     """
     int OPENMP "FASTNN_OPENMP"
     int MOST_THREADS "FASTNN_MOST_THREADS"
     int team_size "fastnn_team_size" () noexcept nogil
     int make_team "fastnn_team" (int threads) noexcept      # under the GIL: callers take turns
     void start_threads "fastnn_start_threads" () noexcept
+    ctypedef struct Meeting "fastnn_meeting":
+        pass
+    void wait_for "fastnn_meet" (Meeting* meeting, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil
+    uint64_t enter_mode "fastnn_enter_mode" () noexcept nogil
+    void leave_mode "fastnn_leave_mode" (uint64_t before) noexcept nogil

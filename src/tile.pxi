@@ -1,14 +1,11 @@
-# cython: language_level=3, cdivision=True
-"""The register tile, and the product that a dense layer's three products are made of.
-
-A matrix is an arena (a one-dimensional view), the offset of its first element, and strides. Each element
-of a product is one chain of fused multiply-adds over the summed index in ascending order, cut into chunks of
-CHUNK that are added in order; tiles, panels and blocks only choose which elements are worked on together.
-
-The vector operand B is read in whole vectors: up to MAX_LANES - 1 elements past a row's end, which the
-owner of the arena keeps readable (padding). C is written only where it is asked for.
-"""
-from numerics cimport fma, real
+# The register tile, and the product that a dense layer's three products are made of.
+#
+# A matrix is an arena (a one-dimensional view), the offset of its first element, and strides. Each element
+# of a product is one chain of fused multiply-adds over the summed index in ascending order, cut into chunks of
+# CHUNK that are added in order; tiles, panels and blocks only choose which elements are worked on together.
+#
+# The vector operand B is read in whole vectors: up to MAX_LANES - 1 elements past a row's end, which the
+# owner of the arena keeps readable (padding). C is written only where it is asked for.
 
 cdef extern from *:
     """

@@ -1,12 +1,7 @@
-# cython: language_level=3, cdivision=True
-"""The arithmetic of one element: fused multiply-add, exp, log, tanh, the activations, the optimizers' updates.
-
-Everything here is branch-free where a loop over elements must become vector code, and spelled with explicit
-`fma`, so that every build that has the instruction gives the same bits, whatever its vector width. The row
-functions at the end choose the formula once and then run one plain loop.
-
-An activation or an optimizer is added here: its code, its formula, one line in the row function's choice.
-"""
+# One number: fused multiply-add, exp, log, sigmoid, tanh.
+#
+# Everything is branch-free where a loop over elements must become vector code, and spelled with explicit `fma`, so
+# that every build that has the instruction gives the same bits, whatever its vector width.
 from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
 
 cdef extern from *:
@@ -45,28 +40,6 @@ cdef extern from *:
 ctypedef fused real:
     float
     double
-
-# The codes of fastnn/activations.py, losses.py and optimizers.py.
-cdef enum:
-    IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX
-    ACTIVATIONS                 # how many there are
-
-cdef enum:
-    CROSS_ENTROPY, BINARY_CROSS_ENTROPY, MEAN_SQUARED_ERROR
-    LOSSES
-
-cdef enum:
-    SGD, MOMENTUM, NESTEROV, ADAM
-    OPTIMIZERS
-
-cdef enum:
-    COEFFICIENTS = 5            # numbers that one update needs, from the optimizer's `coefficients`
-
-
-cdef inline Py_ssize_t slots_of(int optimizer) noexcept nogil:
-    """How many arrays of state an update keeps."""
-    return 0 if optimizer == SGD else 2 if optimizer == ADAM else 1
-
 
 cdef inline real fma(real a, real b, real c) noexcept nogil:
     if real is float:
@@ -205,9 +178,6 @@ cdef inline double log64(double x) noexcept nogil:
     p = fma64(p, s2 * s, s)
     return fma64(e, 0.693147180559945309417, p + p)
 
-
-# --- activations: h = g(z), and g'(z) written in h ------------------------------------------------------
-
 # A quotient q = a / d, with d rounded, is brought nearer by one step of Newton's method: q + (a - q d) / d,
 # a - q d from the exact d. Without it either function would fall here and there where it should rise.
 
@@ -246,140 +216,3 @@ cdef inline real tanh(real z) noexcept nogil:
     q = fma[real](s, t, m) * inverse
     rest = fma[real](t, fma[real](-q, m, s), fma[real](-q, s, m))       # m + s t - q (s + m t)
     return copysign[real](fma[real](rest, inverse, q), z)
-
-cdef inline real activation(int code, real z, real slope) noexcept nogil:
-    if code == SIGMOID:
-        return sigmoid[real](z)
-    if code == TANH:
-        return tanh[real](z)
-    if code == RELU:
-        return <real> 0.0 if z < 0 else z
-    if code == LEAKY_RELU:
-        return slope * z if z < 0 else z
-    return z
-
-cdef inline real derivative(int code, real h, real slope) noexcept nogil:
-    if code == SIGMOID:
-        return h * (<real> 1.0 - h)
-    if code == TANH:
-        return fma[real](-h, h, <real> 1.0)
-    if code == RELU:
-        return <real> 1.0 if h > 0 else <real> 0.0
-    if code == LEAKY_RELU:
-        return <real> 1.0 if h > 0 else slope
-    return <real> 1.0
-
-# --- a range of elements: one choice of the formula, then one plain loop --------------------------------
-
-cdef inline void activate_as(int code, const real[::1] z, Py_ssize_t z0, real[::1] h, Py_ssize_t h0,
-                             Py_ssize_t n, real slope) noexcept nogil:
-    cdef Py_ssize_t j
-    for j in range(n):
-        h[h0 + j] = activation[real](code, z[z0 + j], slope)
-
-cdef inline void differentiate_as(int code, const real[::1] h, Py_ssize_t h0, real[::1] d,
-                                  Py_ssize_t d0, Py_ssize_t n, real slope) noexcept nogil:
-    cdef Py_ssize_t j
-    for j in range(n):
-        d[d0 + j] = d[d0 + j] * derivative[real](code, h[h0 + j], slope)
-
-cdef inline void update_as(int code, real[::1] w, Py_ssize_t w0, const real[::1] g, Py_ssize_t g0,
-                           real[::1] state, Py_ssize_t m0, Py_ssize_t v0, Py_ssize_t n,
-                           const real* c) noexcept nogil:
-    # The coefficients c are those of the optimizer's `coefficients`, fastnn/optimizers.py.
-    cdef Py_ssize_t j
-    cdef real change, m, v
-    for j in range(n):
-        if code == SGD:
-            w[w0 + j] = fma[real](-c[0], g[g0 + j], w[w0 + j])
-        elif code == ADAM:
-            m = fma[real](c[5], g[g0 + j] - state[m0 + j], state[m0 + j])
-            v = fma[real](c[6], fma[real](g[g0 + j], g[g0 + j], -state[v0 + j]), state[v0 + j])
-            state[m0 + j] = m
-            state[v0 + j] = v
-            w[w0 + j] = w[w0 + j] - c[0] * m / fma[real](sqrt[real](v), c[1], c[4])
-        else:
-            change = fma[real](c[1], state[m0 + j], -c[0] * g[g0 + j])
-            state[m0 + j] = change
-            if code == NESTEROV:
-                change = fma[real](c[1], change, -c[0] * g[g0 + j])
-            w[w0 + j] = w[w0 + j] + change
-
-
-cdef inline void activate(int code, const real[::1] z, Py_ssize_t z0, real[::1] h, Py_ssize_t h0,
-                          Py_ssize_t n, real slope) noexcept nogil:
-    """h = g(z), elementwise."""
-    if code == SIGMOID:
-        activate_as[real](SIGMOID, z, z0, h, h0, n, slope)
-    elif code == TANH:
-        activate_as[real](TANH, z, z0, h, h0, n, slope)
-    elif code == RELU:
-        activate_as[real](RELU, z, z0, h, h0, n, slope)
-    elif code == LEAKY_RELU:
-        activate_as[real](LEAKY_RELU, z, z0, h, h0, n, slope)
-    else:
-        activate_as[real](IDENTITY, z, z0, h, h0, n, slope)
-
-
-cdef inline void differentiate(int code, const real[::1] h, Py_ssize_t h0, real[::1] d,
-                               Py_ssize_t d0, Py_ssize_t n, real slope) noexcept nogil:
-    """dz = dh * g'(z), elementwise, in place."""
-    if code == SIGMOID:
-        differentiate_as[real](SIGMOID, h, h0, d, d0, n, slope)
-    elif code == TANH:
-        differentiate_as[real](TANH, h, h0, d, d0, n, slope)
-    elif code == RELU:
-        differentiate_as[real](RELU, h, h0, d, d0, n, slope)
-    elif code == LEAKY_RELU:
-        differentiate_as[real](LEAKY_RELU, h, h0, d, d0, n, slope)
-
-
-cdef inline void update(int code, real[::1] w, Py_ssize_t w0, const real[::1] g, Py_ssize_t g0,
-                        real[::1] state, Py_ssize_t m0, Py_ssize_t v0, Py_ssize_t n,
-                        const real* c) noexcept nogil:
-    """One optimizer step of w from its gradient g; m and v are the optimizer's state."""
-    if code == SGD:
-        update_as[real](SGD, w, w0, g, g0, state, m0, v0, n, c)
-    elif code == MOMENTUM:
-        update_as[real](MOMENTUM, w, w0, g, g0, state, m0, v0, n, c)
-    elif code == NESTEROV:
-        update_as[real](NESTEROV, w, w0, g, g0, state, m0, v0, n, c)
-    else:
-        update_as[real](ADAM, w, w0, g, g0, state, m0, v0, n, c)
-
-
-# --- softmax and losses: reductions along a row ---------------------------------------------------------
-# Sums run in ascending order, in double precision, whatever the vector width.
-
-cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
-    """A row's elements in whole vectors."""
-    return (n + 15) // 16 * 16
-
-cdef inline double softmax(const real[::1] z, Py_ssize_t z0, real[::1] p, Py_ssize_t p0,
-                           Py_ssize_t n, real* top) noexcept nogil:
-    """p = e^z / sum(e^z); returns the sum of e^(z - top), top the largest z. Rows are padded, with numbers of no meaning."""
-    cdef Py_ssize_t j
-    cdef real largest = z[z0], inverse
-    cdef double total = 0
-    for j in range(1, n):
-        largest = z[z0 + j] if z[z0 + j] > largest else largest
-    for j in range(padded(n)):
-        p[p0 + j] = exp[real](z[z0 + j] - largest)
-    for j in range(n):
-        total += p[p0 + j]
-    inverse = <real> (1.0 / total)
-    for j in range(padded(n)):
-        p[p0 + j] = p[p0 + j] * inverse
-    top[0] = largest
-    return total
-
-
-cdef inline void softmax_backward(const real[::1] h, Py_ssize_t h0, real[::1] d, Py_ssize_t d0,
-                                  Py_ssize_t n) noexcept nogil:
-    """dz = h * (dh - sum(dh * h)), in place."""
-    cdef Py_ssize_t j
-    cdef double total = 0
-    for j in range(n):
-        total += <double> d[d0 + j] * h[h0 + j]
-    for j in range(n):
-        d[d0 + j] = h[h0 + j] * (d[d0 + j] - <real> total)
