@@ -1,4 +1,4 @@
-"""Builds one engine source, src/core.pyx, once for each instruction set."""
+"""Builds one engine source, src/core.pyx, once for each instruction set and dtype."""
 
 import os
 import platform
@@ -81,17 +81,18 @@ def flags(features: list[str]) -> list[str]:
 
 
 def engines() -> list[Extension]:
-    """One extension module for each instruction set of this machine's family."""
+    """One extension module for each instruction set of this machine's family, and each dtype."""
     return [
         Extension(
-            f"fastnn._core_{name}",
-            [f"src/core_{name}.pyx"],
+            f"fastnn._core_{name}_{dtype}",
+            [f"src/core_{name}_{dtype}.pyx"],
             depends=[str(room) for room in Path("src").glob("*.p[yx][xdi]")],
             include_dirs=[np.get_include()],
             define_macros=[*MACROS, ("FASTNN_BUILD", f'"{name}"')],
             extra_compile_args=flags(features),
         )
         for name, features in INSTRUCTION_SETS.items()
+        for dtype in ("float32", "float64")
     ]
 
 

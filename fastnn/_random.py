@@ -1,17 +1,48 @@
-"""Counter-based randomness: a number is a function of (seed, purpose, index, position)."""
+"""Counter-based randomness: a number is a function of (seed, purpose, index, position).
+
+Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (SC 2011).
+"""
 
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
 
-INITIALIZE, SHUFFLE = range(2)  # purposes; the index is the layer, or the epoch
+INITIALIZE, SHUFFLE, DROP = range(3)  # purposes; the index is the layer, the epoch, the update
+LOW = np.uint64(0xFFFFFFFF)  # the low word
 
 
 def stream(seed: int, purpose: int, index: int) -> np.random.Philox:
-    """The random stream of one purpose, e.g. the order of rows in epoch `index`.
-
-    Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (SC 2011).
-    """
+    """The random stream of one purpose, e.g. the order of rows in epoch `index`."""
     return np.random.Philox(
         key=np.array([seed, purpose], np.uint64), counter=np.array([0, 0, index, 0], np.uint64)
     )
+
+
+def philox(counters: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:
+    """Philox4x32-10: the four words (4, ...) of each counter (4, ...), all below 2^32."""
+    a, b, c, d = counters
+    low, high = key
+    for _ in range(10):
+        p, q = a * np.uint64(0xD2511F53), c * np.uint64(0xCD9E8D57)
+        a, b = (q >> np.uint64(32)) ^ b ^ np.uint64(low), q & LOW
+        c, d = (p >> np.uint64(32)) ^ d ^ np.uint64(high), p & LOW
+        low, high = (low + 0x9E3779B9) % (1 << 32), (high + 0xBB67AE85) % (1 << 32)
+    return np.stack([a, b, c, d])
+
+
+def words(
+    seed: int, purpose: int, update: int, op: int, rows: NDArray[np.int64], columns: int
+) -> NDArray[np.uint64]:
+    """A random word, below 2^32, for each of these rows and columns of an op in one update.
+
+    Column j has word (j // 16) % 4 of the counter (16 * (j // 64) + j % 16, row).
+    """
+    counter = np.array([update % (1 << 32), update >> 32, op, purpose], np.uint64)
+    low, high = philox(counter, (seed % (1 << 32), seed >> 32))[:2].tolist()
+    j = np.arange(columns)
+    first, row = np.broadcast_arrays(16 * (j // 64) + j % 16, rows[:, None])
+    counters = np.stack([first, row, row >> 32, 0 * row]).astype(np.uint64)
+    found = philox(counters & LOW, (low, high))
+    chosen: NDArray[np.uint64] = np.take_along_axis(found, ((j // 16) % 4)[None, None, :], 0)[0]
+    return chosen

@@ -5,15 +5,20 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from ._errors import positive, unknown
+from .program import ACTIVATE, SOFTMAX
 
 
 @dataclass(frozen=True)
 class Activation:
-    """An activation: its name, the code that engines know it by, and leaky_relu's slope."""
+    """An activation: its name, the code that engines know it by, and leaky_relu's slope.
+
+    kind: that of its op. Softmax, which needs the whole row, has an op of its own.
+    """
 
     name: str
     code: int
     slope: float = 0.0
+    kind: int = ACTIVATE
 
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -24,7 +29,7 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("tanh", 2),
         Activation("relu", 3),
         Activation("leaky_relu", 4, slope=0.01),
-        Activation("softmax", 5),
+        Activation("softmax", 0, kind=SOFTMAX),
     )
 }
 

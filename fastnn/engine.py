@@ -28,7 +28,7 @@ Array = NDArray[Any]
 class Engine(Protocol):
     """The calls that every engine, a module, offers; reference.py says what each does."""
 
-    NAME: str
+    NAME: str  # compiled ones run programs of one dtype
 
     def forward(self, program: Program, x: Array, out: Array, threads: int) -> bool: ...
 
@@ -47,7 +47,13 @@ class Engine(Protocol):
     ) -> None: ...
 
     def gradients(
-        self, program: Program, x: Array, y: Array, gradients: Array, threads: int
+        self,
+        program: Program,
+        x: Array,
+        y: Array,
+        gradients: Array,
+        threads: int,
+        first_row: int | None = None,
     ) -> tuple[float, int]: ...
 
     def apply_gradients(
@@ -89,8 +95,8 @@ def instruction_sets() -> dict[str, bool]:
 
 
 @functools.cache
-def load(name: str) -> Engine | None:
-    """The engine of this name, or None where it is not built or the CPU cannot run it.
+def load(name: str, dtype: str = "float32") -> Engine | None:
+    """The engine of this name and dtype, or None where it is not built or the CPU cannot run it.
 
     The CPU is asked first: an engine's own start is compiled with its instructions.
     """
@@ -100,7 +106,7 @@ def load(name: str) -> Engine | None:
         return reference
     if not instruction_sets().get(name):
         return None
-    return cast(Engine, importlib.import_module(f"fastnn._core_{name}"))
+    return cast(Engine, importlib.import_module(f"fastnn._core_{name}_{dtype}"))
 
 
 def available() -> tuple[str, ...]:
@@ -108,8 +114,10 @@ def available() -> tuple[str, ...]:
     return tuple(name for name in NAMES if load(name) is not None)
 
 
-def get(name: str = "auto") -> Engine:
-    """The engine of this name; "auto" is FASTNN_ENGINE if that is set, else the best compiled one.
+def get(name: str = "auto", dtype: str = "float32") -> Engine:
+    """The engine of this name for networks of this dtype.
+
+    "auto" is FASTNN_ENGINE if that is set, else the best compiled one.
 
     Raises ValueError for an unknown name or one that cannot run here, ImportError if "auto" finds
     no compiled engine.
@@ -125,7 +133,7 @@ def get(name: str = "auto") -> Engine:
         )
     if name not in NAMES:
         raise unknown("engine", name, ("auto", *NAMES))
-    engine = load(name)
+    engine = load(name, dtype)
     if engine is None:
         raise ValueError(
             f"expected an engine that runs here ({', '.join(available())}), got {shown(name)}"

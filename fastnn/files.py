@@ -31,7 +31,8 @@ from numpy.typing import NDArray
 from . import _atomic
 from ._errors import FormatError, file_name, printable, shown
 from ._fields import FORMAT, Description, Model, describe, expect, expect_names, model_of
-from .program import Program, blocks
+from .program import Program
+from .program import views as named
 
 if TYPE_CHECKING:
     from .network import Network
@@ -53,9 +54,7 @@ def views(program: Program, parameters: NDArray[Any], state: NDArray[Any]) -> Te
     tensors: Tensors = {}
     prefixes = ["", *(f"optimizer.{slot}." for slot in range(len(state)))]
     for prefix, arena in zip(prefixes, [parameters, *state], strict=True):
-        for i, pair in enumerate(blocks(program, arena)):
-            for name, block in zip(("weights", "biases"), pair, strict=True):
-                tensors[f"{prefix}layers.{i}.{name}"] = block
+        tensors.update((prefix + name, block) for name, block in named(program, arena).items())
     return tensors
 
 

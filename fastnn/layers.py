@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from . import activations, initializers
 from ._errors import count
 from .activations import Activation
-from .program import Program, blocks
+from .program import Builder, Program, pairs
 
 
 class Dense:
@@ -35,6 +35,10 @@ class Dense:
         )
         self._place: tuple[Program, int] | None = None
 
+    def add(self, builder: Builder, source: int, name: str) -> int:
+        """Add the layer's ops behind the value `source`; returns the value that it gives."""
+        return builder.activate(builder.dense(source, self.units, name), self.activation)
+
     def bound(self, program: Program, number: int) -> Dense:
         """A copy that is layer `number` of a program: a Dense may be used in many networks."""
         layer = Dense(self.units, self.activation, self.initializer)
@@ -45,7 +49,7 @@ class Dense:
         if self._place is None:
             raise RuntimeError("this Dense is in no network; use network.layers[i] for its weights")
         program, number = self._place
-        return blocks(program, program.parameters)[number]
+        return pairs(program, program.parameters)[number]
 
     @property
     def weights(self) -> NDArray[Any]:

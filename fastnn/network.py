@@ -19,7 +19,7 @@ from .activations import Activation
 from .layers import Dense
 from .losses import Loss
 from .optimizers import Optimizer
-from .program import aligned_copy, blocks, build, prepare
+from .program import Builder, aligned_copy, pairs, prepare
 from .training import Callback, History, Meaning
 
 DTYPES = ("float32", "float64")
@@ -83,7 +83,7 @@ class Network:
         self.num_threads = num_threads
         self._largest = float(np.finfo(self.dtype).max)
         self._engine_wanted = engine
-        self._engine = engines.get(engine)
+        self._engine = engines.get(engine, self.dtype.name)
         sizes = [self.inputs, *(layer.units for layer in layers)]
         check_sizes(sizes, self.dtype)
         try:
@@ -104,12 +104,11 @@ class Network:
         for layer in layers:
             if layer.activation.name == "leaky_relu":
                 held("slope", layer.activation.slope, self.dtype)
-        self.program = build(
-            sizes,
-            [(layer.activation.code, layer.activation.slope) for layer in layers],
-            self.loss.code,
-            self.dtype,
-            self.input_scale,
+        builder, values = Builder(sizes[0]), [0]
+        for number, layer in enumerate(layers):
+            values.append(layer.add(builder, values[-1], f"layers.{number}"))
+        self.program = builder.program(
+            values[1:], self.loss.code, self.dtype, self.input_scale, self.seed
         )
         self.layers = tuple(layer.bound(self.program, i) for i, layer in enumerate(layers))
         for number, layer in enumerate(self.layers):
@@ -293,7 +292,7 @@ class Network:
         units = self.output_scale**2  # of the loss
         if units != 1.0:
             arena *= units
-        return loss / len(x) * units, blocks(self.program, arena)
+        return loss / len(x) * units, pairs(self.program, arena)
 
     def summary(self) -> None:
         """Print the layers, their shapes and numbers of parameters."""
@@ -430,7 +429,9 @@ class Network:
         return {**self.__dict__, "_engine": None, "_holder": {}}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _engine=engines.get(state["_engine_wanted"]))
+        self.__dict__.update(
+            state, _engine=engines.get(state["_engine_wanted"], state["dtype"].name)
+        )
         self.num_threads = self._num_threads  # another machine may have other CPUs
         self.program.parameters = aligned_copy(self.program.parameters)
         self.program.state = aligned_copy(self.program.state)

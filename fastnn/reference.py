@@ -1,32 +1,46 @@
 """The engine in plain NumPy: the specification that compiled engines are tested against.
 
 B batch, I inputs, O outputs of a layer. x (B, I), W (I, O), b (O,), z = x @ W + b, h = g(z); t are
-the targets. dq is the gradient of the loss with respect to q. Nothing here loops over rows; the
-only loops are over layers and over training steps.
+the targets. dq is the gradient of the loss with respect to q. A network is a list of ops, of which
+each has a forward and a backward side in the tables below; the chain rule is the loop over them.
+Nothing here loops over rows.
 
 Source: Goodfellow, Bengio, Courville, Deep learning (2016), section 6.5.
 """
 
-# ruff: noqa: E741, N806 (the textbook's capital letters)
+# ruff: noqa: N806, N815 (the textbook's capital letters)
 # mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .program import Program
+from ._random import DROP, words
+from .program import (
+    ACTIVATE,
+    ADD,
+    BLOCK,
+    CODE,
+    DENSE,
+    DROPOUT,
+    INPUT,
+    KIND,
+    OTHER,
+    SOFTMAX,
+    SOURCE,
+    Program,
+    check,
+    views,
+)
 
 Array = NDArray[Any]
 
 NAME = "reference"
-
-# Columns of Program.layers; the last two are offsets in the arena.
-INPUTS, OUTPUTS, ACTIVATION, WEIGHTS, BIASES = range(5)
 
 
 def flushed(q: Array) -> Array:
@@ -35,7 +49,7 @@ def flushed(q: Array) -> Array:
     return q
 
 
-# Activations h = g(z), and dz from h and dh.
+# Activations h = g(z), and dz from what they read, z or h, and dh.
 
 
 def sigmoid(z: Array) -> Array:
@@ -50,7 +64,7 @@ def softmax(z: Array) -> Array:
     return e / e.sum(axis=1, keepdims=True)
 
 
-IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX = range(6)
+IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU = range(5)
 
 ACTIVATIONS: dict[int, Callable[[Array, Any], Array]] = {
     IDENTITY: lambda z, slope: z,
@@ -58,7 +72,6 @@ ACTIVATIONS: dict[int, Callable[[Array, Any], Array]] = {
     TANH: lambda z, slope: np.tanh(z),
     RELU: lambda z, slope: np.maximum(z, 0),
     LEAKY_RELU: lambda z, slope: np.where(z > 0, z, slope * z),
-    SOFTMAX: lambda z, slope: softmax(z),
 }
 
 DERIVATIVES: dict[int, Callable[[Array, Array, Any], Array]] = {
@@ -67,10 +80,13 @@ DERIVATIVES: dict[int, Callable[[Array, Array, Any], Array]] = {
     TANH: lambda h, dh, slope: dh * (1 - h * h),
     RELU: lambda h, dh, slope: np.where(h > 0, dh, 0),
     LEAKY_RELU: lambda h, dh, slope: np.where(h > 0, dh, slope * dh),
-    SOFTMAX: lambda h, dh, slope: h * (dh - (dh * h).sum(axis=1, keepdims=True)),
 }
 
-# Losses: one number per row from z, h = g(z) and t; and dz of the mean over the batch.
+READ_Z: frozenset[int] = (
+    frozenset()
+)  # activations whose derivative is written in z; the others' in h
+
+# Losses: one number per row from z, h = g(z) and t.
 
 CROSS_ENTROPY, BINARY_CROSS_ENTROPY, MEAN_SQUARED_ERROR = range(3)
 
@@ -99,15 +115,12 @@ LOSSES: dict[int, Callable[[Array, Array, Array], Array]] = {
 }
 
 
-def loss_gradient(program: Program, h: Array, t: Array) -> Array:
-    """dz (B, O) of the output layer, for the mean loss over the rows."""
-    B, O = h.shape
-    if program.loss == CROSS_ENTROPY:
+def error(loss: int, h: Array, t: Array) -> Array:
+    """d (B, O) of the mean loss: dz of the last op where the loss cancels its g', else dh."""
+    B, O = h.shape  # noqa: E741
+    if loss == CROSS_ENTROPY:
         return (h - t) / B
-    if program.loss == BINARY_CROSS_ENTROPY:
-        return (h - t) / (B * O)
-    code, slope = program.layers[-1, ACTIVATION], program.dtype.type(program.slopes[-1])
-    return DERIVATIVES[code](h, 2 * (h - t) / (B * O), slope)
+    return (1 if loss == BINARY_CROSS_ENTROPY else 2) * (h - t) / (B * O)
 
 
 def agreeing(program: Program, h: Array, y: Array) -> int:
@@ -149,15 +162,109 @@ def apply_gradients(
     flushed(state)
 
 
-# The two passes.
+# Ops: h from the values before, and the gradients of the values that it was made of.
 
 
-def blocks(program: Program, arena: Array) -> list[tuple[Array, Array]]:
-    """Views [(W (I, O), b (O,)), ...] of an arena laid out like the parameters."""
-    return [
-        (arena[w : w + inputs * outputs].reshape(inputs, outputs), arena[b : b + outputs])
-        for inputs, outputs, _, w, b in program.layers.tolist()
-    ]
+@dataclass
+class Op:
+    """One op of a program, its weights, and where dropout is on, the rows that it draws for."""
+
+    number: int
+    kind: int
+    source: int
+    other: int
+    code: int
+    value: Any  # its slope or rate
+    W: Array | None = None
+    b: Array | None = None
+    dW: Array | None = None
+    db: Array | None = None
+    draws: tuple[int, int, Array] | None = None  # seed, update, rows of the batch (B,)
+
+    def mask(self, x: Array) -> Array:
+        """Dropout's factors (B, width): 0 with the probability `value`, else 1 / (1 - value)."""
+        if self.draws is None:
+            return np.ones((), x.dtype)
+        seed, update, rows = self.draws
+        drawn = words(seed, DROP, update, self.number, rows, x.shape[1])
+        kept = drawn >= np.uint64(self.value * 4294967296.0)
+        return np.where(kept, x.dtype.type(1 / (1 - self.value)), x.dtype.type(0))
+
+
+Values = list[Array]
+
+FORWARD: dict[int, Callable[[Op, Values], Array]] = {
+    DENSE: lambda op, h: h[op.source] @ op.W + op.b,
+    ACTIVATE: lambda op, h: ACTIVATIONS[op.code](h[op.source], h[0].dtype.type(op.value)),
+    SOFTMAX: lambda op, h: softmax(h[op.source]),
+    DROPOUT: lambda op, h: h[op.source] * op.mask(h[op.source]),
+    ADD: lambda op, h: h[op.source] + h[op.other],
+}
+
+
+def dense_backward(op: Op, h: Values, d: Values) -> None:
+    """dW = x^T dz, db = the sum of dz's rows, dx = dz W^T."""
+    x, dz = h[op.source], d[op.number]
+    assert op.W is not None and op.dW is not None and op.db is not None  # noqa: PT018
+    op.dW[:] = flushed(x.T @ dz)
+    op.db[:] = flushed(np.ascontiguousarray(dz.T).sum(axis=1))  # in pairs, not in one long chain
+    d[op.source] += dz @ op.W.T
+
+
+def activate_backward(op: Op, h: Values, d: Values) -> None:
+    """dz = dh * g'(z)."""
+    read = h[op.source if op.code in READ_Z else op.number]
+    d[op.source] += DERIVATIVES[op.code](read, d[op.number], read.dtype.type(op.value))
+
+
+def softmax_backward(op: Op, h: Values, d: Values) -> None:
+    """dz = h * (dh - sum(dh * h))."""
+    p, dh = h[op.number], d[op.number]
+    d[op.source] += p * (dh - (dh * p).sum(axis=1, keepdims=True))
+
+
+def dropout_backward(op: Op, h: Values, d: Values) -> None:
+    """dx = dh * mask."""
+    d[op.source] += d[op.number] * op.mask(h[op.source])
+
+
+def add_backward(op: Op, h: Values, d: Values) -> None:
+    """dx = dh, dy = dh."""
+    d[op.source] += d[op.number]
+    d[op.other] += d[op.number]
+
+
+BACKWARD: dict[int, Callable[[Op, Values, Values], None]] = {
+    DENSE: dense_backward,
+    ACTIVATE: activate_backward,
+    SOFTMAX: softmax_backward,
+    DROPOUT: dropout_backward,
+    ADD: add_backward,
+}
+
+
+def ops(program: Program, gradients: Array | None = None, first_row: int | None = None) -> list[Op]:
+    """The ops after INPUT, with views of their weights and of an arena of gradients.
+
+    first_row: the row of its batch that x begins with, where dropout is on.
+    """
+    check(program, program.dtype, len(ACTIVATIONS), len(LOSSES))
+    weights = list(views(program, program.parameters).values())
+    found = []
+    for number, row in enumerate(program.ops.tolist()):
+        op = Op(
+            number, row[KIND], row[SOURCE], row[OTHER], row[CODE], program.numbers[number].item()
+        )
+        if op.kind == DENSE:
+            op.W, op.b = weights[row[BLOCK]], weights[row[BLOCK] + 1]
+            if gradients is not None:
+                d_weights = list(views(program, gradients).values())
+                op.dW, op.db = d_weights[row[BLOCK]], d_weights[row[BLOCK] + 1]
+        if first_row is not None:
+            op.draws = program.seed, program.update, np.array(first_row)
+        if op.kind != INPUT:
+            found.append(op)
+    return found
 
 
 def scaled(program: Program, x: Array) -> Array:
@@ -169,37 +276,43 @@ def scaled(program: Program, x: Array) -> Array:
     return flushed(h.astype(program.dtype))
 
 
-def forward_pass(program: Program, x: Array) -> tuple[list[Array], Array]:
-    """[h_0, ..., h_L], where h_0 is the scaled input, and the last z."""
+def forward_pass(program: Program, x: Array, ops: list[Op]) -> Values:
+    """The values of all ops, h_0 first."""
     h = [scaled(program, x)]
-    slopes = program.slopes.astype(program.dtype)
-    parameters = blocks(program, program.parameters)
-    for (W, b), code, slope in zip(parameters, program.layers[:, ACTIVATION], slopes, strict=True):
-        z = h[-1] @ W + b
-        h.append(flushed(ACTIVATIONS[code](z, slope)))
-    return h, z
+    for op in ops:
+        if op.draws is not None:
+            seed, update, first_row = op.draws
+            op.draws = seed, update, first_row + np.arange(len(x))
+        h.append(flushed(FORWARD[op.kind](op, h)))
+    return h
 
 
-def backward_pass(program: Program, h: list[Array], dz: Array, gradients: Array) -> Array:
-    """Fill the arena of gradients from the output layer's dz; returns the first layer's dz."""
-    slopes = program.slopes.astype(program.dtype)
-    weights, d_weights = blocks(program, program.parameters), blocks(program, gradients)
-    for layer in reversed(range(len(weights))):
-        (W, _), (dW, db) = weights[layer], d_weights[layer]
-        dW[:] = flushed(h[layer].T @ dz)
-        db[:] = flushed(dz.sum(axis=0))
-        if layer > 0:
-            below = layer - 1
-            code = program.layers[below, ACTIVATION]
-            dz = flushed(DERIVATIVES[code](h[layer], dz @ W.T, slopes[below]))
-    return dz
+def backward_pass(program: Program, h: Values, ops: list[Op], d_output: Array, skip: int) -> Values:
+    """d of all values, from d_output; the gradients of the weights are filled.
+
+    skip: how many ops d_output is past: 1 where the loss cancels the derivative of the last.
+    """
+    d = [np.zeros_like(value) for value in h]
+    ops = ops[: len(ops) - skip]
+    d[ops[-1].number] += d_output
+    for op in reversed(ops):
+        flushed(d[op.number])
+        BACKWARD[op.kind](op, h, d)
+    return d
 
 
 def targets(program: Program, y: Array) -> Array:
     """Targets t (B, O): as they are, or one-hot from int64 labels (B,)."""
     if y.ndim == 2:
         return y
-    return np.eye(int(program.layers[-1, OUTPUTS]), dtype=program.dtype)[y]
+    return np.eye(program.outputs, dtype=program.dtype)[y]
+
+
+def judged(program: Program, h: Values, y: Array) -> tuple[float, int]:
+    """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
+    z, t = h[program.ops[-1, SOURCE]], targets(program, y)
+    loss = float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64))
+    return loss, agreeing(program, h[-1], y)
 
 
 # The calls that every engine offers. Arrays named out, outs, gradients, d_input are filled.
@@ -217,23 +330,21 @@ def forward(program: Program, x: Array, out: Array, threads: int) -> bool:
         raise TypeError(
             f"expected x (B, I) of uint8, float32 or float64, got {x.ndim} axes of {x.dtype}"
         )
-    h = forward_pass(program, x)[0]
+    h = forward_pass(program, x, ops(program))
     out[:] = h[-1]
     return bool(np.isfinite(h[0]).all())
 
 
 def activations(program: Program, x: Array, outs: list[Array], threads: int) -> None:
     """The scaled input and the outputs of every layer, each (B, width)."""
-    for out, h in zip(outs, forward_pass(program, x)[0], strict=True):
-        out[:] = h
+    h = forward_pass(program, x, ops(program))
+    for out, value in zip(outs, program.layers.tolist(), strict=True):
+        out[:] = h[value]
 
 
 def evaluate(program: Program, x: Array, y: Array, threads: int) -> tuple[float, int]:
     """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
-    h, z = forward_pass(program, x)
-    t = targets(program, y)
-    loss = float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64))
-    return loss, agreeing(program, h[-1], y)
+    return judged(program, forward_pass(program, x, ops(program)), y)
 
 
 def backward(
@@ -245,22 +356,29 @@ def backward(
     threads: int,
 ) -> None:
     """Gradients of the weights, and of the scaled input, from dh (B, O) of the output."""
-    h, _ = forward_pass(program, x)
-    code, slope = program.layers[-1, ACTIVATION], program.dtype.type(program.slopes[-1])
-    dz = backward_pass(program, h, DERIVATIVES[code](h[-1], d_output, slope), gradients)
+    chain = ops(program, gradients)
+    d = backward_pass(program, forward_pass(program, x, chain), chain, d_output, 0)
     if d_input is not None:
-        d_input[:] = dz @ blocks(program, program.parameters)[0][0].T
+        d_input[:] = d[0]
 
 
 def gradients(
-    program: Program, x: Array, y: Array, gradients: Array, threads: int
+    program: Program,
+    x: Array,
+    y: Array,
+    gradients: Array,
+    threads: int,
+    first_row: int | None = None,
 ) -> tuple[float, int]:
-    """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees."""
-    h, z = forward_pass(program, x)
-    t = targets(program, y)
-    backward_pass(program, h, loss_gradient(program, h[-1], t), gradients)
-    loss = float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64))
-    return loss, agreeing(program, h[-1], y)
+    """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees.
+
+    Where first_row says which row of its batch x begins with, dropout is on.
+    """
+    chain = ops(program, gradients, first_row)
+    h = forward_pass(program, x, chain)
+    cancels = program.loss in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY)
+    backward_pass(program, h, chain, error(program.loss, h[-1], targets(program, y)), int(cancels))
+    return judged(program, h, y)
 
 
 def train(
@@ -279,12 +397,16 @@ def train(
     just before the update of its batch.
     """
     g = np.zeros_like(program.parameters)
-    loss, agree = 0.0, 0
-    for step, numbers in enumerate(coefficients):
-        batch = slice(step * batch_size, (step + 1) * batch_size)
-        batch_loss, batch_agree = gradients(program, x[rows[batch]], y[batch], g, threads)
-        apply_gradients(program, g, numbers, threads)
-        loss, agree = loss + batch_loss, agree + batch_agree
+    loss, agree, first = 0.0, 0, program.update
+    try:
+        for step, numbers in enumerate(coefficients):
+            batch = slice(step * batch_size, (step + 1) * batch_size)
+            program.update = first + step
+            batch_loss, batch_agree = gradients(program, x[rows[batch]], y[batch], g, threads, 0)
+            apply_gradients(program, g, numbers, threads)
+            loss, agree = loss + batch_loss, agree + batch_agree
+    finally:
+        program.update = first
     return loss, agree
 
 

@@ -1,25 +1,29 @@
-# Activations: h = g(z), and g'(z) written in h. The row functions choose the formula once and run one plain loop.
+# Activations: h = g(z) and g'(z). The row functions choose the formula once and run one plain loop.
 
 cdef enum:                      # the codes of fastnn/activations.py
-    IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, SOFTMAX
+    IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU
     ACTIVATIONS                 # how many there are
 
 cdef inline real activation(int code, real z, real slope) noexcept nogil:
     if code == SIGMOID:
-        return sigmoid[real](z)
+        return sigmoid(z)
     if code == TANH:
-        return tanh[real](z)
+        return tanh(z)
     if code == RELU:
         return <real> 0.0 if z < 0 else z
     if code == LEAKY_RELU:
         return slope * z if z < 0 else z
     return z
 
+cdef inline bint reads_z(int code) noexcept nogil:
+    """Whether the derivative is written in z; else it is in h, and z need not be kept."""
+    return False
+
 cdef inline real derivative(int code, real h, real slope) noexcept nogil:
     if code == SIGMOID:
         return h * (<real> 1.0 - h)
     if code == TANH:
-        return fma[real](-h, h, <real> 1.0)
+        return fma(-h, h, <real> 1.0)
     if code == RELU:
         return <real> 1.0 if h > 0 else <real> 0.0
     if code == LEAKY_RELU:
@@ -30,41 +34,41 @@ cdef inline void activate_as(int code, const real[::1] z, Py_ssize_t z0, real[::
                              Py_ssize_t n, real slope) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(n):
-        h[h0 + j] = activation[real](code, z[z0 + j], slope)
+        h[h0 + j] = activation(code, z[z0 + j], slope)
 
 cdef inline void differentiate_as(int code, const real[::1] h, Py_ssize_t h0, real[::1] d,
                                   Py_ssize_t d0, Py_ssize_t n, real slope) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(n):
-        d[d0 + j] = d[d0 + j] * derivative[real](code, h[h0 + j], slope)
+        d[d0 + j] = d[d0 + j] * derivative(code, h[h0 + j], slope)
 
 
 cdef inline void activate(int code, const real[::1] z, Py_ssize_t z0, real[::1] h, Py_ssize_t h0,
                           Py_ssize_t n, real slope) noexcept nogil:
     """h = g(z), elementwise."""
     if code == SIGMOID:
-        activate_as[real](SIGMOID, z, z0, h, h0, n, slope)
+        activate_as(SIGMOID, z, z0, h, h0, n, slope)
     elif code == TANH:
-        activate_as[real](TANH, z, z0, h, h0, n, slope)
+        activate_as(TANH, z, z0, h, h0, n, slope)
     elif code == RELU:
-        activate_as[real](RELU, z, z0, h, h0, n, slope)
+        activate_as(RELU, z, z0, h, h0, n, slope)
     elif code == LEAKY_RELU:
-        activate_as[real](LEAKY_RELU, z, z0, h, h0, n, slope)
+        activate_as(LEAKY_RELU, z, z0, h, h0, n, slope)
     else:
-        activate_as[real](IDENTITY, z, z0, h, h0, n, slope)
+        activate_as(IDENTITY, z, z0, h, h0, n, slope)
 
 
 cdef inline void differentiate(int code, const real[::1] h, Py_ssize_t h0, real[::1] d,
                                Py_ssize_t d0, Py_ssize_t n, real slope) noexcept nogil:
     """dz = dh * g'(z), elementwise, in place."""
     if code == SIGMOID:
-        differentiate_as[real](SIGMOID, h, h0, d, d0, n, slope)
+        differentiate_as(SIGMOID, h, h0, d, d0, n, slope)
     elif code == TANH:
-        differentiate_as[real](TANH, h, h0, d, d0, n, slope)
+        differentiate_as(TANH, h, h0, d, d0, n, slope)
     elif code == RELU:
-        differentiate_as[real](RELU, h, h0, d, d0, n, slope)
+        differentiate_as(RELU, h, h0, d, d0, n, slope)
     elif code == LEAKY_RELU:
-        differentiate_as[real](LEAKY_RELU, h, h0, d, d0, n, slope)
+        differentiate_as(LEAKY_RELU, h, h0, d, d0, n, slope)
 
 
 # Softmax is a reduction along a row: in ascending order, in double precision, whatever the vector width.
@@ -82,7 +86,7 @@ cdef inline double softmax(const real[::1] z, Py_ssize_t z0, real[::1] p, Py_ssi
     for j in range(1, n):
         largest = z[z0 + j] if z[z0 + j] > largest else largest
     for j in range(padded(n)):
-        p[p0 + j] = exp[real](z[z0 + j] - largest)
+        p[p0 + j] = exp(z[z0 + j] - largest)
     for j in range(n):
         total += p[p0 + j]
     inverse = <real> (1.0 / total)

@@ -1,10 +1,9 @@
-# --- the data set: read where it lies -------------------------------------------------------------------
+# The data set, read where it lies.
 
 cdef enum:
     UINT8, FLOAT32, FLOAT64
 
-cdef enum:
-    AHEAD = 8                       # rows that are fetched before they are gathered
+cdef int OWN = FLOAT32 if sizeof(real) == 4 else FLOAT64      # the engine's
 
 cdef struct Data:
     const char* start
@@ -12,6 +11,7 @@ cdef struct Data:
     int kind
     const double* center        # (columns,): h_0 = (x - center) * factor; NULL: h_0 = x * scale
     const double* factor
+    double scale
 
 cdef Data data_of(x, int flags=cnp.NPY_ARRAY_ALIGNED) except *:
     """Where x (n, I) lies, an array of uint8, float32 or float64 with these flags; the caller keeps it alive."""
@@ -33,6 +33,7 @@ cdef Data data_of(x, int flags=cnp.NPY_ARRAY_ALIGNED) except *:
     data.row_stride, data.column_stride = cnp.PyArray_STRIDE(array, 0), cnp.PyArray_STRIDE(array, 1)
     data.kind = UINT8 if dtype == cnp.NPY_UINT8 else FLOAT32 if dtype == cnp.NPY_FLOAT32 else FLOAT64
     data.center = data.factor = NULL
+    data.scale = 1
     return data
 
 cdef fused element:
@@ -60,23 +61,23 @@ cdef inline void standardize_row(const element* x, Py_ssize_t stride, real[::1] 
     for j in range(n):
         h[h0 + j] = <real> ((at[element](x, stride, j)[0] - center[j]) * factor[j])
 
-cdef inline void element_row(Data* data, const element* x, Py_ssize_t first, real[::1] h, Py_ssize_t h0,
-                             Py_ssize_t n, real scale) noexcept nogil:
+cdef inline void element_row(const Data* data, const element* x, Py_ssize_t first, real[::1] h, Py_ssize_t h0,
+                             Py_ssize_t n) noexcept nogil:
     if data.center == NULL:
-        scale_row[element, real](x, data.column_stride, h, h0, n, scale)
+        scale_row[element](x, data.column_stride, h, h0, n, <real> data.scale)
     else:
-        standardize_row[element, real](x, data.column_stride, h, h0, n, data.center + first, data.factor + first)
+        standardize_row[element](x, data.column_stride, h, h0, n, data.center + first, data.factor + first)
 
-cdef void gather_row(Data* data, Py_ssize_t row, Py_ssize_t first, Py_ssize_t end,
-                     real[::1] h, Py_ssize_t h0, real scale) noexcept nogil:
+cdef void gather_row(const Data* data, Py_ssize_t row, Py_ssize_t first, Py_ssize_t end, real[::1] h,
+                     Py_ssize_t h0) noexcept nogil:
     """h_0 of one row, the features first to end."""
     cdef const char* x = data.start + row * data.row_stride + first * data.column_stride
     if data.kind == UINT8:
-        element_row[uint8_t, real](data, <const uint8_t*> x, first, h, h0 + first, end - first, scale)
+        element_row[uint8_t](data, <const uint8_t*> x, first, h, h0 + first, end - first)
     elif data.kind == FLOAT32:
-        element_row[float, real](data, <const float*> x, first, h, h0 + first, end - first, scale)
+        element_row[float](data, <const float*> x, first, h, h0 + first, end - first)
     else:
-        element_row[double, real](data, <const double*> x, first, h, h0 + first, end - first, scale)
+        element_row[double](data, <const double*> x, first, h, h0 + first, end - first)
 
 cdef inline bint row_within(const element* x, Py_ssize_t stride, Py_ssize_t n, double limit) noexcept nogil:
     cdef element top = <element> limit
@@ -90,7 +91,7 @@ cdef inline bint row_within(const element* x, Py_ssize_t stride, Py_ssize_t n, d
             outside |= not (-top <= at[element](x, stride, j)[0] <= top)
     return not outside
 
-cdef inline void prefetch_row(Data* data, Py_ssize_t row, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+cdef inline void prefetch_row(const Data* data, Py_ssize_t row, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
     """Shuffled rows lie where no hardware expects them."""
     cdef Py_ssize_t line
     cdef const char* x = data.start + row * data.row_stride + first * data.column_stride

@@ -1,230 +1,370 @@
-cdef inline void start_rows(real[::1] work, Py_ssize_t z0, Py_ssize_t stride, Py_ssize_t rows,
-                            const real[::1] parameters, Py_ssize_t biases, Py_ssize_t columns) noexcept nogil:
+# What each instruction does to the columns that it is given, forward and back: the textbook's equations.
+
+cdef inline Matrix here(const Worker* me, Matrix place) noexcept nogil:
+    """Rows in this thread's part of the work arena."""
+    return matrix(me.base + place.start, place.row)
+
+cdef inline Matrix weights_from(const Instruction* i, Py_ssize_t row) noexcept nogil:
+    """W from one of its rows on."""
+    return matrix(i.weights + row * i.outputs, i.outputs)
+
+
+# --- dense: z = h W + b ---------------------------------------------------------------------------------------
+
+cdef inline void start_rows(real[::1] work, Matrix z, Py_ssize_t rows, const real[::1] parameters, Py_ssize_t biases,
+                            Py_ssize_t columns) noexcept nogil:
     cdef Py_ssize_t r, j
     for r in range(rows):
         for j in range(columns):
-            work[z0 + r * stride + j] = parameters[biases + j]
+            work[z.start + r * z.row + j] = parameters[biases + j]
 
 
-cdef inline Matrix rows_of_layer(const int64_t[:, ::1] table, Py_ssize_t l, Py_ssize_t base) noexcept nogil:
-    """h_l in the work arena."""
-    return matrix(base + table[l, H], table[l, STRIDE])
-
-
-cdef inline bint finite_rows(const real[::1] z, Py_ssize_t z0, Py_ssize_t stride, Py_ssize_t rows,
-                             Py_ssize_t columns) noexcept nogil:
+cdef inline bint finite_rows(const real[::1] work, Matrix z, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
     cdef bint finite = True
     cdef Py_ssize_t r
     for r in range(rows):
-        finite &= row_within[real](&z[z0 + r * stride], sizeof(real), columns, FLT_MAX if real is float else DBL_MAX)
+        finite &= row_within(&work[z.start + r * z.row], sizeof(real), columns, FLT_MAX if sizeof(real) == 4 else DBL_MAX)
     return finite
 
 
-cdef void forward_row(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, const real[::1] h,
-                      Py_ssize_t h0, real[::1] work, Py_ssize_t z0, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
-    """z_l = h_{l-1} W_l + b_l of one row, for the neurons first to end in whole vectors; z_l begins at z0."""
-    cdef Py_ssize_t columns = padded(end - first), j
-    for j in range(columns):
-        work[z0 + first + j] = parameters[table[l, BIASES] + first + j]
-    row_product[real](h, h0, parameters, matrix(table[l, WEIGHTS] + first, table[l, OUTPUTS]), work, z0 + first,
-                      columns, table[l, INPUTS])
+cdef bint multiply_rows(const Instruction* i, Worker* me, const real[::1] h, Matrix H, const real[::1] parameters,
+                        real[::1] work) noexcept nogil:
+    """MULTIPLY. Returns whether z is finite if it is among the first, whose sums keep each NaN or infinity of h_0."""
+    cdef Matrix z = here(me, i.target)
+    cdef Py_ssize_t columns = padded(i.outputs)
+    cdef Product p = product_of(H, weights_from(i, 0), z, me.block.rows, columns, i.inputs)
+    start_rows(work, z, me.block.rows, parameters, i.biases, columns)
+    if me.block.rows == 1:
+        row_product(h, parameters, work, &p)
+    else:
+        p.add = True
+        multiply(h, parameters, work, &p, work, me.scratch)
+    return not i.first or finite_rows(work, z, me.block.rows, i.outputs)
 
 
-cdef void forward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters,
-                        const real[::1] h, Matrix rows_of_h, real[::1] work, Py_ssize_t scratch, Py_ssize_t rows,
-                        Py_ssize_t z0) noexcept nogil:
-    """z_l = h_{l-1} W_l + b_l; z_l begins at z0 of the work arena."""
-    cdef Py_ssize_t stride = table[l, STRIDE], outputs = table[l, OUTPUTS]
-    start_rows[real](work, z0, stride, rows, parameters, table[l, BIASES], padded(outputs))
-    multiply[real](h, rows_of_h, parameters, matrix(table[l, WEIGHTS], outputs), work, matrix(z0, stride),
-                   1, True, rows, padded(outputs), table[l, INPUTS], work, scratch)
+cdef bint multiply_share(const Instruction* i, Worker* me, Py_ssize_t h, const real[::1] parameters, real[::1] work) noexcept nogil:
+    """MULTIPLY of one row that all threads share: some of its columns. The values lie in the first thread's part."""
+    cdef Range columns = vectors_of_mine(me, i.outputs)
+    cdef Py_ssize_t width = padded(columns.end - columns.first)
+    cdef Matrix z = matrix(i.target.start + columns.first, 0)
+    cdef Product p = product_of(matrix(h, 0), part(weights_from(i, 0), 0, columns.first), z, 1, width, i.inputs)
+    start_rows(work, z, 1, parameters, i.biases + columns.first, width)
+    row_product(work, parameters, work, &p)
+    return not i.first or finite_rows(work, z, 1, columns.end - columns.first)
 
 
-cdef void activate_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes, real[::1] work,
-                         Py_ssize_t base, Py_ssize_t rows, Py_ssize_t z0) noexcept nogil:
-    """h_l = g(z_l)."""
-    cdef Py_ssize_t stride = table[l, STRIDE], h0 = base + table[l, H], r
-    cdef real top
-    if table[l, ACTIVATION] == SOFTMAX:
-        for r in range(rows):
-            softmax[real](work, z0 + r * stride, work, h0 + r * stride, table[l, OUTPUTS], &top)
-    elif table[l, ACTIVATION] != IDENTITY or z0 != h0:
-        activate[real](<int> table[l, ACTIVATION], work, z0, work, h0, rows * stride, slopes[l])
+cdef void sum_piece(const Instruction* i, Worker* me, Product* p, Py_ssize_t piece, const real[::1] parameters,
+                    real[::1] work) noexcept nogil:
+    """h W over one piece of the inputs, written, added or folded to p.C; the first piece begins with b.
 
-
-cdef void differentiate_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes,
-                              real[::1] work, Py_ssize_t base, Py_ssize_t rows,
-                              Py_ssize_t first, Py_ssize_t end) noexcept nogil:
-    """dz_l = dh_l * g'(z_l), in place, for the neurons first to end; softmax takes them all."""
-    cdef Py_ssize_t r, stride = table[l, STRIDE]
-    cdef Py_ssize_t h = base + table[l, H], dz = base + table[l, DZ]
-    for r in range(rows):
-        if table[l, ACTIVATION] == SOFTMAX:
-            softmax_backward[real](work, h + r * stride, work, dz + r * stride, table[l, OUTPUTS])
-        else:
-            differentiate[real](<int> table[l, ACTIVATION], work, h + r * stride + first,
-                                work, dz + r * stride + first, end - first, slopes[l])
-
-
-cdef void sum_pieces(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
-                     Worker* me, Py_ssize_t rows) noexcept nogil:
-    """h_{l-1} W_l over this thread's pieces of layer l - 1; the first of all begins with b_l.
-
-    Whole vectors reach beyond a row's end, and what follows the last row may be changing: its last columns are copied.
+    Whole vectors reach beyond a row's end, and what follows W's last row of this thread may be changing: the last
+    columns of its last piece are copied.
     """
-    cdef Py_ssize_t stride = table[l, STRIDE], outputs = table[l, OUTPUTS], inputs = table[l, INPUTS]
-    cdef Py_ssize_t first = first_piece(inputs, me.thread, me.threads), last = first_piece(inputs, me.thread + 1, me.threads) - 1
-    cdef Py_ssize_t whole = outputs // 16 * 16, tail = me.scratch + PACKED, p, i, n, z, k, j
-    cdef Matrix h, W
-    cdef bint add
-    for p in range(first, last + 1):
-        i = piece_start(inputs, p)
-        n = piece_start(inputs, p + 1) - i
-        z = sum_start(table, l, me, me.thread, p)
-        if p == 0:
-            start_rows[real](work, z, stride, rows, parameters, table[l, BIASES], padded(outputs))
-        add = p == 0 or not begins(inputs, p, me.thread, me.threads)
-        h = matrix(me.base + table[l - 1, H] + i, table[l - 1, STRIDE])
-        W = matrix(table[l, WEIGHTS] + i * outputs, outputs)
-        multiply[real](work, h, parameters, W, work, matrix(z, stride), 1, add, rows,
-                       whole if p == last else padded(outputs), n, work, me.scratch)
-        if p == last and whole < outputs:
-            for k in range(n):
-                for j in range(16):
-                    work[tail + k * 16 + j] = parameters[W.start + k * outputs + whole + j] if j < outputs - whole else 0
-            multiply[real](work, h, work, matrix(tail, 16), work, matrix(z + whole, stride), 1, add, rows, 16, n,
-                           work, me.scratch)
+    cdef Py_ssize_t first = piece_start(i.inputs, piece), whole = i.outputs // 16 * 16, tail = me.scratch + PACKED, k, j
+    cdef bint last = whole < i.outputs and piece_start(i.inputs, piece + 1) == neurons_of_mine(me, i.inputs).end
+    cdef Product q
+    p.A.start = me.base + i.source.start + first
+    p.B.start = i.weights + first * i.outputs
+    p.depth = piece_start(i.inputs, piece + 1) - first
+    p.columns = whole if last else padded(i.outputs)
+    if piece == 0:
+        start_rows(work, p.C, p.rows, parameters, i.biases, padded(i.outputs))
+        p.add = True
+    multiply(work, parameters, work, p, work, me.scratch)
+    if last:
+        for k in range(p.depth):
+            for j in range(16):
+                work[tail + k * 16 + j] = parameters[p.B.start + k * i.outputs + whole + j] if j < i.outputs - whole else 0
+        q = p[0]
+        q.B, q.C.start, q.columns = matrix(tail, 16), p.C.start + whole, 16
+        multiply(work, work, work, &q, work, me.scratch)
 
 
-cdef void combine_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] slopes, real[::1] work,
-                        Worker* me, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t end, bint shared,
-                        Py_ssize_t z0) noexcept nogil:
-    """z_l = the sum of the pieces' sums, h_l = g(z_l), for the neurons first to end.
+cdef void sum_node(const Instruction* i, Worker* me, const Node* node, const real[::1] parameters, real[::1] work) noexcept nogil:
+    """h W over a subtree. Of two pairs of pieces the second's sum is added to the first's by its last product: C + (T + sums)."""
+    cdef Py_ssize_t pair, q, waiting = 0, stride = i.target.row
+    cdef Py_ssize_t sums[DEPTH]
+    cdef Product p = product_of(matrix(0, i.source.row), matrix(0, i.outputs), matrix(0, stride), me.block.rows, 0, 0)
+    sums[0] = node.place
+    for q in range(waiting_sums(i.inputs)):
+        sums[q + 1] = waiting_sum(me, q, stride)
+    for pair in range(pieces(node.size, 2)):
+        p.C.start, p.add, p.fold = sums[waiting], False, 0
+        sum_piece(i, me, &p, node.first + 2 * pair, parameters, work)
+        if node.size > 1:
+            p.add = True
+            if pair % 2:
+                p.C.start, p.fold = sums[waiting - 1], sums[waiting] - sums[waiting - 1]
+            else:
+                waiting += 1
+            sum_piece(i, me, &p, node.first + 2 * pair + 1, parameters, work)
+        q = pair + 1
+        while q % 4 == 0:                   # two subtrees of one size
+            add(work, sums[waiting - 2], sums[waiting - 2], sums[waiting - 1], me.block.rows * stride)
+            waiting -= 1
+            q //= 2
 
-    Sums of neurons that all threads read are shared, and added up at z0; the others in place.
+
+cdef void sum_pieces(const Instruction* i, Worker* me, const real[::1] parameters, real[::1] work) noexcept nogil:
+    """SUM: h W + b over this thread's pieces of h."""
+    cdef Node nodes[MOST_NODES]
+    cdef Py_ssize_t n
+    for n in range(nodes_of_mine(me, i.inputs, i.target.row, nodes)):
+        sum_node(i, me, &nodes[n], parameters, work)
+
+
+cdef void combine(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """COMBINE: z = the sum of all pieces' sums, h = g(z), for all columns or this thread's own.
+
+    Sums that all threads read are added up at i.source; the others in place.
     """
-    cdef Py_ssize_t inputs = table[l, INPUTS], stride = table[l, STRIDE], h0 = me.base + table[l, H]
-    cdef Py_ssize_t sums[2][SUMS]
-    cdef Py_ssize_t n[2]
-    cdef Py_ssize_t thread, p, r, half, offset, width, z, other
-    cdef bint flat
-    n[0] = n[1] = 0
-    for thread in range(me.threads):
-        for p in range(first_piece(inputs, thread, me.threads), first_piece(inputs, thread + 1, me.threads)):
-            if begins(inputs, p, thread, me.threads):
-                half = half_start(inputs, p) > 0
-                sums[half][n[half]] = sum_start(table, l, me, thread, p)
-                n[half] += 1
-    # one sum of each half, of whole rows: the rows follow each other in memory
-    flat = n[1] <= 1 and end - first == padded(table[l, OUTPUTS])
-    width = rows * stride if flat else end - first
+    cdef Node nodes[MOST_NODES]
+    cdef Py_ssize_t n = all_nodes(me, i.inputs, i.target.row, nodes), rows = me.block.rows, r
+    cdef Matrix h = here(me, i.target)
+    cdef Py_ssize_t z = me.base + i.source.start if i.whole else in_place(me, nodes, n)
+    cdef Range columns = columns_of_mine(me, i.outputs, i.whole), at
+    cdef bint flat = n <= 2 and columns.end - columns.first == padded(i.outputs)     # the rows follow each other
     for r in range(1 if flat else rows):
-        offset = r * stride + first
-        z = z0 + offset if shared else sums[0][0] + offset
-        add_up[real](work, z, sums[0], n[0], offset, width)
-        if n[1] > 0:
-            other = me.scratch if shared and n[1] > 1 else sums[1][0] + offset
-            add_up[real](work, other, sums[1], n[1], offset, width)
-            if not shared and me.thread == 0:       # into a sum of another thread's, if there is one
-                z, other = other, z
-            add[real](work, z, other, width)
-        if table[l, ACTIVATION] != SOFTMAX:
-            activate[real](<int> table[l, ACTIVATION], work, z, work, h0 + offset, width, slopes[l])
-    if table[l, ACTIVATION] == SOFTMAX and z0 == h0:        # else with the loss
-        activate_layer[real](table, l, slopes, work, me.base, rows, z0)
+        at.first, at.end = r * h.row + columns.first, rows * h.row if flat else r * h.row + columns.end
+        add_tree(work, z, nodes, n, at, me.scratch if i.whole else 0)
+        if z != h.start or i.code != IDENTITY:
+            activate(i.code, work, z + at.first, work, h.start + at.first, at.end - at.first, i.number)
     me.turn = 1 - me.turn
 
 
-cdef void backward_layer(const int64_t[:, ::1] table, Py_ssize_t l, const real[::1] parameters, real[::1] work,
-                         Worker* me, Py_ssize_t rows, Py_ssize_t first, Py_ssize_t end,
-                         real[::1] d, Matrix D) noexcept nogil:
-    """D = dh_{l-1} = dz_l W_l^T for the neurons first to end of layer l - 1."""
-    cdef Matrix W = matrix(table[l, WEIGHTS] + first * table[l, OUTPUTS], table[l, OUTPUTS])
-    multiply_transposed[real](work, matrix(me.base + table[l, DZ], table[l, STRIDE]), parameters, W,
-                              d, part(D, 0, first), work, me.scratch, rows, end - first, table[l, OUTPUTS])
+cdef void back(const Instruction* i, Worker* me, const real[::1] parameters, real[::1] work) noexcept nogil:
+    """BACK: dh = dz W^T, for the neurons of this thread, whose rows of W it owns, or all."""
+    cdef Range rows_of_w = neurons_of_mine(me, i.inputs)
+    cdef Product p = product_of(here(me, i.source), weights_from(i, rows_of_w.first),
+                                part(here(me, i.target), 0, rows_of_w.first), me.block.rows,
+                                rows_of_w.end - rows_of_w.first, i.outputs)
+    p.add = i.add
+    multiply_transposed(work, parameters, work, &p, work, me.scratch)
 
 
-cdef void gradient_block(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me, Py_ssize_t batch,
-                         Py_ssize_t i, Py_ssize_t height, Py_ssize_t j, Py_ssize_t width,
-                         real[::1] g, Matrix G, real alpha, bint add) noexcept nogil:
-    """G = alpha * dW (or G += it) for `height` rows and `width` columns of dW = h_{l-1}^T dz_l."""
-    multiply[real](work, matrix(me.base + table[l - 1, H] + i, 1, table[l - 1, STRIDE]),
-                   work, matrix(me.base + table[l, DZ] + j, table[l, STRIDE]), g, G, alpha, add, height, width, batch,
-                   work, me.scratch)
+# --- dense: dW = h^T dz, db = the sum of the rows of dz, and the update --------------------------------------------
+
+cdef inline Product gradient_of(const Instruction* i, Worker* me, Matrix dW, Range rows, Range columns) noexcept nogil:
+    """Some rows and columns of dW, which begin at dW."""
+    cdef Matrix h = here(me, i.source), dz = here(me, i.other)
+    return product_of(matrix(h.start + rows.first, 1, h.row), part(dz, 0, columns.first), dW, rows.end - rows.first,
+                      columns.end - columns.first, me.block.rows)
 
 
-cdef Py_ssize_t bias_gradient(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me,
-                              Py_ssize_t batch) noexcept nogil:
-    """db = the sum of the rows of dz, at most a chunk of them; returns where in the scratch it is."""
-    cdef Py_ssize_t r, j, dz = me.base + table[l, DZ], outputs = table[l, OUTPUTS], db = me.scratch + PACKED
-    for j in range(outputs):
+cdef Py_ssize_t bias_gradient(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """db, of at most a chunk of rows; returns where in the scratch it is."""
+    cdef Py_ssize_t r, j, db = me.scratch + PACKED
+    cdef Matrix dz = here(me, i.other)
+    for j in range(i.outputs):
         work[db + j] = 0
-    for r in range(batch):
-        for j in range(outputs):
-            work[db + j] = work[db + j] + work[dz + r * table[l, STRIDE] + j]
+    for r in range(me.block.rows):
+        for j in range(i.outputs):
+            work[db + j] = work[db + j] + work[dz.start + r * dz.row + j]
     return db
 
 
-cdef void learn_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] parameters, real[::1] state,
-                      Py_ssize_t slot, int optimizer, const real* c, real[::1] work, Worker* me,
-                      Py_ssize_t batch, Py_ssize_t first, Py_ssize_t end) noexcept nogil:
-    """dW_l of the rows first to end, and their update; the gradient never leaves the cache."""
-    cdef Py_ssize_t outputs = table[l, OUTPUTS], block = me.scratch + PACKED, i, j, p, q, r, w, height, width, rows
-    if optimizer == SGD:                    # W += -rate dW in the tile itself
-        gradient_block[real](table, l, work, me, batch, first, end - first, 0, outputs, parameters,
-                             matrix(table[l, WEIGHTS] + first * outputs, outputs), -c[0], True)
-    else:
-        for q in range(pieces(outputs, GRADIENT_COLUMNS)):
-            j = q * GRADIENT_COLUMNS
-            width = smaller(GRADIENT_COLUMNS, outputs - j)
-            for p in range(pieces(end - first, GRADIENT_ROWS)):
-                i = first + p * GRADIENT_ROWS
-                height = smaller(GRADIENT_ROWS, end - i)
-                gradient_block[real](table, l, work, me, batch, i, height, j, width,
-                                     work, matrix(block, width), 1, False)
-                rows = 1 if width == outputs else height        # whole rows follow each other in memory
-                for r in range(rows):
-                    w = table[l, WEIGHTS] + (i + r) * outputs + j
-                    update[real](optimizer, parameters, w, work, block + r * width, state, w, w + slot,
-                                 height // rows * width, c)
-    if first == 0 < end:                    # whoever owns the first neuron owns b_l
-        w = table[l, BIASES]
-        block = bias_gradient[real](table, l, work, me, batch)
-        update[real](optimizer, parameters, w, work, block, state, w, w + slot, outputs, c)
+cdef inline Span span_of(const Worker* me, Py_ssize_t w, Py_ssize_t g, Py_ssize_t n) noexcept nogil:
+    """n weights from w on, whose gradients begin at g."""
+    cdef Span s
+    s.w, s.g, s.m, s.v, s.n = w, g, w, w + me.call.slot, n
+    return s
 
 
-cdef void accumulate_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me, Py_ssize_t batch,
-                           Py_ssize_t first, Py_ssize_t end, real[::1] gradients, bint add) noexcept nogil:
-    """dW_l of the rows first to end, and db_l, written to (or added to) an arena like the parameters."""
-    cdef Py_ssize_t outputs = table[l, OUTPUTS], b = table[l, BIASES], db, j
-    gradient_block[real](table, l, work, me, batch, first, end - first, 0, outputs, gradients,
-                         matrix(table[l, WEIGHTS] + first * outputs, outputs), 1, add)
-    if first == 0 < end:
-        db = bias_gradient[real](table, l, work, me, batch)
-        for j in range(outputs):
-            gradients[b + j] = work[db + j] + (gradients[b + j] if add else 0)
+cdef void learn_rows(const Instruction* i, Worker* me, Range mine, real[::1] parameters, real[::1] state, real[::1] work) noexcept nogil:
+    """dW of these rows, and their update; the gradient never leaves the cache."""
+    cdef Py_ssize_t block = me.scratch + PACKED, p, q, r, flat
+    cdef Range rows, columns
+    cdef Product g
+    cdef Span s
+    if me.call.optimizer == SGD:            # W += -rate dW in the tile itself
+        columns.first, columns.end = 0, i.outputs
+        g = gradient_of(i, me, weights_from(i, mine.first), mine, columns)
+        g.alpha, g.add = -me.block.c[0], True
+        multiply(work, work, parameters, &g, work, me.scratch)
+        return
+    for q in range(pieces(i.outputs, GRADIENT_COLUMNS)):
+        columns.first = q * GRADIENT_COLUMNS
+        columns.end = smaller(i.outputs, columns.first + GRADIENT_COLUMNS)
+        for p in range(pieces(mine.end - mine.first, GRADIENT_ROWS)):
+            rows.first = mine.first + p * GRADIENT_ROWS
+            rows.end = smaller(mine.end, rows.first + GRADIENT_ROWS)
+            g = gradient_of(i, me, matrix(block, columns.end - columns.first), rows, columns)
+            multiply(work, work, work, &g, work, me.scratch)
+            flat = g.rows if g.columns == i.outputs else 1      # whole rows follow each other in memory
+            for r in range(g.rows // flat):
+                s = span_of(me, i.weights + (rows.first + r) * i.outputs + columns.first, block + r * g.columns, flat * g.columns)
+                update(me.call.optimizer, parameters, work, state, &s, me.block.c)
 
 
-cdef void update_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] parameters, const real[::1] gradients,
-                       real[::1] state, Py_ssize_t slot, int optimizer, const real* c,
-                       Py_ssize_t first, Py_ssize_t end) noexcept nogil:
-    """The optimizer's update of the rows first to end, from an arena of gradients."""
-    cdef Py_ssize_t outputs = table[l, OUTPUTS], w = table[l, WEIGHTS] + first * outputs
-    update[real](optimizer, parameters, w, gradients, w, state, w, w + slot, (end - first) * outputs, c)
-    if first == 0 < end:
-        w = table[l, BIASES]
-        update[real](optimizer, parameters, w, gradients, w, state, w, w + slot, outputs, c)
+cdef void accumulate_rows(const Instruction* i, Worker* me, Range rows, bint add, real[::1] gradients, real[::1] work) noexcept nogil:
+    """dW of these rows, written to (or added to) an arena like the parameters; db by whoever owns the first row."""
+    cdef Range columns
+    cdef Py_ssize_t db, j
+    columns.first, columns.end = 0, i.outputs
+    cdef Product g = gradient_of(i, me, weights_from(i, rows.first), rows, columns)
+    g.add = add
+    multiply(work, work, gradients, &g, work, me.scratch)
+    if rows.first == 0 < rows.end:
+        db = bias_gradient(i, me, work)
+        for j in range(i.outputs):
+            gradients[i.biases + j] = work[db + j] + (gradients[i.biases + j] if add else 0)
 
 
-cdef void change_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] parameters, real[::1] state,
-                       Py_ssize_t slot, int optimizer, const real* c, real[::1] work, Worker* me, bint learning,
-                       Py_ssize_t batch, Py_ssize_t block, Py_ssize_t rows, real[::1] gradients) noexcept nogil:
-    """This thread's rows of dW_l, from the batch's rows that begin at `block`, and their update or what goes before it."""
-    cdef Py_ssize_t first = share(table[l, INPUTS], me.thread, me.threads)
-    cdef Py_ssize_t end = share(table[l, INPUTS], me.thread + 1, me.threads)
-    if learning and rows == batch:
-        learn_layer[real](table, l, parameters, state, slot, optimizer, c, work, me, rows, first, end)
-    else:
-        accumulate_layer[real](table, l, work, me, rows, first, end, gradients, block > 0)
-        if learning and block + rows == batch:
-            update_layer[real](table, l, parameters, gradients, state, slot, optimizer, c, first, end)
+cdef void learn(const Instruction* i, Worker* me, real[::1] parameters, real[::1] state, real[::1] gradients,
+                real[::1] work) noexcept nogil:
+    """LEARN: this thread's rows of dW, their update or what goes before it; db with the first row."""
+    cdef Range rows = neurons_of_mine(me, i.inputs)
+    cdef bint at_once = me.call.learning and me.block.rows == me.block.batch, owner = rows.first == 0 < rows.end
+    cdef Py_ssize_t db
+    cdef Span s
+    if at_once:
+        learn_rows(i, me, rows, parameters, state, work)
+        if owner:
+            db = bias_gradient(i, me, work)
+            s = span_of(me, i.biases, db, i.outputs)
+            update(me.call.optimizer, parameters, work, state, &s, me.block.c)
+        return
+    accumulate_rows(i, me, rows, me.block.first > 0, gradients, work)
+    if me.call.learning and me.block.first + me.block.rows == me.block.batch:
+        s = span_of(me, i.weights + rows.first * i.outputs, i.weights + rows.first * i.outputs, (rows.end - rows.first) * i.outputs)
+        update(me.call.optimizer, parameters, gradients, state, &s, me.block.c)
+        if owner:
+            s = span_of(me, i.biases, i.biases, i.outputs)
+            update(me.call.optimizer, parameters, gradients, state, &s, me.block.c)
+
+
+# --- along the columns: activations, dropout, sums of values -------------------------------------------------------
+
+cdef void activate_rows(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """ACTIVATE: h = g(z)."""
+    cdef Matrix z = here(me, i.source), h = here(me, i.target)
+    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Py_ssize_t r
+    for r in range(me.block.rows):
+        activate(i.code, work, z.start + r * z.row + columns.first, work, h.start + r * h.row + columns.first,
+                 columns.end - columns.first, i.number)
+
+
+cdef void differentiate_rows(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """ACTIVATE_BACK: dz = dh * g'(z), in place; i.source is what g' is written in, z or h."""
+    cdef Matrix read = here(me, i.source), d = here(me, i.target)
+    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Py_ssize_t r, n = smaller(columns.end, i.outputs) - columns.first
+    for r in range(me.block.rows):
+        differentiate(i.code, work, read.start + r * read.row + columns.first, work, d.start + r * d.row + columns.first,
+                      n, i.number)
+
+
+cdef void softmax_rows(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """SOFTMAX: h = e^z / sum(e^z)."""
+    cdef Matrix z = here(me, i.source), h = here(me, i.target)
+    cdef Py_ssize_t r
+    cdef real top
+    for r in range(me.block.rows):
+        softmax(work, z.start + r * z.row, work, h.start + r * h.row, i.outputs, &top)
+
+
+cdef void softmax_back(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """SOFTMAX_BACK: dz = h * (dh - sum(dh * h)), in place."""
+    cdef Matrix h = here(me, i.source), d = here(me, i.target)
+    cdef Py_ssize_t r
+    for r in range(me.block.rows):
+        softmax_backward(work, h.start + r * h.row, work, d.start + r * d.row, i.outputs)
+
+
+cdef void drop(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """DROPOUT: h = x * mask, where the mask is 1 / (1 - rate) with probability 1 - rate, else 0; i.other keeps it."""
+    cdef Matrix x = here(me, i.source), mask = here(me, i.other), h = here(me, i.target)
+    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Py_ssize_t r, j
+    cdef Key key = key_of(me.call.seed, DROP, me.block.update, i.op)
+    for r in range(me.block.rows):
+        keep(key, me.call.first_row + me.block.first + r, i, columns, work, mask.start + r * mask.row)
+        for j in range(columns.first, columns.end):
+            work[h.start + r * h.row + j] = work[x.start + r * x.row + j] * work[mask.start + r * mask.row + j]
+
+
+cdef void drop_back(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """DROPOUT_BACK: dx = dh * mask, in place."""
+    cdef Matrix mask = here(me, i.source), d = here(me, i.target)
+    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Py_ssize_t r, j
+    for r in range(me.block.rows):
+        for j in range(columns.first, columns.end):
+            work[d.start + r * d.row + j] = work[d.start + r * d.row + j] * work[mask.start + r * mask.row + j]
+
+
+cdef void add_rows(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """ADD: the sum of two values."""
+    cdef Matrix x = here(me, i.source), y = here(me, i.other), h = here(me, i.target)
+    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Py_ssize_t r
+    for r in range(me.block.rows):
+        add(work, h.start + r * h.row + columns.first, x.start + r * x.row + columns.first,
+            y.start + r * y.row + columns.first, columns.end - columns.first)
+
+
+cdef void pass_on(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """PASS: a source of several ops gets d of one of them, or adds it to what it has."""
+    cdef Matrix d = here(me, i.source), target = here(me, i.target)
+    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Py_ssize_t r, j, a, b
+    for r in range(me.block.rows):
+        a, b = target.start + r * target.row, d.start + r * d.row
+        for j in range(columns.first, columns.end):
+            work[a + j] = work[a + j] + work[b + j] if i.add else work[b + j]
+
+
+# --- the ends: h_0, the loss, the gradient of the input ---------------------------------------------------------------
+
+cdef void gather(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """GATHER: h_0 of the rows, this thread's features, in whole cache lines; shuffled rows are fetched ahead."""
+    cdef const Call* call = me.call
+    cdef Matrix h = here(me, i.target)
+    cdef Range columns = neurons_of_mine(me, i.outputs)
+    cdef Py_ssize_t r, row
+    columns.first = columns.first // 16 * 16
+    for r in range(me.block.rows):
+        row = me.block.start + r
+        if call.order != NULL:
+            if row + AHEAD < call.samples:
+                prefetch_row(&call.data, call.order[row + AHEAD], columns.first, columns.end)
+            row = call.order[row]
+        gather_row(&call.data, row, columns.first, columns.end, work, h.start + r * h.row)
+
+
+cdef void judge(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """JUDGE: each row's loss, whether it agrees, and d of the mean loss, which is dz where the loss cancels g'."""
+    cdef const Call* call = me.call
+    cdef Matrix z = here(me, i.source), h = here(me, i.target), d = here(me, i.other)
+    cdef Py_ssize_t r, kept = me.block.losses_from
+    cdef Row row
+    row.n, row.label, row.t = i.outputs, -1, call.targets
+    for r in range(me.block.rows):
+        row.z, row.h, row.d = z.start + r * z.row, h.start + r * h.row, d.start + r * d.row
+        if call.judge == LABELS:
+            row.label = call.labels[me.block.start + r]
+        else:
+            row.t = call.targets + (me.block.start + r) * i.outputs
+        call.losses[kept + r] = loss_of(call.loss, work, &row)
+        error_of(work, &row, me.block.weight)
+        call.agreeing[kept + r] = agreement(call.loss, work, &row)
+
+
+cdef void take(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """TAKE: dh of the output, as it is given."""
+    cdef Matrix d = here(me, i.target)
+    cdef Py_ssize_t r, j
+    for r in range(me.block.rows):
+        for j in range(i.outputs):
+            work[d.start + r * d.row + j] = me.call.targets[(me.block.start + r) * i.outputs + j]
+
+
+cdef void give(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """GIVE: this thread's columns of the input's gradient."""
+    cdef Matrix d = here(me, i.source)
+    cdef Range columns = neurons_of_mine(me, i.outputs)
+    cdef Py_ssize_t r, j
+    for r in range(me.block.rows):
+        for j in range(columns.first, columns.end):
+            me.call.d_input[(me.block.start + r) * i.outputs + j] = work[d.start + r * d.row + j]

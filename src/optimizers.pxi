@@ -13,47 +13,47 @@ cdef inline Py_ssize_t slots_of(int optimizer) noexcept nogil:
     return 0 if optimizer == SGD else 2 if optimizer == ADAM else 1
 
 
-cdef inline void update_as(int code, real[::1] w, Py_ssize_t w0, const real[::1] g, Py_ssize_t g0,
-                           real[::1] state, Py_ssize_t m0, Py_ssize_t v0, Py_ssize_t n,
-                           const real* c) noexcept nogil:
+cdef struct Span:                       # n weights from w on, their gradients and their state
+    Py_ssize_t w, g, m, v, n
+
+
+cdef inline void update_as(int code, real[::1] w, const real[::1] g, real[::1] state, const Span* s, const real* c) noexcept nogil:
     # The coefficients c are those of the optimizer's `coefficients`, fastnn/optimizers.py.
-    cdef Py_ssize_t j
+    cdef Py_ssize_t j, w0 = s.w, g0 = s.g, m0 = s.m, v0 = s.v
     cdef real change, m, v
-    for j in range(n):
+    for j in range(s.n):
         if code == SGD:
-            w[w0 + j] = fma[real](-c[0], g[g0 + j], w[w0 + j])
+            w[w0 + j] = fma(-c[0], g[g0 + j], w[w0 + j])
         elif code == ADAM:
-            m = fma[real](c[5], g[g0 + j] - state[m0 + j], state[m0 + j])
-            v = fma[real](c[6], fma[real](g[g0 + j], g[g0 + j], -state[v0 + j]), state[v0 + j])
+            m = fma(c[5], g[g0 + j] - state[m0 + j], state[m0 + j])
+            v = fma(c[6], fma(g[g0 + j], g[g0 + j], -state[v0 + j]), state[v0 + j])
             state[m0 + j] = m
             state[v0 + j] = v
-            w[w0 + j] = w[w0 + j] - c[0] * m / fma[real](sqrt[real](v), c[1], c[4])
+            w[w0 + j] = w[w0 + j] - c[0] * m / fma(sqrt(v), c[1], c[4])
         else:
-            change = fma[real](c[1], state[m0 + j], -c[0] * g[g0 + j])
+            change = fma(c[1], state[m0 + j], -c[0] * g[g0 + j])
             state[m0 + j] = change
             if code == NESTEROV:
-                change = fma[real](c[1], change, -c[0] * g[g0 + j])
+                change = fma(c[1], change, -c[0] * g[g0 + j])
             w[w0 + j] = w[w0 + j] + change
 
 
-cdef inline void update(int code, real[::1] w, Py_ssize_t w0, const real[::1] g, Py_ssize_t g0,
-                        real[::1] state, Py_ssize_t m0, Py_ssize_t v0, Py_ssize_t n,
-                        const real* c) noexcept nogil:
-    """One optimizer step of w from its gradient g; m and v are the optimizer's state."""
+cdef inline void update(int code, real[::1] w, const real[::1] g, real[::1] state, const Span* s, const real* c) noexcept nogil:
+    """One optimizer step of w from its gradient g."""
     if code == SGD:
-        update_as[real](SGD, w, w0, g, g0, state, m0, v0, n, c)
+        update_as(SGD, w, g, state, s, c)
     elif code == MOMENTUM:
-        update_as[real](MOMENTUM, w, w0, g, g0, state, m0, v0, n, c)
+        update_as(MOMENTUM, w, g, state, s, c)
     elif code == NESTEROV:
-        update_as[real](NESTEROV, w, w0, g, g0, state, m0, v0, n, c)
+        update_as(NESTEROV, w, g, state, s, c)
     else:
-        update_as[real](ADAM, w, w0, g, g0, state, m0, v0, n, c)
+        update_as(ADAM, w, g, state, s, c)
 
 
-cdef inline void coefficients_of(int optimizer, const double[:, ::1] coefficients, Py_ssize_t step,
-                                 real* c) noexcept nogil:
+cdef inline void coefficients_of(const double* row, real* c) noexcept nogil:
+    """The numbers of one update, and two of their complements, taken in double precision."""
     cdef Py_ssize_t j
     for j in range(COEFFICIENTS):
-        c[j] = <real> coefficients[step, j]
-    c[5] = <real> (1.0 - coefficients[step, 2])
-    c[6] = <real> (1.0 - coefficients[step, 3])
+        c[j] = <real> row[j]
+    c[5] = <real> (1.0 - row[2])
+    c[6] = <real> (1.0 - row[3])

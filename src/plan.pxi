@@ -1,108 +1,307 @@
-# What a call needs of a program, checked and laid out.
+# A plan: a program's ops compiled into tapes. What depends on shapes is decided here, and stands in the tape as data.
 
-# Columns of the layer table: those of Program.layers, then where the layer's rows lie in the work arena.
-# Row 0 is the input, so that row l is layer l as in the textbook.
-cdef enum:
-    INPUTS, OUTPUTS, ACTIVATION, WEIGHTS, BIASES, H, DZ, STRIDE
-    COLUMNS
-
-
-def _table(program, Py_ssize_t rows, bint with_dz):
-    """The layer table for a work arena of `rows` rows, and that arena's size; checks the program."""
-    layers = program.layers
-    cdef int64_t[:, ::1] columns = layers
-    cdef int64_t[:, ::1] table = np.zeros((len(layers) + 1, COLUMNS), np.int64)
-    cdef Py_ssize_t l, j, size = 0, end = len(program.parameters) - MAX_LANES
-    cdef Py_ssize_t width = 4 if program.parameters.dtype == np.float32 else 8
-    if not 0 < len(layers) or columns.shape[1] != BIASES + 1:
-        raise ValueError(f"expected a table of layers (L, {BIASES + 1}), got {layers.shape}")
-    table[0, OUTPUTS] = columns[0, INPUTS]
-    for l in range(1, table.shape[0]):
-        for j in range(BIASES + 1):
-            table[l, j] = columns[l - 1, j]
-        if not (table[l, INPUTS] == table[l - 1, OUTPUTS] > 0 and 0 < table[l, OUTPUTS] < 1 << 31
-                and 0 <= table[l, ACTIVATION] < ACTIVATIONS
-                and 0 <= table[l, WEIGHTS] <= end - table[l, INPUTS] * table[l, OUTPUTS]
-                and 0 <= table[l, BIASES] <= end - table[l, OUTPUTS]):
-            raise ValueError(f"layer {l} of the program does not fit: {list(table[l, :BIASES + 1])}")
-    for l in range(table.shape[0]):
-        table[l, STRIDE] = padded(table[l, OUTPUTS])
-        if table[l, STRIDE] * width % 1024 == 0:    # rows a power of two apart would share a cache set
-            table[l, STRIDE] += 16
-        table[l, H] = size
-        size += rows * table[l, STRIDE]
-        if with_dz:
-            table[l, DZ] = size
-            size += rows * table[l, STRIDE] if l else 0
-    return np.asarray(table), padded(size)
-
-
-def _scratch_size(program):
-    """Elements of a thread's own scratch: a turned group of dz rows and its product, or a block of dW."""
-    widest = int(program.layers[:, OUTPUTS].max())
-    return PACKED + max((widest + TURNED_ROWS) * MAX_LANES, GRADIENT_ROWS * GRADIENT_COLUMNS, widest) + MAX_LANES
-
-
-def _zeros(size, dtype):
-    """Zeros that start on a cache line."""
-    memory = np.zeros(size * dtype.itemsize + 64, np.uint8)
-    first = -memory.ctypes.data % 64
-    return memory[first:first + size * dtype.itemsize].view(dtype)
-
-
-cdef class Arena:
-    """Memory that predictions work in: a view of the program's dtype."""
-    cdef float[::1] view32
-    cdef double[::1] view64
-    cdef Py_ssize_t size
-
-    def __init__(self, Py_ssize_t size, dtype):
-        self.size = size
-        if dtype == np.float32:
-            self.view32 = _zeros(size, dtype)
-        else:
-            self.view64 = _zeros(size, dtype)
+cdef inline bint is_elementwise(int kind) noexcept:
+    return kind == ACTIVATE or kind == DROPOUT or kind == ADD
 
 
 cdef class Plan:
-    """What forward needs of a program, checked and laid out once; kept in program.plan."""
-    cdef object layers, parameters, dtype
-    cdef const float[::1] parameters32, slopes32        # views of the program's dtype
-    cdef const double[::1] parameters64, slopes64
-    cdef const int64_t[:, ::1] table
-    cdef object center          # the program's, or None, and views of it and of its factor
+    """What an engine knows of a program, checked; kept in program.plan."""
+    cdef object ops, blocks, parameters, center     # the program's, to see whether they are still the same
+    cdef const real[::1] weights                    # views of them
     cdef const double[::1] centers, factors
-    cdef list idle              # arenas that no call is using
-    cdef object learning        # the same of training, or None
-    cdef Py_ssize_t work_size   # of one thread
-    cdef int kind, callers      # calls under way
+    cdef list rows, users                           # of each op: its columns in Program.ops, and the ops that read it
+    cdef object numbers, places, shown
+    cdef Tape prediction
+    cdef list idle              # arenas that no prediction is using
+    cdef object memory          # of the latest training, or None: a fresh arena costs a page fault for each 4 KB
+    cdef Py_ssize_t inputs, outputs
+    cdef Matrix output          # where a prediction lies
+    cdef bint direct            # whether only DENSE reads h_0
+    cdef int callers            # predictions under way
     cdef double scale, flops    # operations of one row
 
     def __init__(self, program):
-        self.layers, self.parameters, self.dtype = program.layers, program.parameters, _dtype(program)
-        self.kind = FLOAT32 if self.dtype == np.float32 else FLOAT64
-        self.table, self.work_size = _table(program, FORWARD_ROWS, False)
-        self.work_size += PACKED
-        slopes = np.concatenate([[0], program.slopes]).astype(self.dtype)
-        if self.kind == FLOAT32:
-            self.parameters32, self.slopes32 = self.parameters, slopes
-        else:
-            self.parameters64, self.slopes64 = self.parameters, slopes
+        check(program, DTYPE, ACTIVATIONS, LOSSES)
+        self.ops, self.blocks, self.parameters = program.ops, program.blocks, program.parameters
+        self.rows, self.numbers, self.places = program.ops.tolist(), program.numbers.tolist(), program.blocks.tolist()
+        self.shown = program.layers.tolist()
+        self.users = [[] for _ in self.rows]
+        for v, op in enumerate(self.rows[1:], 1):
+            self.users[op[SOURCE]].append(v)
+            if op[KIND] == ADD:
+                self.users[op[OTHER]].append(v)
+        self.weights = self.parameters
         self.scale, self.center = program.input_scale, program.center
         if self.center is not None:
-            inputs = (int(program.layers[0, INPUTS]),)
-            self.centers = _is(self.center, "center", np.float64, inputs)
-            self.factors = _is(program.factor, "factor", np.float64, inputs)
-        self.flops = 2.0 * float((program.layers[:, INPUTS] * program.layers[:, OUTPUTS]).sum())
+            self.centers, self.factors = self.center, program.factor
+        self.inputs, self.outputs = self.rows[0][WIDTH], self.rows[len(self.rows) - 1][WIDTH]
+        self.flops = 2.0 * sum(self.width(op[SOURCE]) * op[WIDTH] for op in self.rows if op[KIND] == DENSE)
+        self.prediction = forward_tape(self, FORWARD_ROWS, program.loss, False)
+        self.output = self.prediction.places[len(self.rows) - 1]
+        self.direct = all(self.kind(u) == DENSE for v in range(len(self.rows)) if self.prediction.first[v]
+                          for u in self.users[v] if not self.prediction.first[u])
         self.idle = []
 
     def __reduce__(self):       # a copied or pickled program makes its own
         return type(None), ()
 
+    cdef Py_ssize_t width(self, v):
+        return self.rows[v][WIDTH]
 
-cdef Plan _plan(program):
+    cdef Py_ssize_t source(self, v):
+        return self.rows[v][SOURCE]
+
+    cdef int kind(self, v):
+        return self.rows[v][KIND]
+
+    cdef bint alone(self, v):
+        """Whether one op alone reads a value."""
+        return len(self.users[v]) == 1
+
+    cdef Instruction* write(self, Tape tape, int kind, v) except NULL:
+        """An instruction for op v, with what the program says of it."""
+        cdef Instruction* i = tape.append(kind, v)
+        op = self.rows[v]
+        i.inputs, i.outputs, i.code = self.width(op[SOURCE]), op[WIDTH], op[CODE]
+        i.number = <real> <double> self.numbers[v]
+        if op[KIND] == DENSE:
+            i.weights, i.biases = self.places[op[BLOCK_]][0], self.places[op[BLOCK_] + 1][0]
+        if op[KIND] == DROPOUT:
+            i.limit = <uint32_t> <double> (self.numbers[v] * 4294967296.0)
+            i.number = <real> (1.0 / (1.0 - <double> self.numbers[v]))
+        return i
+
+    cdef list with_weights(self):
+        """Of each value, whether parameters lie at or below it: its gradient is needed."""
+        found = [False]
+        for op in self.rows[1:]:
+            found.append(op[KIND] == DENSE or found[op[SOURCE]] or (op[KIND] == ADD and found[op[OTHER]]))
+        return found
+
+
+cdef Plan plan_of(program):
     plan = program.plan
-    if type(plan) is not Plan or (<Plan> plan).layers is not program.layers or (
+    if type(plan) is not Plan or (<Plan> plan).ops is not program.ops or (<Plan> plan).blocks is not program.blocks or (
             (<Plan> plan).parameters is not program.parameters) or (<Plan> plan).center is not program.center:
         plan = program.plan = Plan(program)
     return plan
+
+
+# --- prediction -------------------------------------------------------------------------------------------------
+
+cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
+    """All columns of every value, on the thread that has the rows. z of the output is kept where it is judged by it."""
+    cdef Tape tape = Tape(len(plan.rows) + 2, rows)
+    cdef Instruction* i
+    cdef Matrix z
+    last = len(plan.rows) - 1
+    tape.places = [tape.room(plan.inputs)]
+    tape.first = [True]                     # of each value, whether it is h_0 itself
+    plan.write(tape, GATHER, 0).target = tape.places[0]
+    for v in range(1, last + 1):
+        kind, s = plan.kind(v), plan.source(v)
+        tape.first.append(kind == DROPOUT and tape.first[s])
+        if kind == DROPOUT:                 # off
+            tape.places.append(tape.places[s])
+            continue
+        judged_by_z = judged and v == last and cancels(loss)
+        in_place = kind in (ACTIVATE, SOFTMAX) and plan.kind(s) == DENSE and plan.alone(s) and not judged_by_z and s not in plan.shown
+        if in_place:
+            tape.places.append(tape.places[s])
+        else:
+            tape.places.append(tape.room(plan.width(v)))
+        if judged_by_z and kind == SOFTMAX and loss == CROSS_ENTROPY:
+            continue                        # with the loss
+        i = plan.write(tape, MULTIPLY if kind == DENSE else kind, v)
+        i.whole, i.first = True, kind == DENSE and tape.first[s]
+        i.source, i.target = tape.places[s], tape.places[v]
+        if kind == ADD:
+            i.other = tape.places[plan.rows[v][OTHER]]
+    if judged:
+        i = plan.write(tape, JUDGE, last)
+        z = tape.places[plan.source(last)]
+        i.source, i.target, i.other = z, tape.places[last], tape.room(plan.outputs)
+    mark_meetings(tape)
+    return tape
+
+
+cdef void mark_meetings(Tape tape):
+    """Where threads that share one row must wait: before what reads other threads' columns, and after what one thread does."""
+    cdef Py_ssize_t n
+    cdef int kind, after
+    for n in range(1, tape.length):
+        kind = tape.start[n].kind
+        after = tape.start[n + 1].kind if n + 1 < tape.length else MULTIPLY
+        tape.start[n].meets = after != ACTIVATE or kind == SOFTMAX or kind == ADD
+
+
+# --- training ---------------------------------------------------------------------------------------------------
+
+cdef class Learning:
+    """A tape for training, in the making."""
+    cdef Plan plan
+    cdef Tape tape
+    cdef list needs             # of each value: whether its gradient is needed,
+    cdef list small             # whether it is a layer that every thread runs alone,
+    cdef list whole             # whether every thread has all of its columns
+    cdef list h, d, kept        # where it and its gradient lie, and what its backward reads beside them
+    cdef list begun             # whether its d has something already,
+    cdef list spread            # and whether every thread has all columns of that
+    cdef bint drops             # whether dropout is on
+
+    def __init__(self, Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, bint drops):
+        n = len(plan.rows)
+        self.plan, self.tape, self.drops = plan, Tape(12 * n + 4, rows), drops
+        self.needs = plan.with_weights()
+        self.small = [plan.kind(v) == DENSE and self.needs[plan.source(v)]
+                      and batch_size * plan.width(plan.source(v)) * plan.width(v) <= SMALL for v in range(n)]
+        self.whole = [True] * n
+        for v in range(n - 2, -1, -1):
+            self.whole[v] = any(plan.kind(u) == SOFTMAX or self.small[u] or (is_elementwise(plan.kind(u)) and self.whole[u])
+                                for u in plan.users[v])
+        self.h, self.d, self.kept = [None] * n, [None] * n, [None] * n
+        self.begun, self.spread = [False] * n, [True] * n
+
+    cdef bint passes(self, v):
+        """Whether op v does nothing."""
+        return self.plan.kind(v) == DROPOUT and not self.drops
+
+    cdef bint in_place(self, s):
+        """Whether d of the one op that reads value s becomes d of s where it lies."""
+        u = self.plan.users[s][0]
+        return self.plan.alone(s) and self.plan.kind(u) != DENSE and not (
+            self.plan.kind(u) == ADD and self.plan.source(u) != s and self.plan.alone(self.plan.source(u)))
+
+    cdef void lay_out(self, bint d_input):
+        """Rooms for d of every value that needs it, from the output on."""
+        if d_input:
+            self.needs = [True] * len(self.needs)
+        for v in range(len(self.needs) - 1, -1, -1):
+            if self.needs[v]:
+                last = v == len(self.needs) - 1
+                if not last and self.in_place(v):
+                    self.d[v] = self.d[self.plan.users[v][0]]
+                else:
+                    self.d[v] = self.tape.room(self.plan.width(v))
+
+
+cdef bint fuses(Plan plan, v):
+    """Whether the sum that gives value v is activated as it is added up: where the derivative can do without z."""
+    return plan.kind(v) == ACTIVATE and not reads_z(plan.rows[v][CODE]) and (
+        plan.kind(plan.source(v)) == DENSE and plan.alone(plan.source(v)))
+
+
+cdef forward_ops(Learning self, int loss, int judge):
+    """h of all ops, and of the output the loss and d."""
+    cdef Plan plan = self.plan
+    cdef Tape tape = self.tape
+    cdef Instruction* i
+    last = len(plan.rows) - 1
+    self.h[0] = tape.room(plan.inputs)
+    plan.write(tape, GATHER, 0).target = self.h[0]
+    for v in range(1, last + 1):
+        kind, s = plan.kind(v), plan.source(v)
+        u = plan.users[v][0] if plan.alone(v) else -1           # the op that goes on in place
+        if self.passes(v):
+            self.h[v] = self.h[s]
+            continue
+        if kind == DENSE and u > 0 and (plan.kind(u) == SOFTMAX or fuses(plan, u)):
+            if u < last:
+                self.h[v] = self.h[u] = tape.room(plan.width(v))
+            else:
+                self.h[v] = self.d[u]       # z_L is read with the loss, which then leaves d there
+        if self.h[v] is None:
+            self.h[v] = tape.room(plan.width(v))
+        if kind == DENSE:
+            write_dense(self, v, u)
+        elif not fuses(plan, v) and not (kind == SOFTMAX and v == last and loss == CROSS_ENTROPY and judge != OUTPUT_GRADIENT):
+            i = plan.write(tape, kind, v)
+            i.whole, i.source, i.target = self.whole[v], self.h[s], self.h[v]
+            if kind == ADD:
+                i.other = self.h[plan.rows[v][OTHER]]
+            if kind == DROPOUT:
+                self.kept[v] = i.other = tape.room(plan.width(v))
+        if kind == ACTIVATE or kind == SOFTMAX:
+            self.kept[v] = self.h[s] if kind == ACTIVATE and reads_z(plan.rows[v][CODE]) else self.h[v]
+    i = plan.write(tape, TAKE if judge == OUTPUT_GRADIENT else JUDGE, last)
+    i.source, i.target, i.other = self.h[plan.source(last)], self.h[last], self.d[last]
+    if judge == OUTPUT_GRADIENT:
+        i.target = self.d[last]
+
+
+cdef write_dense(Learning self, v, u):
+    """z = h W + b: sums over pieces, a meeting, and their sum, activated by op u if that can be."""
+    cdef Plan plan = self.plan
+    cdef Instruction* i
+    fused = u > 0 and fuses(plan, u)
+    if fused and self.h[u] is None:
+        self.h[u] = self.tape.room(plan.width(u))
+    for kind in (SUM, MEET, COMBINE):
+        if kind == MEET and self.small[v]:
+            continue
+        i = plan.write(self.tape, kind, v)
+        i.alone, i.whole = self.small[v], self.whole[v] or (fused and self.whole[u])
+        i.source = self.h[plan.source(v) if kind == SUM else v]
+        i.target = self.h[u if fused else v]
+        i.code = plan.rows[u][CODE] if fused else IDENTITY
+        i.number = <real> <double> plan.numbers[u] if fused else 0
+
+
+cdef backward_ops(Learning self, bint cancelled):
+    """d of all ops, from the output's on, and the updates; cancelled: the output's d is that of its source."""
+    cdef Plan plan = self.plan
+    cdef Tape tape = self.tape
+    cdef Instruction* i
+    last, late = len(plan.rows) - 1, []
+    for v in range(last, 0, -1):
+        kind, s = plan.kind(v), plan.source(v)
+        if not self.needs[v]:
+            continue
+        if (kind == DENSE or kind == SOFTMAX) and not self.spread[v]:
+            i = plan.write(tape, EXCHANGE, v)
+            i.target = self.d[v]
+            self.spread[v] = True
+        if kind == DENSE:
+            if self.needs[s]:
+                i = plan.write(tape, BACK, v)
+                i.source, i.target, i.alone, i.add = self.d[v], self.d[s], self.small[v], self.begun[s]
+                self.begun[s] = True
+                self.spread[s] = self.spread[s] and self.small[v]
+            if self.small[v]:               # others may still read these weights
+                late.append(v)
+            else:
+                write_learn(self, v)
+            continue
+        if not (self.passes(v) or kind == ADD or (v == last and cancelled)):
+            i = plan.write(tape, {ACTIVATE: ACTIVATE_BACK, SOFTMAX: SOFTMAX_BACK, DROPOUT: DROPOUT_BACK}[kind], v)
+            i.source, i.target, i.whole = self.kept[v], self.d[v], self.spread[v]
+        for source in [s, plan.rows[v][OTHER]] if kind == ADD else [s]:
+            if not self.needs[source]:
+                continue
+            self.spread[source] = self.spread[source] and self.spread[v]
+            if self.d[source] != self.d[v] or self.begun[source]:
+                i = plan.write(tape, PASS, v)
+                i.source, i.target, i.whole, i.add = self.d[v], self.d[source], self.spread[v], self.begun[source]
+            self.begun[source] = True
+    if late:
+        tape.append(MEET, 0)
+    for v in late:
+        write_learn(self, v)
+
+
+cdef write_learn(Learning self, v):
+    cdef Instruction* i = self.plan.write(self.tape, LEARN, v)
+    i.source, i.other = self.h[self.plan.source(v)], self.d[v]
+
+
+cdef Tape learning_tape(Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, const Call* call):
+    """What every thread does with a block of at most so many rows of a batch."""
+    cdef Learning making = Learning(plan, rows, batch_size, call.drops)
+    cdef Instruction* i
+    making.lay_out(call.d_input != NULL)
+    forward_ops(making, call.loss, call.judge)
+    backward_ops(making, cancels(call.loss) and call.judge != OUTPUT_GRADIENT)
+    if call.d_input != NULL:
+        i = plan.write(making.tape, GIVE, 0)
+        i.source = making.d[0]
+    return making.tape

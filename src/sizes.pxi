@@ -1,13 +1,35 @@
-# Every tuned number, with its reason.
+# Every tuned number, with its reason. CHUNK, FEW and PART are part of the numerics contract: they decide bits.
+
+cdef enum:                      # of the register tile and the products
+    ROWS = 6                    # of a tile: with the lanes of tile.pxi, as many sums as registers hold
+    MAX_LANES = 32
+    ROW_LANES = 3 * MAX_LANES   # of a tile of one row, which needs more columns to fill the registers
+    CHUNK = 256                 # of a summed index: a chain of more would round more, and A's chunk leaves the L1
+    BLOCK = 64 * ROWS           # rows of A that stay in the cache while B's panels pass,
+    WIDE = 3 * ROW_LANES        # and columns of C while the chunks pass
+    PACK_ROWS = 48              # from which on a panel of B is copied first: the copy pays after eight tiles
+    PACKED = CHUNK * MAX_LANES  # elements of a copied panel
+    TURN = 64                   # columns that are turned at a time: four rows of them stay in the L1
+    TURNED_ROWS = 96            # of a block of D^T = W A^T before it is turned back
+
+cdef enum:                      # of a step of training
+    GRADIENT_ROWS = 96          # of a block of dW between product and update: it stays in the L2
+    GRADIENT_COLUMNS = 512
+    SMALL = 1 << 14             # multiplications of a layer, and a batch, that take less than a meeting of threads
+    GAP = 4096 + 80             # between what one thread and what two threads use: cores fetch ahead
+    AHEAD = 8                   # rows that are fetched before they are gathered
+
+cdef enum:                      # pieces of a sum over neurons
+    FEW = 16                    # neurons that stay one piece
+    PART = 64                   # neurons of a piece at least, from four pieces on
+    MOST_WORKERS = 16           # threads that share a layer: more would sum up less than they exchange
+    MOST_NODES = 16 * MOST_WORKERS      # subtrees of all threads, at most
+    DEPTH = 40                  # of a tree of pieces, at most
 
 cdef enum:
-    SMALL = 1 << 14                 # multiplications of a layer, and a batch, that threads do not share
-    GRADIENT_ROWS = 96              # of a block of dW between product and update
-    GRADIENT_COLUMNS = 512
-    TURNED_ROWS = 96                # of a block of D^T = W A^T before it is turned back
-    SUMS = 256                      # at most over the pieces of a layer, where more than two threads train
-    GAP = 4096 + 80                 # between what one thread and what two threads use: cores fetch ahead
-cdef Py_ssize_t FORWARD_ROWS = 24           # rows that a thread carries through the network at a time
-# Floating-point operations that are worth another thread:
-cdef double WORK = 1 << 18                  # of a prediction
-cdef double STEP_WORK = 1 << 20             # of a step of training
+    FORWARD_ROWS = 24           # that a thread carries through the network at a time: their h stay in the L1 and L2
+
+# Floating-point operations that are worth another thread: some microseconds, which waking it takes.
+cdef double WORK = 1 << 18      # of a prediction
+cdef double STEP_WORK = 1 << 20 # of a step of training
+cdef double PRODUCT_WORK = 1 << 19

@@ -1,41 +1,7 @@
-# Threads: pieces of a layer, shares of them, barrier, exchange.
-
-cdef inline Py_ssize_t vector_share(Py_ssize_t n, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
-    """The first of a thread's elements, in whole vectors; the next thread's first is its end."""
-    return smaller(n, pieces(n, 16) * thread // threads * 16)
-
-
-# A thread owns some neurons of every layer, the inputs too, and all weights that leave them: rows of W_{l+1}.
-# What it owns are whole pieces of a layer. The sum over a layer's neurons runs in ascending order within
-# each half of the pieces, and the halves are added last: so the pieces, not the threads, decide the bits.
-
-cdef inline Py_ssize_t pieces_of(Py_ssize_t neurons) noexcept nogil:
-    """1, 2 or 4, or more: pieces are never longer than a chunk. An even number, or 1."""
-    if neurons < 64:
-        return 1 if neurons < 16 else 2
-    return 4 if neurons <= 4 * CHUNK else 2 * pieces(neurons, 2 * CHUNK)
-
-cdef inline Py_ssize_t piece_start(Py_ssize_t neurons, Py_ssize_t piece) noexcept nogil:
-    """The first of a piece's neurons; the next piece's first is its end."""
-    return smaller(neurons, pieces(neurons, 8) * piece // pieces_of(neurons) * 8)
-
-cdef inline Py_ssize_t first_piece(Py_ssize_t neurons, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
-    return pieces(pieces_of(neurons) * thread, threads)
-
-cdef inline Py_ssize_t share(Py_ssize_t neurons, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
-    """The first of a thread's neurons; the next thread's first is its end."""
-    return piece_start(neurons, first_piece(neurons, thread, threads))
-
-cdef inline Py_ssize_t half_start(Py_ssize_t neurons, Py_ssize_t piece) noexcept nogil:
-    """The first piece of a piece's half."""
-    return 0 if 2 * piece < pieces_of(neurons) else pieces_of(neurons) // 2
-
-
-cdef inline bint begins(Py_ssize_t neurons, Py_ssize_t piece, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
-    """Whether a thread begins a sum with this piece: at the beginning of a half, or where it did not sum that."""
-    cdef Py_ssize_t half = half_start(neurons, piece)
-    return piece == half or half < first_piece(neurons, thread, threads)
-
+# Threads: pieces of a layer, shares of them, barrier, exchange. The number of a thread occurs in this file only.
+#
+# A thread owns some neurons of every layer, the inputs too, and all weights that leave them: rows of W. What it owns are
+# whole pieces of a layer, whose sums are added in a binary tree: so the pieces, not the threads, decide the bits.
 
 cdef struct Worker:
     Py_ssize_t thread, threads
@@ -44,18 +10,24 @@ cdef struct Worker:
     Py_ssize_t rows, turn       # of each sum; two sets take turns: others may still read the latest, sums or dz
     Py_ssize_t scratch
     Meeting* meeting
+    const Call* call
+    Block* block
+    Worker* lone                # the same thread as a team of its own
 
-cdef inline Worker worker(Worker me, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
-    """One of a team."""
-    me.thread = thread
-    me.threads = threads
-    me.base = thread * me.size
+cdef struct Range:              # first to end
+    Py_ssize_t first, end
+
+cdef struct Node:               # a subtree's sum: pieces first to first + size, where the sum is
+    Py_ssize_t first, size, place
+
+
+cdef inline Worker member(Worker me) noexcept nogil:
+    """The thread that asks, as one of the team of its region."""
+    me.thread = threadid()
+    me.threads = team_size()
+    me.base = me.thread * me.size
     me.scratch = me.base + me.sums + 2 * me.set
     return me
-
-cdef inline void meet(Worker* me) noexcept nogil:
-    if me.threads > 1:
-        wait_for(me.meeting, me.thread, me.threads)
 
 cdef inline Worker alone(Worker me) noexcept nogil:
     """The same thread as a team of its own."""
@@ -63,68 +35,192 @@ cdef inline Worker alone(Worker me) noexcept nogil:
     me.threads = 1
     return me
 
-cdef inline bint is_small(const int64_t[:, ::1] table, Py_ssize_t l, Py_ssize_t rows) noexcept nogil:
-    """Whether every thread runs layer l whole, since a meeting would take longer; never the first layer."""
-    return 1 < l < table.shape[0] and rows * table[l, INPUTS] * table[l, OUTPUTS] <= SMALL
+cdef inline bint is_first(const Worker* me) noexcept nogil:
+    return me.thread == 0
+
+cdef inline void meet(const Worker* me) noexcept nogil:
+    if me.threads > 1:
+        wait_for(me.meeting, me.thread, me.threads)
+
+
+# --- shares ------------------------------------------------------------------------------------------------
+
+cdef inline Range rows_of_mine(const Worker* me, Py_ssize_t n) noexcept nogil:
+    """This thread's share of n rows."""
+    cdef Range r
+    r.first = n * me.thread // me.threads
+    r.end = n * (me.thread + 1) // me.threads
+    return r
+
+cdef inline Range vectors_of_mine(const Worker* me, Py_ssize_t n) noexcept nogil:
+    """This thread's share of n elements, in whole vectors."""
+    cdef Range r
+    r.first = smaller(n, pieces(n, 16) * me.thread // me.threads * 16)
+    r.end = smaller(n, pieces(n, 16) * (me.thread + 1) // me.threads * 16)
+    return r
+
+cdef inline Py_ssize_t pieces_of(Py_ssize_t neurons) noexcept nogil:
+    """How many pieces a layer is cut into: a power of two; none is longer than a chunk."""
+    cdef Py_ssize_t n = 1 if neurons < FEW else 2 if neurons < 4 * FEW else 4
+    while n * CHUNK < neurons:
+        n *= 2
+    return n
+
+cdef inline Py_ssize_t piece_start(Py_ssize_t neurons, Py_ssize_t piece) noexcept nogil:
+    """The first of a piece's neurons; the next piece's first is its end."""
+    return smaller(neurons, pieces(neurons, 8) * piece // pieces_of(neurons) * 8)
+
+cdef inline Range pieces_of_thread(Py_ssize_t neurons, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    cdef Range r
+    r.first = pieces(pieces_of(neurons) * thread, threads)
+    r.end = pieces(pieces_of(neurons) * (thread + 1), threads)
+    return r
+
+cdef inline Range neurons_of_thread(Py_ssize_t neurons, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    cdef Range r = pieces_of_thread(neurons, thread, threads)
+    r.first, r.end = piece_start(neurons, r.first), piece_start(neurons, r.end)
+    return r
+
+cdef inline Range neurons_of_mine(const Worker* me, Py_ssize_t neurons) noexcept nogil:
+    return neurons_of_thread(neurons, me.thread, me.threads)
+
+cdef inline Range columns_of_mine(const Worker* me, Py_ssize_t columns, bint whole) noexcept nogil:
+    """This thread's columns, or all, in whole vectors at the end."""
+    cdef Range r
+    if whole:
+        r.first, r.end = 0, padded(columns)
+        return r
+    r = neurons_of_mine(me, columns)
+    if r.end == columns:
+        r.end = padded(columns)
+    return r
+
+
+# --- sums over neurons: a binary tree of pieces ---------------------------------------------------------------
+
+cdef inline Py_ssize_t node_size(Py_ssize_t first, Py_ssize_t end) noexcept nogil:
+    """Of the largest subtree that begins with this piece and ends there or before."""
+    cdef Py_ssize_t size = 1
+    while first % (2 * size) == 0 and first + 2 * size <= end:
+        size *= 2
+    return size
+
+cdef inline Py_ssize_t waiting_sums(Py_ssize_t neurons) noexcept nogil:
+    """How many sums wait to be added at most, while a tree of all pieces is summed."""
+    cdef Py_ssize_t n = 0
+    while (4 << n) <= pieces_of(neurons):
+        n += 1
+    return n
 
 cdef inline Py_ssize_t sums_of(Py_ssize_t neurons, Py_ssize_t threads) noexcept nogil:
-    """How many sums a thread needs room for: of both halves, or of each piece."""
-    cdef Py_ssize_t most = pieces(pieces_of(neurons), threads)
-    return most if most > 2 and threads > 1 else 2
+    """How many sums a thread needs room for: of its subtrees, and those that wait to be added to them."""
+    cdef Py_ssize_t most = 1, thread, n, first
+    cdef Range r
+    for thread in range(threads):
+        r = pieces_of_thread(neurons, thread, threads)
+        n, first = 0, r.first
+        while first < r.end:
+            first += node_size(first, r.end)
+            n += 1
+        most = n if n > most else most
+    return most + waiting_sums(neurons)
 
-cdef inline Py_ssize_t sum_start(const int64_t[:, ::1] table, Py_ssize_t l, Worker* me, Py_ssize_t thread,
-                                 Py_ssize_t piece) noexcept nogil:
-    """Where a thread's sum is that this piece goes into: one for all that a half begins with, else its own."""
-    cdef Py_ssize_t neurons = table[l, INPUTS], first = first_piece(neurons, thread, me.threads)
-    cdef Py_ssize_t half = half_start(neurons, piece), number = (piece if half < first else half) - first
-    if first == 0 < half:       # behind the one sum of the first half
-        number = 1
-    return (me.base + (thread - me.thread) * me.size + me.sums + me.turn * me.set
-            + number * me.rows * table[l, STRIDE])
+cdef inline Py_ssize_t sum_place(const Worker* me, Py_ssize_t thread, Py_ssize_t number, Py_ssize_t stride) noexcept nogil:
+    """Where a thread's sum of this number begins; those that wait to be added are the first."""
+    return me.base + (thread - me.thread) * me.size + me.sums + me.turn * me.set + number * me.rows * stride
+
+cdef inline Py_ssize_t waiting_sum(const Worker* me, Py_ssize_t number, Py_ssize_t stride) noexcept nogil:
+    """Where one of this thread's sums begins that waits to be added."""
+    return sum_place(me, me.thread, number, stride)
+
+cdef inline Py_ssize_t losses_of_mine(const Worker* me) noexcept nogil:
+    """Where this thread's losses of the rows at hand begin."""
+    return me.thread * me.call.room
+
+cdef inline Py_ssize_t nodes_of_mine(const Worker* me, Py_ssize_t neurons, Py_ssize_t stride, Node* nodes) noexcept nogil:
+    """The subtrees that this thread sums, in order; returns their number."""
+    return nodes_of_thread(me, me.thread, neurons, stride, nodes)
+
+cdef inline Py_ssize_t nodes_of_thread(const Worker* me, Py_ssize_t thread, Py_ssize_t neurons, Py_ssize_t stride,
+                                       Node* nodes) noexcept nogil:
+    cdef Range r = pieces_of_thread(neurons, thread, me.threads)
+    cdef Py_ssize_t n = 0
+    while r.first < r.end:
+        nodes[n].first, nodes[n].size = r.first, node_size(r.first, r.end)
+        nodes[n].place = sum_place(me, thread, waiting_sums(neurons) + n, stride)
+        r.first += nodes[n].size
+        n += 1
+    return n
+
+cdef inline Py_ssize_t all_nodes(const Worker* me, Py_ssize_t neurons, Py_ssize_t stride, Node* nodes) noexcept nogil:
+    """The subtrees of all threads, in order; returns their number."""
+    cdef Py_ssize_t thread, n = 0
+    for thread in range(me.threads):
+        n += nodes_of_thread(me, thread, neurons, stride, nodes + n)
+    return n
 
 
 # A line that another core has read is slow to write (7 GB/s here), one that it has written is not (40 GB/s).
 # So where one other thread alone reads something, it writes there too.
 
-cdef inline void add(real[::1] work, Py_ssize_t target, Py_ssize_t source, Py_ssize_t width) noexcept nogil:
+cdef inline Py_ssize_t in_place(const Worker* me, const Node* nodes, Py_ssize_t n) noexcept nogil:
+    """Where the sum of nodes that this thread alone reads is added up: into one of another thread's, if there is one."""
+    return nodes[1].place if n == 2 and me.thread == 0 else nodes[0].place
+
+cdef inline void add(real[::1] work, Py_ssize_t target, Py_ssize_t left, Py_ssize_t right, Py_ssize_t width) noexcept nogil:
     cdef Py_ssize_t j
     for j in range(width):
-        work[target + j] = work[target + j] + work[source + j]
+        work[target + j] = work[left + j] + work[right + j]
 
-cdef inline void add_up(real[::1] work, Py_ssize_t target, const Py_ssize_t* sums, Py_ssize_t n,
-                        Py_ssize_t offset, Py_ssize_t width) noexcept nogil:
-    cdef Py_ssize_t j, k
-    if target != sums[0] + offset:
+cdef inline void add_tree(real[::1] work, Py_ssize_t target, Node* nodes, Py_ssize_t n, Range at, Py_ssize_t spare) noexcept nogil:
+    """The sum of neighbouring subtrees, written to target + at.first and what follows up to at.end.
+
+    What is added before the last goes into the spare room, row by row, or where that is 0, into the left of both.
+    """
+    cdef Py_ssize_t k, top = -1, width = at.end - at.first, j, left, sum
+    cdef Node stack[DEPTH]
+    for k in range(n):
+        top += 1
+        stack[top] = nodes[k]
+        stack[top].place = nodes[k].place + at.first
+        while top > 0 and stack[top].size == stack[top - 1].size:
+            left = stack[top - 1].place
+            sum = left if spare == 0 else spare + (top - 1) * width
+            if top == 1 and k == n - 1:
+                sum = target + at.first
+            add(work, sum, left, stack[top].place, width)
+            top -= 1
+            stack[top].size *= 2
+            stack[top].place = sum
+    if n == 1 and target != nodes[0].place:
         for j in range(width):
-            work[target + j] = work[sums[0] + offset + j]
-    for k in range(1, n):
-        add[real](work, target, sums[k] + offset, width)
+            work[target + at.first + j] = work[stack[0].place + j]
 
 
-cdef inline void hand_over(real[::1] work, Py_ssize_t source, Py_ssize_t target, Py_ssize_t stride, Py_ssize_t rows,
-                           Py_ssize_t first, Py_ssize_t end, bint lone) noexcept nogil:
-    """Copies the columns first to end; a lone reader clears the source."""
+# --- exchange --------------------------------------------------------------------------------------------------
+
+cdef inline void hand_over(real[::1] work, Matrix source, Matrix target, Py_ssize_t rows, Range columns, bint lone) noexcept nogil:
+    """Copies the columns; a lone reader clears the source."""
     cdef Py_ssize_t r, j
     for r in range(rows):
-        for j in range(first, end):
-            work[target + r * stride + j] = work[source + r * stride + j]
-        for j in range(first, end if lone else first):
-            work[source + r * stride + j] = 0
+        for j in range(columns.first, columns.end):
+            work[target.start + r * target.row + j] = work[source.start + r * source.row + j]
+        for j in range(columns.first, columns.end if lone else columns.first):
+            work[source.start + r * source.row + j] = 0
 
 
-cdef void gather_layer(const int64_t[:, ::1] table, Py_ssize_t l, real[::1] work, Worker* me, Py_ssize_t rows) noexcept nogil:
-    """Each lays its own neurons of dz_l (or dh_l) where its sums were, all meet, and each takes the others'."""
-    cdef Py_ssize_t neurons = table[l, OUTPUTS], stride = table[l, STRIDE], dz = me.base + table[l, DZ]
-    cdef Py_ssize_t laid = me.base + me.sums + me.turn * me.set, thread
+cdef void exchange(real[::1] work, Worker* me, Matrix d, Py_ssize_t neurons) noexcept nogil:
+    """Each lays its own neurons of d where its sums were, all meet, and each takes the others'."""
+    cdef Py_ssize_t thread, rows = me.block.rows
+    cdef Matrix laid = matrix(sum_place(me, me.thread, 0, 0), d.row)
     if me.threads == 1:
         return
-    hand_over[real](work, dz, laid, stride, rows, share(neurons, me.thread, me.threads),
-                    share(neurons, me.thread + 1, me.threads), False)
+    hand_over(work, d, laid, rows, neurons_of_mine(me, neurons), False)
     meet(me)
     for thread in range(me.threads):
         if thread != me.thread:
-            hand_over[real](work, laid + (thread - me.thread) * me.size, dz, stride, rows,
-                            share(neurons, thread, me.threads), share(neurons, thread + 1, me.threads), me.threads == 2)
+            laid.start = sum_place(me, thread, 0, 0)
+            hand_over(work, laid, d, rows, neurons_of_thread(neurons, thread, me.threads), me.threads == 2)
     me.turn = 1 - me.turn
 
 

@@ -25,20 +25,16 @@ cdef extern from *:
     void prefetch "__builtin_prefetch" (const void* address) noexcept nogil             # into all caches,
     void prefetch_far "fastnn_prefetch_far" (const void* address) noexcept nogil        # or all but the nearest
 
-cdef enum:
-    ROWS = 6                        # of a tile
-    MAX_LANES = 32
-    ROW_LANES = 3 * MAX_LANES       # of a tile of one row, which needs more columns to fill the registers
-    CHUNK = 256                     # of the summed index: part of the numerics contract
-    BLOCK = 64 * ROWS               # rows of A that stay in the cache while B's panels pass,
-    WIDE = 3 * ROW_LANES            # and columns of C while the chunks pass
-    PACK_ROWS = 48                  # from which on a panel of B is copied first
-    PACKED = CHUNK * MAX_LANES
-    TURN = 64                       # columns that are turned at a time
-
-
 cdef struct Matrix:
     Py_ssize_t start, row, column       # of its arena: element (i, j) is start + i * row + j * column
+
+
+cdef struct Product:                    # C = alpha * A B, or C += it
+    Matrix A, B, C                      # A (rows, depth), B (depth, columns), C (rows, columns), each of any size
+    Py_ssize_t rows, columns, depth
+    real alpha
+    bint add
+    Py_ssize_t fold                     # not 0: C += T + alpha * A B, T so far behind C in the same arena
 
 
 cdef inline Matrix matrix(Py_ssize_t start, Py_ssize_t row, Py_ssize_t column=1) noexcept nogil:
@@ -55,27 +51,36 @@ cdef inline Matrix part(Matrix m, Py_ssize_t i, Py_ssize_t j) noexcept nogil:
 cdef inline Py_ssize_t smaller(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return a if a < b else b
 
+cdef inline Py_ssize_t larger(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a if a > b else b
+
 cdef inline Py_ssize_t pieces(Py_ssize_t length, Py_ssize_t size) noexcept nogil:
     """How many pieces of at most `size` make up the length."""
     return (length + size - 1) // size
 
-cdef inline int lanes_of(int element_size) noexcept nogil:
+cdef inline int lanes_of() noexcept nogil:
     """Columns of a tile: two vectors, and at least 8."""
-    return 2 * VECTOR // element_size if 2 * VECTOR // element_size > 8 else 8
+    return 2 * VECTOR // <int> sizeof(real) if 2 * VECTOR // <int> sizeof(real) > 8 else 8
 
-cdef inline int rows_of(int element_size) noexcept nogil:
+cdef inline int rows_of() noexcept nogil:
     """Rows of a tile: fewer where 8 lanes take four registers."""
-    return ROWS // 2 if 2 * VECTOR // element_size < 8 else ROWS
+    return ROWS // 2 if 2 * VECTOR // <int> sizeof(real) < 8 else ROWS
+
+cdef inline Product product_of(Matrix A, Matrix B, Matrix C, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
+    """C = A B."""
+    cdef Product p
+    p.A, p.B, p.C, p.rows, p.columns, p.depth, p.alpha, p.add, p.fold = A, B, C, rows, columns, depth, 1, False, 0
+    return p
 
 
-cdef inline void tile(const real[::1] a, Matrix A, const real* b, Py_ssize_t b_row, real[::1] c, Matrix C,
-                      real alpha, bint add, Py_ssize_t depth,
-                      int rows, int lanes, Py_ssize_t columns) noexcept nogil:
-    """C = alpha * A B (or C += it) for rows x lanes elements; the first `columns` of a row are written."""
+cdef inline void tile(const real[::1] a, const real* b, Py_ssize_t b_row, real[::1] c, const Product* p,
+                      int rows, int lanes) noexcept nogil:
+    """The product for rows x lanes elements; the first p.columns of a row are written."""
     cdef real sums[ROWS][ROW_LANES]
     cdef real edge[ROWS][ROW_LANES]
-    cdef real x
-    cdef Py_ssize_t k
+    cdef real x, alpha = p.alpha
+    cdef Matrix A = p.A, C = p.C
+    cdef Py_ssize_t k, depth = p.depth, columns = p.columns
     cdef int i, j
     if depth < 1:               # with a loop that may not run, the sums would pass through memory
         return
@@ -88,25 +93,32 @@ cdef inline void tile(const real[::1] a, Matrix A, const real* b, Py_ssize_t b_r
         for i in range(rows):
             x = a[A.start + i * A.row + k * A.column]
             for j in range(lanes):
-                sums[i][j] = fma[real](x, b[k * b_row + j], sums[i][j])
+                sums[i][j] = fma(x, b[k * b_row + j], sums[i][j])
     if columns < lanes:         # in whole vectors beside C: an index that varies keeps sums out of registers
         for i in range(rows):
             for j in range(columns):
-                edge[i][j] = c[C.start + i * C.row + j] if add else 0
+                edge[i][j] = c[C.start + p.fold + i * C.row + j] if p.add else 0
         for i in range(rows):
             for j in range(lanes):
-                edge[i][j] = fma[real](alpha, sums[i][j], edge[i][j])
+                edge[i][j] = fma(alpha, sums[i][j], edge[i][j])
         for i in range(rows):
             for j in range(columns):
-                c[C.start + i * C.row + j] = edge[i][j]
-    elif add:
+                c[C.start + i * C.row + j] = c[C.start + i * C.row + j] + edge[i][j] if p.fold else edge[i][j]
+    elif p.fold:
         for i in range(rows):
             for j in range(lanes):
-                c[C.start + i * C.row + j] = fma[real](alpha, sums[i][j], c[C.start + i * C.row + j])
+                sums[i][j] = fma(alpha, sums[i][j], c[C.start + p.fold + i * C.row + j])
+        for i in range(rows):
+            for j in range(lanes):
+                c[C.start + i * C.row + j] = c[C.start + i * C.row + j] + sums[i][j]
+    elif p.add:
+        for i in range(rows):
+            for j in range(lanes):
+                c[C.start + i * C.row + j] = fma(alpha, sums[i][j], c[C.start + i * C.row + j])
     else:
         for i in range(rows):
             for j in range(lanes):
-                c[C.start + i * C.row + j] = fma[real](alpha, sums[i][j], 0)
+                c[C.start + i * C.row + j] = fma(alpha, sums[i][j], 0)
 
 
 cdef inline void turn(const real[::1] a, Matrix A, real[::1] t, Matrix T,
@@ -133,86 +145,88 @@ cdef inline void turn(const real[::1] a, Matrix A, real[::1] t, Matrix T,
                     t[T.start + k * T.row + i] = a[A.start + i * A.row + k]
 
 
-cdef inline void panel(const real[::1] a, Matrix A, const real[::1] b, Matrix B, real[::1] c, Matrix C,
-                       real alpha, bint add, Py_ssize_t depth, Py_ssize_t rows, int lanes, Py_ssize_t columns,
+cdef inline void panel(const real[::1] a, const real[::1] b, real[::1] c, const Product* p, int lanes,
                        real[::1] packed, Py_ssize_t p0) noexcept nogil:
     """The same for a panel of `lanes` columns and any number of rows, in tiles of nearly equal height.
 
     Rows of B lie far apart: where many tiles pass over them, a copy without gaps pays for itself, and the next
     panel's are fetched meanwhile. Where B is stored by columns, its panel is turned.
     """
-    cdef Py_ssize_t tiles = pieces(rows, rows_of(sizeof(real))), i = 0, n, height, k, b_row = B.row
-    cdef const real* p = &b[B.start]
+    cdef Py_ssize_t tiles = pieces(p.rows, rows_of()), n, height, k, i = 0
+    cdef Py_ssize_t depth = p.depth, columns = p.columns, b_row = p.B.row
+    cdef const real* start = &b[p.B.start]
+    cdef const real* packed_b = start
+    cdef Product q = p[0]
     cdef int j
     cdef bint far = False
-    if B.column != 1:
-        turn[real](b, matrix(B.start, B.column), packed, matrix(p0, lanes), smaller(columns, lanes), depth)
-        p, b_row = &packed[p0], lanes
-    elif rows >= PACK_ROWS and B.row != lanes:
+    if p.B.column != 1:
+        turn(b, matrix(p.B.start, p.B.column), packed, matrix(p0, lanes), smaller(columns, lanes), depth)
+        packed_b, b_row = &packed[p0], lanes
+    elif p.rows >= PACK_ROWS and p.B.row != lanes:
         for k in range(depth):
             if columns < lanes:
                 for j in range(columns):
-                    packed[p0 + k * lanes + j] = p[k * B.row + j]
+                    packed[p0 + k * lanes + j] = start[k * p.B.row + j]
             else:
                 for j in range(lanes):
-                    packed[p0 + k * lanes + j] = p[k * B.row + j]
-        p, b_row, far = &packed[p0], lanes, True
+                    packed[p0 + k * lanes + j] = start[k * p.B.row + j]
+        packed_b, b_row, far = &packed[p0], lanes, True
     for n in range(tiles):
-        height = (rows - i) // (tiles - n)
+        height = (p.rows - i) // (tiles - n)
+        q.A, q.C = part(p.A, i, 0), part(p.C, i, 0)
         for k in range(n * depth // tiles, (n + 1) * depth // tiles if far else 0):
-            prefetch(&b[B.start] + k * B.row + lanes)
-            prefetch(&b[B.start] + k * B.row + lanes + lanes // 2)
+            prefetch(start + k * p.B.row + lanes)
+            prefetch(start + k * p.B.row + lanes + lanes // 2)
         if height == 6:
-            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 6, lanes, columns)
+            tile(a, packed_b, b_row, c, &q, 6, lanes)
         elif height == 5:
-            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 5, lanes, columns)
+            tile(a, packed_b, b_row, c, &q, 5, lanes)
         elif height == 4:
-            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 4, lanes, columns)
+            tile(a, packed_b, b_row, c, &q, 4, lanes)
         elif height == 3:
-            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 3, lanes, columns)
+            tile(a, packed_b, b_row, c, &q, 3, lanes)
         elif height == 2:
-            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 2, lanes, columns)
+            tile(a, packed_b, b_row, c, &q, 2, lanes)
         else:
-            tile[real](a, part(A, i, 0), p, b_row, c, part(C, i, 0), alpha, add, depth, 1, lanes, columns)
+            tile(a, packed_b, b_row, c, &q, 1, lanes)
         i += height
 
 
-cdef inline void block_product(const real[::1] a, Matrix A, const real[::1] b, Matrix B,
-                               real[::1] c, Matrix C, real alpha, bint add,
-                               Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth,
-                               real[::1] packed, Py_ssize_t p0) noexcept nogil:
-    """C = alpha * A B (or C += it), A (rows, depth), B (depth, columns), each of any size.
-
-    packed has room for PACKED elements from p0 on.
-    """
-    cdef int lanes = lanes_of(sizeof(real))
-    cdef Py_ssize_t blocks_across = pieces(columns, WIDE), block, chunk, i, j, k, end, height, length, left
-    cdef Matrix A_, B_, C_
-    for block in range(pieces(rows, BLOCK) * blocks_across):
+cdef void multiply(const real[::1] a, const real[::1] b, real[::1] c, const Product* p, real[::1] work,
+                   Py_ssize_t scratch) noexcept nogil:
+    """The product; work has room for PACKED elements from scratch on. The one place where the tiles are compiled."""
+    cdef int lanes = lanes_of()
+    cdef Py_ssize_t blocks_across = pieces(p.columns, WIDE), block, chunk, i, j, k, end, fold
+    cdef Product q = p[0]
+    for block in range(pieces(p.rows, BLOCK) * blocks_across):
         i = block // blocks_across * BLOCK
-        height = smaller(BLOCK, rows - i)
-        for chunk in range(pieces(depth, CHUNK)):
+        q.rows = smaller(BLOCK, p.rows - i)
+        for chunk in range(pieces(p.depth, CHUNK)):
             k = chunk * CHUNK
-            length = smaller(CHUNK, depth - k)
-            A_ = part(A, i, k)
+            q.depth = smaller(CHUNK, p.depth - k)
+            q.add = p.add or k > 0
+            fold = p.fold if k + CHUNK < p.depth else 0         # to T, until the last chunk's sum is there
+            q.fold = p.fold - fold
+            q.A = part(p.A, i, k)
             j = block % blocks_across * WIDE
-            end = smaller(columns, j + WIDE)
+            end = smaller(p.columns, j + WIDE)
             while j < end:
-                left = end - j
-                B_ = part(B, k, j)
-                C_ = part(C, i, j)
-                if height == 1 and left >= 3 * lanes and B.column == 1:
-                    tile[real](a, A_, &b[B_.start], B_.row, c, C_, alpha, add or k > 0, length, 1, 3 * lanes, left)
+                q.columns = end - j
+                q.B = part(p.B, k, j)
+                q.C = part(p.C, i, j)
+                q.C.start += fold
+                if q.rows == 1 and q.columns >= 3 * lanes and q.B.column == 1:
+                    tile(a, &b[q.B.start], q.B.row, c, &q, 1, 3 * lanes)
                     j += 3 * lanes
-                elif 4 * left > 3 * lanes:
-                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, lanes, left, packed, p0)
+                elif 4 * q.columns > 3 * lanes:
+                    panel(a, b, c, &q, lanes, work, scratch)
                     j += lanes
-                elif left > 8 and lanes > 16:
-                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, 16, left, packed, p0)
+                elif q.columns > 8 and lanes > 16:
+                    panel(a, b, c, &q, 16, work, scratch)
                     j += 16
-                elif left > 8:
-                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, lanes, left, packed, p0)
+                elif q.columns > 8:
+                    panel(a, b, c, &q, lanes, work, scratch)
                     j += lanes
                 else:
-                    panel[real](a, A_, b, B_, c, C_, alpha, add or k > 0, length, height, 8, left, packed, p0)
+                    panel(a, b, c, &q, 8, work, scratch)
                     j += 8

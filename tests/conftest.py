@@ -1,5 +1,7 @@
 """What all tests share: every engine that this machine runs, and files of data."""
 
+import functools
+
 import pytest
 
 from fastnn import FormatError, engine
@@ -15,8 +17,8 @@ def engine_name(request):
 
 @pytest.fixture(params=COMPILED, scope="session")
 def compiled(request):
-    """Each compiled engine in turn, as a module."""
-    return engine.get(request.param)
+    """Gives the module of each compiled engine in turn, by dtype: float32 if that is not said."""
+    return functools.partial(engine.get, request.param)
 
 
 @pytest.fixture(scope="session")

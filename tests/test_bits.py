@@ -19,7 +19,7 @@ from fastnn import engine, initializers
 from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
 from fastnn.optimizers import SGD, Adam
-from fastnn.program import blocks, build, prepare, zeros_like_parameters
+from fastnn.program import WIDTH, build, pairs, prepare, zeros_like_parameters
 from fastnn.training import Data, Run
 
 THREADS = (1, 2, 3, 4)
@@ -67,8 +67,8 @@ ONE_OUTPUT = [([1, 1], 1), ([7, 1], CHUNK + 5), ([163, 530, 1], 329)]
 def fuses(core):
     """Whether the engine multiplies and adds with one rounding: s^2 - (1 + 2^-11) = 2^-24."""
     s = 1 + 2.0**-12
-    program = build([2, 1], [(ACTIVATIONS["identity"].code, 0.0)], 2, "float32")
-    ((weights, _),) = blocks(program, program.parameters)
+    program = build([2, 1], [ACTIVATIONS["identity"]], 2, "float32")
+    ((weights, _),) = pairs(program, program.parameters)
     weights[:, 0] = -(1 + 2.0**-11), s
     out = np.empty((1, 1), np.float32)
     core.forward(program, np.array([[1, s]], np.float32), out, 1)
@@ -76,9 +76,14 @@ def fuses(core):
     return out == 2.0**-24
 
 
-COMPILED = [engine.get(name) for name in engine.available() if name != "reference"]
-FUSED = [core for core in COMPILED if fuses(core)]
-ROUNDED_TWICE = [core for core in COMPILED if core not in FUSED]
+COMPILED = [name for name in engine.available() if name != "reference"]
+FUSED = [name for name in COMPILED if fuses(engine.get(name))]
+ROUNDED_TWICE = [name for name in COMPILED if name not in FUSED]
+
+
+def fused(dtype):
+    """The engines that fuse, for this dtype."""
+    return [engine.get(name, dtype) for name in FUSED]
 
 
 def digest(*values):
@@ -97,9 +102,9 @@ def subnormal(numbers):
 def make_program(sizes, names, loss, dtype, seed=0):
     """A program whose numbers are all different, and whose outputs are not all saturated."""
     random = np.random.default_rng(seed)
-    codes = [(ACTIVATIONS[name].code, ACTIVATIONS[name].slope) for name in names]
+    codes = [ACTIVATIONS[name] for name in names]
     program = build(sizes, codes, LOSSES[loss].code, dtype, input_scale=1 / 3)
-    for weights, biases in blocks(program, program.parameters):
+    for weights, biases in pairs(program, program.parameters):
         weights[...] = random.normal(size=weights.shape) * np.sqrt(2 / len(weights))
         biases[...] = random.normal(size=biases.shape)
     return program
@@ -119,15 +124,15 @@ def make_data(sizes, rows, dtype, x_dtype="float32", labels=True, seed=1):
 
 def standardized(program):
     """The program with centres and factors of its columns, all different."""
-    inputs = program.layers[0, 0]
+    inputs = program.inputs
     program.center, program.factor = np.linspace(-3, 5, inputs), np.geomspace(0.001, 0.02, inputs)
     return program
 
 
 def everything(core, program, x, y, threads):
     """What each call but train gives, as a list of arrays."""
-    rows, outputs = len(x), program.layers[-1, 1]
-    widths = [program.layers[0, 0], *program.layers[:, 1]]
+    rows, outputs = len(x), program.outputs
+    widths = program.ops[program.layers, WIDTH]
     out = np.empty((rows, outputs), program.dtype)
     core.forward(program, x, out, threads)
     outs = [np.empty((rows, width), program.dtype) for width in widths]
@@ -159,12 +164,12 @@ def agree(compute, dtype):
     """`compute(core, threads)` gives the same bits on any number of threads and every fused build;
     a build that is not fused has its own bits, near those of the others."""
     expected = None
-    for core in FUSED:
+    for core in fused(dtype):
         for threads in THREADS if expected is None else (3,):
             found = compute(core, threads)
             expected = expected or found
             assert digest(*found) == digest(*expected), (core.NAME, threads)
-    for core in ROUNDED_TWICE:
+    for core in [engine.get(name, dtype) for name in ROUNDED_TWICE]:
         single = compute(core, 1)
         assert digest(*compute(core, 2)) == digest(*single), core.NAME
         for found, other in zip(single, expected or single, strict=True):
@@ -177,9 +182,7 @@ def test_every_activation_is_among_the_hidden_ones():
 
 
 def test_the_builds_with_the_instruction_fuse():
-    assert [core.NAME for core in FUSED][:2] == [
-        core.NAME for core in COMPILED if core.NAME in ("avx512", "avx2")
-    ]
+    assert FUSED[:2] == [name for name in COMPILED if name in ("avx512", "avx2")]
 
 
 # Every call.
@@ -231,7 +234,8 @@ def test_subnormal_numbers(dtype):
     x, y = make_data(sizes, rows, dtype, dtype)
     x[:, ::3] *= np.finfo(dtype).tiny
     outs = [np.empty((rows, width), dtype) for width in sizes]
-    for core, threads in itertools.product(COMPILED, THREADS):
+    for name, threads in itertools.product(COMPILED, THREADS):
+        core = engine.get(name, dtype)
         core.activations(program, x, outs, threads)
         assert not any(subnormal(out).any() for out in outs)
         assert 0.2 < (outs[1] == 0).mean() < 0.9
@@ -267,7 +271,7 @@ def test_any_split_of_a_prediction(sizes, names, dtype):
     program = make_program(sizes, names, "mean_squared_error", dtype)
     x, _ = make_data(sizes, rows, dtype)
     digests = set()
-    for core, length in itertools.product(FUSED, (1, 2, 5, 31, 97, CHUNK + 1, rows)):
+    for core, length in itertools.product(fused(dtype), (1, 2, 5, 31, 97, CHUNK + 1, rows)):
         for threads in THREADS if length > 5 else (1, 2):
             out = np.full((rows, sizes[-1]), np.nan, dtype)
             for first in range(0, rows, length):
@@ -283,7 +287,7 @@ def test_threads_share_the_neurons_of_one_row(dtype):
     program = make_program([700, 1201, 300, 19, 5], names, "mean_squared_error", dtype)
     x, _ = make_data([700], 3, dtype)
     digests = set()
-    for core, threads in itertools.product(FUSED, (1, 2, 3, 4, 7)):
+    for core, threads in itertools.product(fused(dtype), (1, 2, 3, 4, 7)):
         out = np.full((3, 5), np.nan, dtype)
         assert core.forward(program, x, out, threads)
         digests.add(digest(out))
@@ -373,7 +377,7 @@ def test_many_small_steps_never_race(sizes, optimizer):
     rows = 8000
     program = make_program(sizes, ["relu", "tanh", "softmax"], "cross_entropy", "float32")
     x, y = make_data(sizes, rows, "float32")
-    core = COMPILED[0]
+    core = engine.get(COMPILED[0])
     expected = digest(*trained(core, program, x, y, 40, optimizer, 1))
     for threads in (2, 4):
         assert digest(*trained(core, program, x, y, 40, optimizer, threads)) == expected
@@ -439,7 +443,10 @@ def what_numpy_computes():
     ):
         rates = rate.rates(0, 1001, 2000)
         bits.append(digest(optimizer.coefficients(np.arange(1001), rates)))
-    return [*bits, digest(*fitted(COMPILED[0], 2, "float64", Adam(fastnn.OneCycle(0.1))))]
+    return [
+        *bits,
+        digest(*fitted(engine.get(COMPILED[0]), 2, "float64", Adam(fastnn.OneCycle(0.1)))),
+    ]
 
 
 def test_numpy_with_fewer_instructions_gives_the_same_bits():
@@ -469,7 +476,7 @@ GOLDEN = {
 
 @pytest.mark.parametrize("dtype", DTYPES)
 def test_bits_stay_from_commit_to_commit(dtype):
-    for core in FUSED:
+    for core in fused(dtype):
         found = digest(*fitted(core, 2, dtype, OPTIMIZERS[3]))
         assert found == GOLDEN[dtype], (
             f"{core.NAME}: a training in {dtype} ends with other bits than it did at earlier "

@@ -20,6 +20,16 @@ def test_available_ends_with_the_reference():
     assert list(names) == [name for name in engine.NAMES if name in names]
 
 
+def only_the_reference(name, dtype="float32"):
+    """`engine.load` where nothing is compiled."""
+    return "REFERENCE" if name == "reference" else None
+
+
+def test_a_dtype_has_an_engine_of_its_own(engine_name):
+    engines = {engine.get(engine_name, dtype) for dtype in ("float32", "float64")}
+    assert len(engines) == (1 if engine_name == "reference" else 2)
+
+
 def test_get_by_name(engine_name):
     module = engine.get(engine_name)
     assert module is engine.get(engine_name)
@@ -37,20 +47,21 @@ def test_auto_follows_the_environment(monkeypatch):
 
 def test_auto_takes_the_best_compiled_engine(monkeypatch):
     monkeypatch.delenv("FASTNN_ENGINE", raising=False)
-    monkeypatch.setattr(engine, "load", {"avx2": "AVX2", "baseline": "BASE"}.get)
+    built = {"avx2": "AVX2", "baseline": "BASE"}
+    monkeypatch.setattr(engine, "load", lambda name, dtype="float32": built.get(name))
     assert engine.get() == "AVX2"
 
 
 def test_without_a_compiled_engine_auto_says_how_to_build_one(monkeypatch):
     monkeypatch.delenv("FASTNN_ENGINE", raising=False)
-    monkeypatch.setattr(engine, "load", {"reference": "REFERENCE"}.get)
+    monkeypatch.setattr(engine, "load", only_the_reference)
     with pytest.raises(ImportError, match=r"not built here: run `python -m pip install \.`"):
         engine.get()
     assert engine.get("reference") == "REFERENCE"
 
 
 def test_an_engine_that_cannot_run_here(monkeypatch):
-    monkeypatch.setattr(engine, "load", {"reference": "REFERENCE"}.get)
+    monkeypatch.setattr(engine, "load", only_the_reference)
     with pytest.raises(ValueError, match=r"runs here \(reference\), got 'avx512'$"):
         engine.get("avx512")
 
@@ -67,7 +78,7 @@ net = fastnn.mlp([2, 2])
 assert net.engine == "baseline", net.engine
 fastnn.show_config()
 loaded = [name for name in sys.modules if name.startswith("fastnn._core_")]
-assert loaded == ["fastnn._core_baseline"], loaded
+assert loaded == ["fastnn._core_baseline_float32"], loaded
 """
     environment = {key: value for key, value in os.environ.items() if key != "FASTNN_ENGINE"}
     run = subprocess.run(

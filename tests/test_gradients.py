@@ -8,7 +8,7 @@ import pytest
 from fastnn import engine
 from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
-from fastnn.program import blocks, build, zeros_like_parameters
+from fastnn.program import build, pairs, zeros_like_parameters
 
 ROWS, INPUTS, WIDTH = 4, 3, 2
 STEP = 1e-5  # of the differences: their error is about STEP^2 + eps / STEP
@@ -29,10 +29,10 @@ def targets(kind, outputs, random):
 
 def make_program(names, outputs, loss, random):
     """A Program with random weights."""
-    activations = [(ACTIVATIONS[name].code, ACTIVATIONS[name].slope) for name in names]
+    activations = [ACTIVATIONS[name] for name in names]
     sizes = [INPUTS, *[WIDTH] * (len(names) - 1), outputs]
     program = build(sizes, activations, LOSSES[loss].code, "float64", input_scale=0.5)
-    for weights, biases in blocks(program, program.parameters):
+    for weights, biases in pairs(program, program.parameters):
         weights[...] = random.normal(size=weights.shape)
         biases[...] = random.normal(size=biases.shape)
     return program
@@ -42,7 +42,7 @@ def central_differences(core, program, x, y):
     """The gradient of the mean loss, an arena, with the gaps zero."""
     positions = np.arange(len(program.parameters))
     arena = zeros_like_parameters(program)
-    for parts in blocks(program, positions):
+    for parts in pairs(program, positions):
         for position in np.concatenate([part.ravel() for part in parts]):
             value = program.parameters[position]
             losses = []
@@ -57,7 +57,7 @@ def central_differences(core, program, x, y):
 @pytest.mark.parametrize("names", LAYERS, ids="-".join)
 @pytest.mark.parametrize("kind", ["labels", "soft"])
 def test_gradients_are_central_differences(engine_name, names, kind):
-    core = engine.get(engine_name)
+    core = engine.get(engine_name, "float64")
     for loss, outputs in itertools.product(LOSSES, (1, 3)):
         if LOSSES[loss].output not in (None, names[-1]):
             continue
@@ -76,7 +76,7 @@ def test_gradients_are_central_differences(engine_name, names, kind):
 
 @pytest.mark.parametrize("names", LAYERS, ids="-".join)
 def test_backward_gives_the_gradients_of_inputs(engine_name, names):
-    core = engine.get(engine_name)
+    core = engine.get(engine_name, "float64")
     random = np.random.default_rng(1)
     program = make_program(names, 3, "mean_squared_error", random)
     x, d_output = random.normal(size=(ROWS, INPUTS)), random.normal(size=(ROWS, 3))

@@ -44,10 +44,10 @@ def test_a_signal_is_heard_after_the_updates_are_counted(compiled, monkeypatch):
     random = np.random.default_rng(0)
     x, y = random.random((3000, 50), np.float32), random.integers(0, 3, 3000)
     for delay in (0.0, 0.01, 0.03, 0.05):
-        net = fastnn.mlp([50, 64, 3], engine=compiled.NAME)
+        net = fastnn.mlp([50, 64, 3], engine=compiled().NAME)
         with pytest.raises(KeyboardInterrupt):
             fit_until_a_signal(net, x, y, delay)
-        twin = fastnn.mlp([50, 64, 3], engine=compiled.NAME)
+        twin = fastnn.mlp([50, 64, 3], engine=compiled().NAME)
         states = {0: twin.program.parameters.tobytes()}
         twin._engine = recorder = stress.Recorder(twin._engine)
         twin.fit(x, y, epochs=1 + net._training.epochs, batch_size=32, verbose=0)

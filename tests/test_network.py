@@ -159,7 +159,7 @@ def test_predict_fills_out(engine_name, data):
 @pytest.mark.parametrize("rows", [1, 32, 3000])
 def test_predict_with_out_allocates_nothing(compiled, rows):
     x, out = np.ones((rows, 600), np.float32), np.empty((rows, 7), np.float32)
-    net = fastnn.mlp([600, 500, 7], engine=compiled.NAME, num_threads=2)
+    net = fastnn.mlp([600, 500, 7], engine=compiled().NAME, num_threads=2)
     net.predict(x, out=out)
     tracemalloc.start()
     try:
@@ -184,7 +184,7 @@ def test_blocks_change_nothing(engine_name):
 
 def test_blocks_give_the_same_bits(compiled):
     x = np.random.default_rng(1).random((333, 37), np.float32)
-    net = fastnn.mlp([37, 21, 19, 11], hidden="tanh", engine=compiled.NAME)
+    net = fastnn.mlp([37, 21, 19, 11], hidden="tanh", engine=compiled().NAME)
     whole = net.predict(x)
     for length in (1, 7, 100):
         parts = [net.predict(x[first : first + length]) for first in range(0, 333, length)]

@@ -19,7 +19,7 @@ import pytest
 
 from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
-from fastnn.program import blocks, build
+from fastnn.program import build, pairs
 
 DTYPES = ["float32", "float64"]
 LIMITS = {"exp": 1.0, "tanh": 1.0, "sigmoid": 1.5}  # ulp, of builds with fused multiply-add
@@ -30,15 +30,15 @@ NEVER = -1e4  # a logit whose exponential is 0
 
 def program(name, dtype, width=1, loss="mean_squared_error"):
     """h = g(x): the weights are the identity."""
-    identity = build([width, width], [(ACTIVATIONS[name].code, 0.01)], LOSSES[loss].code, dtype)
-    ((weights, _),) = blocks(identity, identity.parameters)
+    identity = build([width, width], [ACTIVATIONS[name]], LOSSES[loss].code, dtype)
+    ((weights, _),) = pairs(identity, identity.parameters)
     weights[...] = np.eye(width)
     return identity
 
 
 def forward(core, net, x):
-    out = np.full((len(x), net.layers[-1, 1]), np.nan, net.dtype)
-    core.forward(net, x, out, 1)
+    out = np.full((len(x), net.outputs), np.nan, net.dtype)
+    core(net.dtype.name).forward(net, x, out, 1)
     return out
 
 
@@ -47,7 +47,7 @@ def function(core, name, dtype):
 
     def exp(x):
         out = np.full_like(x, np.nan)
-        core.evaluate_function("exp", x, out)
+        core(dtype).evaluate_function("exp", x, out)
         return out
 
     if name == "exp":
@@ -187,7 +187,7 @@ def test_infinities_and_the_ends(compiled, dtype):
     z = np.array([[0, -np.inf], [-1e30, 1e30]], dtype)  # an infinity times 0 would be NaN
     net = program("softmax", dtype, width=2)
     net.parameters[:4] = 0
-    ((_, biases),) = blocks(net, net.parameters)
+    ((_, biases),) = pairs(net, net.parameters)
     for logits, expected in zip(z, [[1, 0], [0, 1]], strict=True):
         biases[...] = logits
         assert forward(compiled, net, np.zeros((1, 2), dtype)).tolist() == [expected]
@@ -202,7 +202,7 @@ def test_zero(compiled, dtype):
         return
     # -0 as z: a product too small for one rounding, next to a bias of -0
     net = program("tanh", dtype)
-    ((weights, biases),) = blocks(net, net.parameters)
+    ((weights, biases),) = pairs(net, net.parameters)
     weights[...], biases[...] = np.finfo(dtype).tiny, -0.0
     found = forward(compiled, net, np.array([[-np.finfo(dtype).tiny]], dtype))
     assert found == 0
@@ -293,7 +293,7 @@ def test_softmax_of_equal_logits(compiled, dtype):
     for width, value in ((2, 0.0), (3, -7.5), (64, 1e30), (64, -1e30)):
         net = program("softmax", dtype, width)
         net.parameters[: width * width] = 0
-        blocks(net, net.parameters)[0][1][...] = value
+        pairs(net, net.parameters)[0][1][...] = value
         p = forward(compiled, net, np.zeros((1, width), dtype))
         assert p.tolist() == [[np.dtype(dtype).type(1 / width)] * width]
 
@@ -306,8 +306,8 @@ def loss_of(core, logits, y, loss):
     logits = np.asarray(logits, "float64")
     net = program("softmax" if loss == "cross_entropy" else "sigmoid", "float64", len(logits), loss)
     net.parameters[: len(logits) ** 2] = 0
-    blocks(net, net.parameters)[0][1][...] = logits
-    return core.evaluate(net, np.zeros((1, len(logits))), y, 1)[0]
+    pairs(net, net.parameters)[0][1][...] = logits
+    return core("float64").evaluate(net, np.zeros((1, len(logits))), y, 1)[0]
 
 
 def test_log_of_whole_numbers(compiled):
@@ -315,11 +315,11 @@ def test_log_of_whole_numbers(compiled):
     width = 700
     net = program("softmax", "float64", width, "cross_entropy")
     net.parameters[: width * width] = 0
-    ((_, biases),) = blocks(net, net.parameters)
+    ((_, biases),) = pairs(net, net.parameters)
     x, label = np.zeros((1, width)), np.zeros(1, np.int64)
     for k in range(1, width + 1):
         biases[...] = np.where(np.arange(width) < k, 0, NEVER)
-        found = compiled.evaluate(net, x, label, 1)[0]
+        found = compiled(net.dtype.name).evaluate(net, x, label, 1)[0]
         exact = Decimal(k).ln()
         ulp = math.ulp(float(exact))
         assert abs(float(Decimal(found) - exact)) <= LOG_LIMIT * ulp, k

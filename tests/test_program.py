@@ -7,27 +7,38 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn.activations import ACTIVATIONS, LeakyReLU
 from fastnn.program import (
-    BIASES,
-    INPUTS,
-    OUTPUTS,
+    ACTIVATE,
+    BLOCK,
+    DENSE,
+    INPUT,
+    KIND,
     PADDING,
-    WEIGHTS,
-    blocks,
+    SOURCE,
+    WIDTH,
     build,
+    pairs,
     prepare,
+    views,
     zeros_like_parameters,
 )
+
+LAYERS = [ACTIVATIONS["relu"], LeakyReLU(0.5)]
 
 
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_layout(dtype):
-    program = build([5, 3, 2], [(3, 0.0), (4, 0.5)], loss=2, dtype=dtype, input_scale=0.5)
-    assert program.layers[:, INPUTS].tolist() == [5, 3]
-    assert program.layers[:, OUTPUTS].tolist() == [3, 2]
-    assert program.layers[:, [WEIGHTS, BIASES]].tolist() == [[0, 16], [32, 48]]
+    program = build([5, 3, 2], LAYERS, loss=2, dtype=dtype, input_scale=0.5)
+    assert program.ops[:, KIND].tolist() == [INPUT, DENSE, ACTIVATE, DENSE, ACTIVATE]
+    assert program.ops[:, SOURCE].tolist() == [0, 0, 1, 2, 3]
+    assert program.ops[:, WIDTH].tolist() == [5, 3, 3, 2, 2]
+    assert program.ops[[1, 3], BLOCK].tolist() == [0, 2]
+    assert program.blocks.tolist() == [[0, 5, 3], [16, 1, 3], [32, 3, 2], [48, 1, 2]]
+    assert program.names[2:] == ("layers.1.weights", "layers.1.biases")
+    assert program.layers.tolist() == [0, 2, 4]
     assert program.parameters.shape == (64 + PADDING,)
-    assert program.slopes.tolist() == [0.0, 0.5]
+    assert program.numbers.tolist() == [0, 0, 0, 0, 0.5]
     assert program.state.shape == (0, 64 + PADDING)
     prepare(program, 3, 2)
     assert program.state.shape == (2, 64 + PADDING)
@@ -39,13 +50,16 @@ def test_layout(dtype):
 
 
 def test_blocks_are_views_that_do_not_overlap():
-    program = build([5, 3, 2], [(3, 0.0), (4, 0.5)], loss=2)
+    program = build([5, 3, 2], LAYERS, loss=2)
     arena = zeros_like_parameters(program)
-    for weights, biases in blocks(program, arena):
+    for weights, biases in pairs(program, arena):
         weights += 1
         biases += 1
     assert arena.sum() == 5 * 3 + 3 + 3 * 2 + 2
     assert arena.max() == 1
+    shapes = {name: view.shape for name, view in views(program, arena).items()}
+    assert shapes["layers.0.weights"] == (5, 3)
+    assert shapes["layers.1.biases"] == (2,)
 
 
 @pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda n: pickle.loads(pickle.dumps(n))])

@@ -5,14 +5,15 @@ import math
 import numpy as np
 import pytest
 
-from fastnn import reference
-from fastnn.program import blocks, build, prepare, zeros_like_parameters
+from fastnn import LeakyReLU, activations, reference
+from fastnn.activations import ACTIVATIONS
+from fastnn.program import build, pairs, prepare, zeros_like_parameters
 
 
-def one_unit(code, loss=2, slope=0.0, weight=2.0, bias=-1.0):
+def one_unit(activation="identity", loss=2, weight=2.0, bias=-1.0):
     """z = weight * x + bias, one input and one output."""
-    program = build([1, 1], [(code, slope)], loss, "float64")
-    (weights, biases), *_ = blocks(program, program.parameters)
+    program = build([1, 1], [activations.get(activation)], loss, "float64")
+    (weights, biases), *_ = pairs(program, program.parameters)
     weights[...], biases[...] = weight, bias
     return program
 
@@ -24,17 +25,17 @@ def forward(program, x):
 
 
 @pytest.mark.parametrize(
-    ("code", "slope", "expected"),
+    ("activation", "expected"),
     [
-        (reference.IDENTITY, 0, [-3, 1]),
-        (reference.SIGMOID, 0, [1 / (1 + math.e**3), 1 / (1 + 1 / math.e)]),
-        (reference.TANH, 0, [math.tanh(-3), math.tanh(1)]),
-        (reference.RELU, 0, [0, 1]),
-        (reference.LEAKY_RELU, 0.1, [-0.3, 1]),
+        ("identity", [-3, 1]),
+        ("sigmoid", [1 / (1 + math.e**3), 1 / (1 + 1 / math.e)]),
+        ("tanh", [math.tanh(-3), math.tanh(1)]),
+        ("relu", [0, 1]),
+        (LeakyReLU(0.1), [-0.3, 1]),
     ],
 )
-def test_activations_of_minus_three_and_one(code, slope, expected):
-    assert forward(one_unit(code, slope=slope), [-1.0, 1.0]) == pytest.approx(expected)
+def test_activations_of_minus_three_and_one(activation, expected):
+    assert forward(one_unit(activation), [-1.0, 1.0]) == pytest.approx(expected)
 
 
 def test_softmax_of_logs():
@@ -61,19 +62,19 @@ def test_losses():
 
 
 def test_labels_mean_one_hot_targets():
-    program = build([1, 3], [(0, 0.0)], 2, "float64")
+    program = build([1, 3], [ACTIVATIONS["identity"]], 2, "float64")
     assert reference.targets(program, np.array([2, 0])).tolist() == [[0, 0, 1], [1, 0, 0]]
 
 
 def test_evaluate_sums_losses_and_counts_agreeing_rows():
-    program = one_unit(reference.IDENTITY)
+    program = one_unit()
     x, y = np.array([[1.0], [0.0]]), np.array([[3.0], [1.0]])
     # h = 1, -1: losses (1 - 3)^2 and (-1 - 1)^2; h > 0.5 agrees in the first row
     assert reference.evaluate(program, x, y, 1) == (8.0, 1)
 
 
 def test_several_targets_of_a_row_are_each_met_or_not():
-    program = build([1, 3], [(reference.SIGMOID, 0.0)], reference.BINARY_CROSS_ENTROPY, "float64")
+    program = build([1, 3], [ACTIVATIONS["sigmoid"]], reference.BINARY_CROSS_ENTROPY, "float64")
     h = np.array([[0.9, 0.8, 0.1], [0.2, 0.7, 0.3]])
     t = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
     assert reference.agreeing(program, h, t) == 4  # all three, and the first
@@ -83,13 +84,13 @@ def test_several_targets_of_a_row_are_each_met_or_not():
 
 
 def test_gradients_of_one_unit():
-    program = one_unit(reference.IDENTITY)
+    program = one_unit()
     arena = zeros_like_parameters(program)
     x, y = np.array([[1.0], [3.0]]), np.array([[0.0], [1.0]])
     # h - t = 1, 4; mean of 2 (h - t) x = (2 + 24) / 2, mean of 2 (h - t) = (2 + 8) / 2
     # h > 0.5 agrees with t > 0.5 in the second row
     assert reference.gradients(program, x, y, arena, 1) == (17.0, 1)
-    (weights, biases), *_ = blocks(program, arena)
+    (weights, biases), *_ = pairs(program, arena)
     assert (weights.item(), biases.item()) == (13.0, 5.0)
 
 
@@ -106,26 +107,26 @@ def train(program, optimizer, slots, numbers):
 
 def test_two_steps_of_sgd():
     # h = w + b, g = 2 h for both: w = 2, b = -1 -> g = 2 -> w = 1.8, b = -1.2 -> g = 1.2
-    weights = train(one_unit(0), reference.SGD, 0, [0.1, 0, 0, 0, 0])
+    weights = train(one_unit(), reference.SGD, 0, [0.1, 0, 0, 0, 0])
     assert weights == pytest.approx([1.8, 1.68])
 
 
 def test_two_steps_of_momentum():
     # v = -0.2, then v = 0.5 * -0.2 - 0.1 * 1.2 = -0.22
-    weights = train(one_unit(0), reference.MOMENTUM, 1, [0.1, 0.5, 0, 0, 0])
+    weights = train(one_unit(), reference.MOMENTUM, 1, [0.1, 0.5, 0, 0, 0])
     assert weights == pytest.approx([1.8, 1.58])
 
 
 def test_two_steps_of_nesterov():
     # v = -0.2, w += 0.5 v - 0.2 -> w = 1.7, b = -1.3, g = 0.8; v = -0.18, w += 0.5 v - 0.08
-    weights = train(one_unit(0), reference.NESTEROV, 1, [0.1, 0.5, 0, 0, 0])
+    weights = train(one_unit(), reference.NESTEROV, 1, [0.1, 0.5, 0, 0, 0])
     assert weights == pytest.approx([1.7, 1.53])
 
 
 def test_the_first_step_of_adam_is_the_rate():
     # m / (1 - b1) = g, v / (1 - b2) = g^2: w -= rate * g / (|g| + eps)
     numbers = [0.1 / (1 - 0.9), 1 / math.sqrt(1 - 0.99), 0.9, 0.99, 1e-8]
-    program = one_unit(0)
+    program = one_unit()
     weights = train(program, reference.ADAM, 2, numbers)
     assert weights[0] == pytest.approx(1.9)
     # the second gradient is 2 (1.9 - 1.1) = 1.6
@@ -136,12 +137,12 @@ def test_the_first_step_of_adam_is_the_rate():
 
 def test_gaps_of_the_arenas_stay_zero():
     random = np.random.default_rng(0)
-    program = build([3, 5, 2], [(2, 0.0), (0, 0.0)], 2, "float32")
+    program = build([3, 5, 2], [ACTIVATIONS["tanh"], ACTIVATIONS["identity"]], 2, "float32")
     prepare(program, reference.ADAM, 2)
-    for weights, _ in blocks(program, program.parameters):
+    for weights, _ in pairs(program, program.parameters):
         weights[...] = random.normal(size=weights.shape)
     used = np.zeros(len(program.parameters), bool)
-    for weights, biases in blocks(program, used):
+    for weights, biases in pairs(program, used):
         weights[...] = biases[...] = True
     numbers = np.array([[0.01, 1.0, 0.9, 0.99, 1e-8]] * 4)
     x, y = random.random((12, 3)), random.random((12, 2))

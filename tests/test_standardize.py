@@ -163,7 +163,7 @@ def test_a_pickled_network_keeps_its_scales():
 
 
 def test_engines_refuse_scales_that_do_not_fit(compiled):
-    net = fitted(compiled.NAME, epochs=1)
+    net = fitted(compiled().NAME, epochs=1)
     net.program.center = np.zeros(3)
     with pytest.raises(ValueError, match="expected center to be float64 \\(4,\\)"):
-        compiled.forward(net.program, table()[0], np.empty((600, 2), "float32"), 1)
+        compiled().forward(net.program, table()[0], np.empty((600, 2), "float32"), 1)

@@ -16,7 +16,7 @@ def one_weight(**options):
 @pytest.mark.parametrize("rows", [255, 256, 257, 65_536, 65_537, 100_000, 2_000_000])
 def test_gradients_of_any_number_of_rows(compiled, rows):
     """Equal terms make the worst chain: each rounding errs the same way. db as dW, two levels."""
-    net = one_weight(engine=compiled.NAME)
+    net = one_weight(engine=compiled().NAME)
     x, y = np.ones((rows, 1), "f4"), np.full(rows, -0.1, "f4")
     loss, ((dW, db),) = net.gradients(x, y)  # noqa: N806
     chains = 256 + min(rows, training.unit(net)) / 256
@@ -38,8 +38,9 @@ def test_one_step_of_a_large_batch(engine_name, batch_size):
     for _ in range(-(-rows // batch_size)):
         error = w + b + float(np.float32(0.1))
         w, b = w - 0.125 * 2 * error, b - 0.125 * 2 * error
-    assert net.layers[0].weights.item() == pytest.approx(w, rel=1e-5)
-    assert net.layers[0].biases.item() == pytest.approx(b, rel=1e-5)
+    rel = 1e-4 if engine_name == "reference" else 1e-5  # each CPU's BLAS has chains of its own
+    assert net.layers[0].weights.item() == pytest.approx(w, rel=rel)
+    assert net.layers[0].biases.item() == pytest.approx(b, rel=rel)
 
 
 OPTIMIZERS = [fastnn.SGD(0.1), fastnn.SGD(0.1, momentum=0.9), fastnn.Adam(0.01)]
@@ -53,7 +54,7 @@ def test_a_batch_in_units_is_the_batch(compiled, optimizer, monkeypatch):
 
     def fitted(num_threads):
         net = fastnn.mlp(
-            [30, 40, 4], input_scale=1 / 255, engine=compiled.NAME, num_threads=num_threads
+            [30, 40, 4], input_scale=1 / 255, engine=compiled().NAME, num_threads=num_threads
         )
         history = net.fit(x, y, epochs=3, batch_size=1100, optimizer=optimizer, verbose=0).history
         return net.program.parameters, net.program.state, history

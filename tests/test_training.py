@@ -18,7 +18,7 @@ import pytest
 import fastnn
 from fastnn import engine
 from fastnn.optimizers import OPTIMIZERS
-from fastnn.program import blocks
+from fastnn.program import pairs
 
 OPTIMIZERS_TRIED = [
     fastnn.SGD(0.1),
@@ -138,7 +138,7 @@ def test_without_shuffle_rows_come_in_order(data):
     net.fit(x, y, epochs=2, batch_size=64, optimizer=fastnn.SGD(0.1), shuffle=False, verbose=0)
     for _, first in itertools.product(range(2), range(0, 301, 64)):
         _, gradients = by_hand.gradients(x[first : first + 64], y[first : first + 64])
-        parameters = blocks(by_hand.program, by_hand.program.parameters)
+        parameters = pairs(by_hand.program, by_hand.program.parameters)
         for (W, b), (dW, db) in zip(parameters, gradients, strict=True):
             W -= np.float32(0.1) * dW
             b -= np.float32(0.1) * db
@@ -422,7 +422,7 @@ def test_labels_that_another_thread_changes(compiled, use):
     """Each call uses the labels that it has checked, or refuses them."""
     random = np.random.default_rng(0)
     x, y = random.random((3000, 4), np.float32), random.integers(0, 3, 3000)
-    net = fastnn.mlp([4, 8, 3], engine=compiled.NAME)
+    net = fastnn.mlp([4, 8, 3], engine=compiled().NAME)
     end = threading.Event()
 
     def change():

@@ -1,3 +1,4 @@
+# cython: language_level=3, cdivision=True
 # One number: fused multiply-add, exp, log, sigmoid, tanh.
 #
 # Everything is branch-free where a loop over elements must become vector code, and spelled with explicit `fma`, so
@@ -37,30 +38,30 @@ cdef extern from *:
     int64_t bits_of_double "fastnn_bits_of_double" (double x) noexcept nogil
     double double_of_bits "fastnn_double_of_bits" (int64_t n) noexcept nogil
 
-ctypedef fused real:
+ctypedef fused number:
     float
     double
 
-cdef inline real fma(real a, real b, real c) noexcept nogil:
-    if real is float:
+cdef inline number fma(number a, number b, number c) noexcept nogil:
+    if number is float:
         return fmaf(a, b, c)
     else:
         return fma64(a, b, c)
 
-cdef inline real sqrt(real x) noexcept nogil:
-    if real is float:
+cdef inline number sqrt(number x) noexcept nogil:
+    if number is float:
         return sqrtf(x)
     else:
         return sqrt64(x)
 
-cdef inline real fabs(real x) noexcept nogil:
-    if real is float:
+cdef inline number fabs(number x) noexcept nogil:
+    if number is float:
         return fabsf(x)
     else:
         return fabs64(x)
 
-cdef inline real copysign(real x, real sign) noexcept nogil:
-    if real is float:
+cdef inline number copysign(number x, number sign) noexcept nogil:
+    if number is float:
         return copysignf(x, sign)
     else:
         return copysign64(x, sign)
@@ -80,10 +81,10 @@ cdef inline float two_to_the32(uint32_t biased) noexcept nogil:
 cdef inline double two_to_the64(uint64_t biased) noexcept nogil:
     return double_of_bits(<int64_t> (biased << 52))
 
-cdef inline real exp_polynomial(real r) noexcept nogil:
+cdef inline number exp_polynomial(number r) noexcept nogil:
     """P(r)."""
-    cdef real p
-    if real is float:
+    cdef number p
+    if number is float:
         p = 0.0013814611
         p = fmaf(p, r, 0.00836871004)
         p = fmaf(p, r, 0.0416683874)
@@ -101,10 +102,10 @@ cdef inline real exp_polynomial(real r) noexcept nogil:
         p = fma64(p, r, 0.166666666666664127)
         return fma64(p, r, 0.500000000000001062)
 
-cdef inline real tanh_polynomial(real s) noexcept nogil:
+cdef inline number tanh_polynomial(number s) noexcept nogil:
     """Q(s), s = h^2, |h| <= 0.5625."""
-    cdef real q
-    if real is float:
+    cdef number q
+    if number is float:
         q = -0.00617982434
         q = fmaf(q, s, 0.0210074707)
         q = fmaf(q, s, -0.0538374336)
@@ -123,13 +124,13 @@ cdef inline real tanh_polynomial(real s) noexcept nogil:
         q = fma64(q, s, 0.133333333333231334)
         return fma64(q, s, -0.333333333333332778)
 
-cdef inline real exp(real x) noexcept nogil:
+cdef inline number exp(number x) noexcept nogil:
     # 2^n is two factors, since 2^128 is beyond float32 and e^x not yet: n + 2 bias in halves.
     # A NaN fails both comparisons and is kept.
-    cdef real shifted, n, r, power, power2, sum
+    cdef number shifted, n, r, power, power2, sum
     cdef uint32_t n32
     cdef uint64_t n64
-    if real is float:
+    if number is float:
         x = <float> 89.0 if x > 89 else x
         x = <float> -104.0 if x < -104 else x
         shifted = fmaf(x, 1.44269504088896341, 12582912.0 + 2 * 127)
@@ -148,8 +149,8 @@ cdef inline real exp(real x) noexcept nogil:
         n64 = <uint64_t> bits_of_double(shifted)
         power, power2 = two_to_the64(n64 >> 1), two_to_the64(n64 - (n64 >> 1))
     # r - (sum - 1) is what rounding left out of 1 + r
-    sum = <real> 1.0 + r
-    sum = sum + fma[real](exp_polynomial[real](r) * r, r, r - (sum - <real> 1.0))
+    sum = <number> 1.0 + r
+    sum = sum + fma[number](exp_polynomial[number](r) * r, r, r - (sum - <number> 1.0))
     return sum * power * power2
 
 
@@ -181,20 +182,20 @@ cdef inline double log64(double x) noexcept nogil:
 # A quotient q = a / d, with d rounded, is brought nearer by one step of Newton's method: q + (a - q d) / d,
 # a - q d from the exact d. Without it either function would fall here and there where it should rise.
 
-cdef inline real sigmoid(real z) noexcept nogil:
+cdef inline number sigmoid(number z) noexcept nogil:
     # a / (1 + e), e = e^-|z|: a = 1 for z >= 0, a = e for z < 0: no overflow, full precision in both tails
-    cdef real e = exp[real](-fabs[real](z))
-    cdef real a = e if z < 0 else <real> 1.0
-    cdef real inverse = <real> 1.0 / (<real> 1.0 + e)
-    cdef real q = a * inverse
-    return fma[real](fma[real](-q, e, a - q), inverse, q)
+    cdef number e = exp[number](-fabs[number](z))
+    cdef number a = e if z < 0 else <number> 1.0
+    cdef number inverse = <number> 1.0 / (<number> 1.0 + e)
+    cdef number q = a * inverse
+    return fma[number](fma[number](-q, e, a - q), inverse, q)
 
-cdef inline real tanh(real z) noexcept nogil:
+cdef inline number tanh(number z) noexcept nogil:
     # tanh(k + h) = (m + s t) / (s + m t), t = tanh(h), k = n ln 2 / 2, m / s = tanh(k), s = 1 + 2^-n.
     # Below 0.5625 n = 0, which gives t itself; above, the result is so large that t's rounding hardly counts.
-    cdef real x = fabs[real](z)
-    cdef real shifted, minus_n, h, t, power, s, m, inverse, q, rest
-    if real is float:
+    cdef number x = fabs[number](z)
+    cdef number shifted, minus_n, h, t, power, s, m, inverse, q, rest
+    if number is float:
         x = <float> 10.0 if x > 10 else x           # tanh(10) rounds to 1
         shifted = fmaf(x, -2.88539008177792681, 12582912.0 + 127)
         shifted = <float> (12582912.0 + 127) if x < <float> 0.5625 else shifted
@@ -209,10 +210,10 @@ cdef inline real tanh(real z) noexcept nogil:
         h = fma64(minus_n, 0.346573590279972654709, x)
         power = two_to_the64(<uint64_t> bits_of_double(shifted))
     t = h * h
-    t = fma[real](tanh_polynomial[real](t), t * h, h)
-    s = <real> 1.0 + power
-    m = fma[real](-2.0, power, s)   # s - 2^(1-n): where 1 + 2^-n is rounded, m / s keeps its precision
-    inverse = <real> 1.0 / fma[real](m, t, s)
-    q = fma[real](s, t, m) * inverse
-    rest = fma[real](t, fma[real](-q, m, s), fma[real](-q, s, m))       # m + s t - q (s + m t)
-    return copysign[real](fma[real](rest, inverse, q), z)
+    t = fma[number](tanh_polynomial[number](t), t * h, h)
+    s = <number> 1.0 + power
+    m = fma[number](-2.0, power, s)   # s - 2^(1-n): where 1 + 2^-n is rounded, m / s keeps its precision
+    inverse = <number> 1.0 / fma[number](m, t, s)
+    q = fma[number](s, t, m) * inverse
+    rest = fma[number](t, fma[number](-q, m, s), fma[number](-q, s, m))       # m + s t - q (s + m t)
+    return copysign[number](fma[number](rest, inverse, q), z)

@@ -1,0 +1,3 @@
+# cython: language_level=3
+ctypedef float real
+include "core.pyx"

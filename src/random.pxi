@@ -1,0 +1,64 @@
+# Random numbers: a function of (seed, purpose, update, op, row, column), whoever asks and when.
+#
+# Philox4x32-10: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (SC 2011).
+
+cdef enum:                      # purposes, as in fastnn/_random.py
+    DROP = 2
+
+cdef enum:
+    DRAWS = 16                  # counters that go through the rounds side by side, as vectors; each gives four words
+
+cdef struct Key:
+    uint32_t low, high
+
+cdef inline void philox(uint32_t[4][DRAWS] c, Key key, int draws) noexcept nogil:
+    """The four words of each counter (c[0][g], ..., c[3][g]), in place."""
+    cdef uint64_t p, q
+    cdef uint32_t a, b
+    cdef int turn, g
+    for turn in range(10):
+        for g in range(draws):
+            p = <uint64_t> 0xD2511F53U * c[0][g]
+            q = <uint64_t> 0xCD9E8D57U * c[2][g]
+            a = <uint32_t> (q >> 32) ^ c[1][g] ^ key.low
+            b = <uint32_t> (p >> 32) ^ c[3][g] ^ key.high
+            c[0][g] = a
+            c[1][g] = <uint32_t> q
+            c[2][g] = b
+            c[3][g] = <uint32_t> p
+        key.low += 0x9E3779B9U
+        key.high += 0xBB67AE85U
+
+
+cdef inline Key key_of(uint64_t seed, int purpose, uint64_t update, Py_ssize_t op) noexcept nogil:
+    """The key of the numbers of one op in one update."""
+    cdef uint32_t c[4][DRAWS]
+    cdef Key key
+    key.low, key.high = <uint32_t> seed, <uint32_t> (seed >> 32)
+    c[0][0], c[1][0], c[2][0], c[3][0] = <uint32_t> update, <uint32_t> (update >> 32), <uint32_t> op, <uint32_t> purpose
+    philox(c, key, 1)
+    key.low, key.high = c[0][0], c[1][0]
+    return key
+
+
+cdef inline void keep(Key key, Py_ssize_t row, const Instruction* i, Range columns, real[::1] work, Py_ssize_t mask) noexcept nogil:
+    """The mask of a row of dropout, its columns from `mask` on: kept, which is i.number, where a word is not below i.limit.
+
+    Column j has word (j // 16) % 4 of the counter (16 * (j // 64) + j % 16, row).
+    """
+    cdef uint32_t c[4][DRAWS]
+    cdef real drawn[4 * DRAWS]
+    cdef Py_ssize_t block, j
+    cdef int g, s
+    for block in range(columns.first // (4 * DRAWS), pieces(columns.end, 4 * DRAWS)):
+        for g in range(DRAWS):
+            c[0][g] = <uint32_t> (block * DRAWS + g)
+            c[1][g] = <uint32_t> row
+            c[2][g] = <uint32_t> (row >> 32)
+            c[3][g] = 0
+        philox(c, key, DRAWS)
+        for s in range(4):
+            for g in range(DRAWS):
+                drawn[s * DRAWS + g] = <real> 0.0 if c[s][g] < i.limit else i.number
+        for j in range(larger(columns.first, block * 4 * DRAWS), smaller(columns.end, (block + 1) * 4 * DRAWS)):
+            work[mask + j] = drawn[j - block * 4 * DRAWS]

@@ -1,0 +1,106 @@
+# A tape: the instructions that a call's threads walk, and what they are about. Plain C, made by plan.pxi.
+
+cdef enum:                      # kinds of ops, as in fastnn/program.py
+    INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD
+    KINDS                       # how many there are
+
+cdef enum:                      # columns of Program.ops
+    KIND, SOURCE, OTHER, WIDTH, BLOCK_, CODE
+    OP_COLUMNS
+
+cdef enum:                      # kinds of instructions; those of ops stand for their forward side
+    GATHER = KINDS              # h_0 of the rows
+    MULTIPLY                    # z = h W + b, in prediction
+    SUM                         # h W + b over this thread's pieces of h
+    MEET                        # barrier
+    COMBINE                     # z = the sum of all pieces, h = g(z)
+    JUDGE                       # loss, and d
+    TAKE                        # d, as it is given
+    BACK                        # dh = dz W^T
+    ACTIVATE_BACK, SOFTMAX_BACK, DROPOUT_BACK       # in place
+    PASS                        # another op's d, or added to it
+    EXCHANGE                    # barrier, then a copy of the others' columns
+    LEARN                       # dW, db, and their update
+    GIVE                        # the gradient of the input
+
+cdef struct Instruction:
+    int kind, code              # code: the activation
+    bint whole                  # all columns on every thread, else each its own
+    bint alone                  # a layer so small that every thread runs it for itself
+    bint add                    # to what is in the target
+    bint first                  # MULTIPLY of h_0
+    bint meets                  # threads that share a row meet after it
+    Py_ssize_t op               # which of the program's ops
+    Py_ssize_t inputs, outputs
+    Py_ssize_t weights, biases  # in the parameters
+    Matrix source, other, target        # in a thread's part of the work arena
+    real number                 # the slope, or what dropout multiplies by
+    uint32_t limit              # below which a random word drops
+
+cdef struct Block:              # one thread's rows at hand
+    Py_ssize_t start, rows      # from which row of the call on, how many
+    Py_ssize_t first, batch     # which of its batch is the first, and that batch's rows
+    real weight                 # of h - t in the gradient
+    real c[COEFFICIENTS + 2]    # of the optimizer
+    uint64_t update             # its number
+    Py_ssize_t losses_from      # where the losses of these rows go
+
+cdef struct Result:
+    double loss                 # the sum over rows of a row's loss
+    int64_t agreeing            # rows with the target's winner, or right outputs: see agreement()
+
+cdef struct Call:               # the same for all threads and steps
+    const Instruction* tape
+    Py_ssize_t length, outputs
+    Data data
+    const int32_t* order        # which of the data's rows are taken; NULL: all, as they lie
+    Py_ssize_t samples, batch_size
+    int loss, optimizer, judge  # judge: LABELS, TARGETS or OUTPUT_GRADIENT
+    bint drops                  # whether dropout is on
+    bint learning               # else the gradients of one batch are the result
+    const int64_t* labels
+    const real* targets
+    const double* coefficients  # (steps, COEFFICIENTS)
+    real* d_input
+    uint64_t seed, update       # of the call's first step, for random numbers,
+    Py_ssize_t first_row        # and which row of its batch the first is
+    Py_ssize_t slot             # between two slots of the optimizer's state
+    double* losses              # a number for each row at hand, and
+    int64_t* agreeing           # what agrees of it
+    Result* result              # their sums
+    Py_ssize_t room             # rows at hand at most
+    Matrix output               # of a prediction: where it lies,
+    real* out                   # and where it goes
+
+
+cdef class Tape:
+    """Instructions, and the memory that one thread's values take at so many rows."""
+    cdef object memory
+    cdef Instruction* start
+    cdef Py_ssize_t length, rows, size
+    cdef list places, first     # of each value, in prediction: where it lies, and whether it is h_0 itself
+
+    def __init__(self, Py_ssize_t most, Py_ssize_t rows):
+        self.memory = np.zeros(most * sizeof(Instruction), np.uint8)
+        self.start = <Instruction*> <char*> cnp.PyArray_DATA(self.memory)
+        self.rows = rows
+
+    cdef Matrix room(self, Py_ssize_t width):
+        """Rows of a value."""
+        cdef Matrix place = matrix(self.size, stride_of(width))
+        self.size += self.rows * place.row
+        return place
+
+    cdef Instruction* append(self, int kind, Py_ssize_t op) except NULL:
+        if self.length * sizeof(Instruction) >= <size_t> len(self.memory):
+            raise AssertionError("expected a longer tape")
+        cdef Instruction* i = self.start + self.length
+        self.length += 1
+        i.kind, i.op = kind, op
+        return i
+
+
+cdef inline Py_ssize_t stride_of(Py_ssize_t width) noexcept nogil:
+    """Between rows: whole vectors, and not a power of two, or they would share a set of the cache."""
+    cdef Py_ssize_t stride = padded(width)
+    return stride + 16 if stride * <Py_ssize_t> sizeof(real) % 1024 == 0 else stride
