@@ -9,16 +9,16 @@ cdef inline void chains(const real[::1] h, const real[::1] w, real[::1] z, const
     """`groups` of `lanes` chains side by side."""
     cdef real sums[ROWS][MAX_LANES]
     cdef real x
-    cdef Py_ssize_t k
+    cdef Py_ssize_t k, h0 = c.h, h_step = c.h_step, w0 = c.W.start, w_step = c.w_step, w_row = c.W.row
     cdef int i, j
     for i in range(groups):
         for j in range(lanes):
             sums[i][j] = 0
     for k in range(c.depth):
         for i in range(groups):
-            x = h[c.h + i * c.h_step + k]
+            x = h[h0 + i * h_step + k]
             for j in range(lanes):
-                sums[i][j] = fma(x, w[c.W.start + i * c.w_step + k * c.W.row + j], sums[i][j])
+                sums[i][j] = fma(x, w[w0 + i * w_step + k * w_row + j], sums[i][j])
     for i in range(groups):
         for j in range(lanes):
             z[c.z + i * c.z_step + j] = z[c.z + i * c.z_step + j] + sums[i][j]
