@@ -95,7 +95,7 @@ class Network:
         self.features: tuple[str, ...] | None = None  # names of the inputs
         self.target: str | None = None  # the name of what is predicted
         self.trained_on: str | None = None  # what the rows were
-        self._training = training.State()
+        self.trained = training.State()  # how far, and with what: a next fit goes on from there
         self._holder: dict[str, object] = {}  # the fit that is changing the network, if any
         self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
 
@@ -225,7 +225,7 @@ class Network:
         return winners
 
     def _check_classes(self) -> None:
-        meaning = self._training.meaning
+        meaning = self.trained.meaning
         if meaning == "classes":
             raise ValueError(
                 "expected one class a row, got a network that was fitted on several labels a row; "
@@ -486,7 +486,7 @@ def load(
     network.output_center = tensors.get("outputs.center")
     network.output_scale = model["output_scale"]
     program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")
-    network._training = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
+    network.trained = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
     for name in ("classes", "features", "target", "trained_on"):
         setattr(network, name, model[name])
     return network

@@ -19,7 +19,7 @@ from ._errors import DivergenceError
 from ._progress import Progress, Unit, progress
 from ._random import SHUFFLE, stream
 from .optimizers import Optimizer
-from .program import zero_state, zeros_like_parameters
+from .program import Program, zero_state, zeros_like_parameters
 
 if TYPE_CHECKING:
     from .network import Network
@@ -229,15 +229,15 @@ class Run:
         steps = min(CALL_COST // step_cost, CALL_SIZE // (network.inputs * batch_size))
         self.in_units = batch_size > unit(network)
         self.rows_per_call = batch_size * (1 if self.in_units else max(1, steps))
-        if network._training.optimizer != optimizer:
-            prepared(network, optimizer)
-        network._training.meaning = data.meaning
-        self.first_step = network._training.steps
+        if network.trained.optimizer != optimizer:
+            prepare(network.program, network.trained, optimizer)
+        network.trained.meaning = data.meaning
+        self.first_step = network.trained.steps
         self.now = self.begun()
 
     def begun(self) -> Epoch:
         """An epoch that begins now."""
-        return Epoch(self.network.program.parameters.copy(), self.network._training.steps)
+        return Epoch(self.network.program.parameters.copy(), self.network.trained.steps)
 
     def all_epochs(self, shuffle: bool, callbacks: tuple[Callback, ...], verbose: int) -> History:
         """Every epoch, its validation, and the callbacks, until one of them returns True."""
@@ -296,12 +296,12 @@ class Run:
                 f"{found}; the weights are those from the start of that epoch (try a smaller "
                 f"learning rate)"
             )
-        self.network._training.epochs += 1
+        self.network.trained.epochs += 1
         return figures
 
     def settle(self) -> bool:
         """Count the epoch's steps; undo it if it diverged. Returns whether it did not."""
-        training, weights = self.network._training, self.network.program.parameters
+        training, weights = self.network.trained, self.network.program.parameters
         training.steps = self.now.steps + sum(steps for steps, _ in self.now.calls)
         loss = sum(loss for _, (loss, _) in self.now.calls)
         if math.isfinite(loss) and np.isfinite(weights).all():
@@ -313,7 +313,7 @@ class Run:
     def shuffle(self) -> None:
         """Draw the order of rows, a function of the seed and the number of the epoch."""
         network = self.network
-        random = stream(network.seed, SHUFFLE, network._training.epochs)
+        random = stream(network.seed, SHUFFLE, network.trained.epochs)
         for part in _arrays.pieces(len(self.order), SHUFFLED):
             words = random.random_raw(-(-(part.stop - part.start) // 2)).view(np.uint32)
             network._engine.shuffle(self.order[: part.stop], words[: part.stop - part.start])
@@ -360,13 +360,13 @@ class Run:
         return map(itemgetter(1), zip(applied, [tuple(sums)], strict=True))
 
 
-def prepared(network: Network, optimizer: Optimizer) -> None:
-    """Give a network the state of another optimizer, zero; while that is done it has none."""
-    program, epochs = network.program, network._training.epochs
-    state = zero_state(program, optimizer.slots)
-    network._training = State(epochs)
-    program.optimizer, program.state = optimizer.code, state
-    network._training = State(epochs, 0, optimizer)
+def prepare(program: Program, state: State, optimizer: Optimizer) -> None:
+    """Begin anew with another optimizer, its state zero; while that is done there is none."""
+    zeros = zero_state(program, optimizer.slots)
+    state.optimizer = None  # first: an interrupt may come after any of these
+    state.steps = 0
+    program.optimizer, program.state = optimizer.code, zeros
+    state.optimizer = optimizer
 
 
 def described(figures: dict[str, float]) -> str:

@@ -418,7 +418,7 @@ def test_the_order_of_rows_is_the_same_on_every_engine():
             x = np.zeros((rows, 1), np.float32)
             run = Run(net, Data(net, x, np.zeros(rows, np.int64), None), 8, SGD(), 1)
             for epoch in range(3):
-                net._training.epochs = epoch
+                net.trained.epochs = epoch
                 run.shuffle()
                 assert np.bincount(run.order, minlength=rows).tolist() == [1] * rows
                 orders.setdefault(epoch, set()).add(run.order.tobytes())
