@@ -22,6 +22,7 @@ __all__ = [
     "aligned_copy",
     "blocks",
     "build",
+    "flops",
     "prepare",
     "zero_state",
     "zeros_like_parameters",
@@ -100,6 +101,11 @@ def build(
         optimizer=0,
         state=aligned_zeros((0, end + PADDING), dtype),
     )
+
+
+def flops(program: Program) -> int:
+    """Floating-point operations of one row's way forward, products only."""
+    return 2 * int(program.layers[:, INPUTS] @ program.layers[:, OUTPUTS])
 
 
 def prepare(program: Program, optimizer: int, slots: int) -> None:
