@@ -18,7 +18,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from ._errors import shown
 
 Array = NDArray[Any]
-Rows = slice | NDArray[np.int32]
+Chosen = slice | NDArray[np.int32]  # rows
 
 NATIVE = frozenset(map(np.dtype, ("uint8", "float32", "float64")))
 CHECKED = 1 << 18  # elements looked at together, so that they stay in the cache
@@ -106,10 +106,10 @@ def direct(x: Array) -> bool:
     return x.ndim == 2 and x.dtype in NATIVE and x.flags.aligned
 
 
-def block(x: Array, rows: Rows, width: int, dtype: DTypeLike) -> Array:
+def block(x: Array, rows: Chosen, dtype: DTypeLike) -> Array:
     """Rows of the inputs, as engines can read them."""
     part = x[rows]
-    return part if direct(part) else part.reshape(-1, width).astype(dtype, order="C")
+    return part if direct(part) else part.reshape(len(part), -1).astype(dtype, order="C")
 
 
 def pieces(rows: int, length: int) -> Iterator[slice]:
@@ -213,7 +213,7 @@ def labels_of(y: Array) -> Array:
     return np.concatenate([y[rows].argmax(axis=1) for rows in parts])
 
 
-def target_block(y: Array, rows: Rows, dtype: DTypeLike) -> Array:
+def target_block(y: Array, rows: Chosen, dtype: DTypeLike) -> Array:
     """Rows of the labels or targets, as engines can read them."""
     return np.ascontiguousarray(y[rows], np.int64 if y.ndim == 1 else dtype)
 

@@ -143,9 +143,9 @@ def _copied(network: Network, optimizer: bool) -> tuple[Description, Tensors]:
     """One copy of all that changes while another thread fits the network."""
     program = network.program
     learned = program.center is not None  # assigned last: with it all scales are there
-    training, state = _state(network, optimizer)
+    trained, state = _state(network, optimizer)
     tensors = views(program, program.parameters.copy(), state)
-    description = describe(network, training)
+    description = describe(network, trained)
     if not learned:
         description.pop("output_scale", None)
         return description, tensors
@@ -161,12 +161,12 @@ def _copied(network: Network, optimizer: bool) -> tuple[Description, Tensors]:
 def _state(network: Network, optimizer: bool) -> tuple[State, NDArray[Any]]:
     """How far training has come, and the state of the optimizer if that is kept."""
     if not optimizer:
-        return dataclasses.replace(network._training, optimizer=None), network.program.state[:0]
+        return dataclasses.replace(network.trained, optimizer=None), network.program.state[:0]
     while True:
-        training = network._training  # another one as soon as the state is another optimizer's
-        state = network.program.state.copy()
-        if network._training is training:
-            return training, state if training.optimizer else state[:0]
+        arena = network.program.state  # another one as soon as it is another optimizer's
+        state, trained = arena.copy(), dataclasses.replace(network.trained)
+        if network.program.state is arena:
+            return trained, state if trained.optimizer else state[:0]
 
 
 # ------------------------------------------------------------------------------------------ reading

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
@@ -19,8 +19,11 @@ from .activations import Activation
 from .layers import Dense
 from .losses import Loss
 from .optimizers import Optimizer
-from .program import Builder, aligned_copy, pairs, prepare
-from .training import Callback, History, Meaning
+from .program import Builder, aligned_copy, flops, pairs, prepare
+from .rows import Rows, meaning_of
+from .training import History
+
+Callback = Callable[["Network", int, dict[str, float]], object]
 
 DTYPES = ("float32", "float64")
 BLOCK = 16384  # rows at most in one call of an engine
@@ -95,7 +98,7 @@ class Network:
         self.features: tuple[str, ...] | None = None  # names of the inputs
         self.target: str | None = None  # the name of what is predicted
         self.trained_on: str | None = None  # what the rows were
-        self._training = training.State()
+        self.trained = training.State()  # how far, and with what: a next fit goes on from there
         self._holder: dict[str, object] = {}  # the fit that is changing the network, if any
         self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
 
@@ -128,7 +131,7 @@ class Network:
     @property
     def flops(self) -> int:
         """Floating-point operations of one row's way forward, products only."""
-        return 2 * sum(layer.weights.size for layer in self.layers)
+        return flops(self.program)
 
     def fit(
         self,
@@ -161,18 +164,24 @@ class Network:
         """
         if verbose not in (0, 1):
             raise ValueError(f"expected verbose to be 0 or 1, got {shown(verbose)}")
-        return training.fit(
-            self,
-            x,
-            y,
+        settings = training.Settings(
             epochs=count("epochs", epochs),
             batch_size=count("batch_size", batch_size),
             optimizer=optimizers.get(optimizer),
-            validation_data=validation_data,
             shuffle=flag("shuffle", shuffle),
-            callbacks=callbacks,
+            seed=self.seed,
+            callbacks=training.bound(callbacks, self),
             verbose=verbose,
         )
+        hold = training.Hold(self._holder)
+        try:
+            with hold:
+                rows, validation = self._rows_of_fit(x, y, validation_data)
+                run = training.Run(self._runner(), rows, validation, self.trained, settings)
+                self.history = run.history
+                return run.all_epochs()
+        finally:
+            hold.release()  # again: an interrupt may have come just before the first time
 
     def predict(self, x: ArrayLike, out: Array | None = None) -> Array:
         """The outputs (B, O), probabilities after softmax or sigmoid; they fill `out` if given.
@@ -224,7 +233,7 @@ class Network:
         return winners
 
     def _check_classes(self) -> None:
-        meaning = self._training.meaning
+        meaning = self.trained.meaning
         if meaning == "classes":
             raise ValueError(
                 "expected one class a row, got a network that was fitted on several labels a row; "
@@ -245,32 +254,8 @@ class Network:
         the binary_accuracy, the share of right outputs, where a row may have several labels.
         """
         self._check_learned()
-        x, y = self._data(x, y)
-        return self._evaluate(x, self._judged(y, self._meaning(y)))
-
-    def _evaluate(self, x: Array, y: Array) -> dict[str, float]:
-        loss, agreeing = 0.0, 0
-        for rows, part in self._blocks(x):
-            t = self._target_block(y, rows)
-            block_loss, block_agreeing = self._engine.evaluate(
-                self.program, part, t, self._threads()
-            )
-            loss, agreeing = loss + block_loss, agreeing + block_agreeing
-        return self._figures(loss, agreeing, len(x), y)
-
-    def _meaning(self, *targets: Array) -> Meaning:
-        """What the targets of every row are: one class, some of the classes, or real numbers."""
-        binary = self.loss.name == "binary_cross_entropy"
-        if self.loss.name == "cross_entropy" or (binary and self.outputs == 1):
-            return "class"
-        if all(map(_arrays.one_class, targets)):
-            return "class"
-        return "classes" if binary else "numbers"
-
-    def _judged(self, y: Array, meaning: Meaning) -> Array:
-        """The labels, where an engine would count every output of one-hot targets."""
-        several = self.loss.name == "binary_cross_entropy" and self.outputs > 1
-        return _arrays.labels_of(y) if several and y.ndim == 2 and meaning == "class" else y
+        (rows,) = self._rows(self._data(x, y))
+        return training.evaluate(self._runner(), rows)
 
     def activations(self, x: ArrayLike) -> list[Array]:
         """[input, layer 1, ..., output], each (B, width); the input is the scaled one."""
@@ -287,12 +272,12 @@ class Network:
     def gradients(self, x: ArrayLike, y: ArrayLike) -> tuple[float, list[tuple[Array, Array]]]:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it."""
         self._check_learned()
-        x, y = self._data(x, y)
-        arena, loss, _ = training.gradients(self, x, y)
-        units = self.output_scale**2  # of the loss
+        (rows,) = self._rows(self._data(x, y))
+        arena, loss, agreeing = training.gradients(self._runner(), rows)
+        units = rows.scale**2  # of the loss
         if units != 1.0:
             arena *= units
-        return loss / len(x) * units, pairs(self.program, arena)
+        return rows.figures(loss, agreeing, len(rows))["loss"], pairs(self.program, arena)
 
     def summary(self) -> None:
         """Print the layers, their shapes and numbers of parameters."""
@@ -361,13 +346,6 @@ class Network:
             h += self.output_center.astype(self.dtype)
         return h
 
-    def _target_block(self, y: Array, rows: _arrays.Rows) -> Array:
-        """Rows of the labels or targets, as engines can read them."""
-        if self.output_center is None or y.ndim == 1:
-            return _arrays.target_block(y, rows, self.dtype)
-        t = (y[rows] - self.output_center) / self.output_scale
-        return np.ascontiguousarray(t, self.dtype)
-
     def _features(self, x: ArrayLike, name: str = "x") -> Array:
         array = _arrays.features(x, self.inputs, name)
         if not (_arrays.direct(array) and self._quickly_finite(array)):
@@ -387,18 +365,36 @@ class Network:
         array = self._features(x, f"{of}x")
         return array, _arrays.targets(y, len(array), self.outputs, self.loss.name, self.dtype, of)
 
+    def _rows(self, *pairs: tuple[Array, Array]) -> list[Rows]:
+        """Checked pairs (x, y) as rows of one kind: what targets mean is decided by all of them."""
+        meaning = meaning_of(self.loss.name, *(y for _, y in pairs))
+        known = self.loss.name, self.dtype, meaning, self.output_center, self.output_scale
+        return [Rows(x, y, *known) for x, y in pairs]
+
+    def _rows_of_fit(
+        self, x: ArrayLike, y: ArrayLike, validation_data: tuple[ArrayLike, ArrayLike] | None
+    ) -> tuple[Rows, Rows | None]:
+        """The rows to learn from, and those of the validation; the first fit learns the scales."""
+        x, y = self._data(x, y)
+        if len(x) > np.iinfo(np.int32).max:
+            raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(x)}")
+        weights = {"the network's weights": self.program.parameters}
+        _arrays.check_apart("x", x, weights)
+        _arrays.check_apart("y", y, weights)
+        pairs = [(x, y)]
+        if validation_data is not None:
+            pairs.append(self._data(*pair(validation_data), "validation "))
+        if not self._learned():
+            self._learn_scales(x, y)
+        rows, *validation = self._rows(*pairs)
+        return rows, validation[0] if validation else None
+
+    def _runner(self) -> training.Runner:
+        return training.Runner(self.program, self._engine, self._threads, self._block)
+
     def _blocks(self, x: Array) -> Iterator[tuple[slice, Array]]:
         for rows in _arrays.pieces(len(x), self._block):
-            yield rows, _arrays.block(x, rows, self.inputs, self.dtype)
-
-    def _figures(self, loss: float, agreeing: int, rows: int, y: Array) -> dict[str, float]:
-        """Means from sums over rows; y decides which figures there are."""
-        figures = {"loss": loss / rows * self.output_scale**2}
-        if self.loss.name == "binary_cross_entropy" and y.ndim == 2 and self.outputs > 1:
-            figures["binary_accuracy"] = agreeing / (rows * self.outputs)
-        elif y.ndim == 1 or self.loss.name != "mean_squared_error":
-            figures["accuracy"] = agreeing / rows
-        return figures
+            yield rows, _arrays.block(x, rows, self.dtype)
 
     def _room(self, out: Array | None, x: Array) -> Array:
         """Where the outputs of these rows go: `out`, if it fits, or a new array."""
@@ -487,10 +483,19 @@ def load(
     network.output_center = tensors.get("outputs.center")
     network.output_scale = model["output_scale"]
     program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")
-    network._training = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
+    network.trained = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
     for name in ("classes", "features", "target", "trained_on"):
         setattr(network, name, model[name])
     return network
+
+
+def pair(validation_data: tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ArrayLike]:
+    """The x and y of validation_data."""
+    try:
+        x, y = validation_data
+    except (TypeError, ValueError):
+        raise ValueError("expected validation_data as a pair (x, y)") from None
+    return x, y
 
 
 def listed(name: str, values: Iterable[Any]) -> list[Any]:

@@ -300,6 +300,12 @@ def aligned_copy(array: NDArray[Any]) -> NDArray[Any]:
     return copy
 
 
+def flops(program: Program) -> int:
+    """Floating-point operations of one row's way forward, products only."""
+    dense = program.ops[program.ops[:, KIND] == DENSE]
+    return 2 * int(program.ops[dense[:, SOURCE], WIDTH] @ dense[:, WIDTH])
+
+
 def prepare(program: Program, optimizer: int, slots: int) -> None:
     """Make the program ready for an optimizer, its state zero."""
     program.state = zero_state(program, slots)

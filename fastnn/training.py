@@ -1,4 +1,7 @@
-"""Training: epochs, the order of rows, validation, callbacks, history."""
+"""Training: epochs, the order of rows, validation, callbacks, history.
+
+It knows a program, the engine that runs it and checked rows, and nothing of a `Network`.
+"""
 
 from __future__ import annotations
 
@@ -6,27 +9,25 @@ import math
 import time
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import starmap
 from operator import itemgetter
-from typing import TYPE_CHECKING, Literal
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import NDArray
 
 from . import _arrays, schedules
 from ._arrays import Array
 from ._errors import DivergenceError
 from ._progress import Progress, Unit, progress
 from ._random import SHUFFLE, stream
+from .engine import Engine
 from .optimizers import Optimizer
-from .program import zero_state, zeros_like_parameters
+from .program import Program, flops, zero_state, zeros_like_parameters
+from .rows import Meaning, Rows
 
-if TYPE_CHECKING:
-    from .network import Network
-
-Callback = Callable[["Network", int, dict[str, float]], object]
+Callback = Callable[[int, dict[str, float]], object]  # of an epoch's number, and its figures
 Sums = tuple[float, int]  # of losses, and of what agrees
-Meaning = Literal["class", "classes", "numbers"]  # of a row's targets: one class, or any of them
 
 # One call of an engine takes about as many steps as cost this many flops: some 5 to 50 ms, so that
 # Ctrl-C and the progress bar are prompt. A count and not a clock, so that the sums behind the
@@ -67,15 +68,38 @@ class State:
     meaning: Meaning | None = None  # of the targets of the latest fit
 
 
+@dataclass(frozen=True)
+class Settings:
+    """How to train."""
+
+    epochs: int
+    batch_size: int
+    optimizer: Optimizer
+    shuffle: bool
+    seed: int  # of the order of rows
+    callbacks: tuple[Callback, ...]
+    verbose: int
+
+
+@dataclass(frozen=True, eq=False)
+class Runner:
+    """A program, and what runs it."""
+
+    program: Program
+    engine: Engine
+    threads: Callable[[], int]  # asked at each call of the engine: it may change during a fit
+    length: int  # rows at most in one call that evaluates
+
+
 class Hold:
-    """The right to change a network, which one call has at a time.
+    """The right to change a network, which one call has at a time: an entry in its `holder`.
 
     It is taken in one step of the interpreter, and may be given back twice: an interrupt can come
     just before the first time.
     """
 
-    def __init__(self, network: Network) -> None:
-        self.holder = network._holder
+    def __init__(self, holder: dict[str, object]) -> None:
+        self.holder = holder
 
     def __enter__(self) -> None:
         if self.holder.setdefault("fit", self) is not self:
@@ -90,114 +114,60 @@ class Hold:
             self.holder.pop("fit")
 
 
-def fit(
-    network: Network,
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    epochs: int,
-    batch_size: int,
-    optimizer: Optimizer,
-    validation_data: tuple[ArrayLike, ArrayLike] | None,
-    shuffle: bool,
-    callbacks: Iterable[Callback],
-    verbose: int,
-) -> History:
-    """`Network.fit`."""
-    callbacks = checked_callbacks(callbacks)
-    hold = Hold(network)
-    try:
-        with hold:
-            data = Data(network, x, y, validation_data)
-            if not network._learned():
-                network._learn_scales(data.x, data.y)
-            run = Run(network, data, min(batch_size, len(data.x)), optimizer, epochs)
-            return run.all_epochs(shuffle, callbacks, verbose)
-    finally:
-        hold.release()
-
-
-def unit(network: Network) -> int:
-    """Rows whose gradients are had in one call, so that Ctrl-C is prompt; the sizes decide it."""
-    cost = 3 * network.flops * UNIT_ROWS
-    return UNIT_ROWS * max(1, min(MOST_UNITS, UNIT_COST // cost))
-
-
-def gradients(
-    network: Network, x: Array, y: Array, chosen: NDArray[np.int32] | None = None
-) -> tuple[Array, float, int]:
-    """Gradients of the mean loss over the chosen rows, or all, laid out like the parameters.
-
-    Also returns the sum of the losses, and what agrees. Rows go to the engine unit by unit,
-    whose gradients are added in float64.
-    """
-    program, engine = network.program, network._engine
-    rows, at_once = len(x) if chosen is None else len(chosen), unit(network)
-    arena = zeros_like_parameters(program)
-    total = np.zeros(arena.shape if rows > at_once else 0)
-    loss, agreeing = 0.0, 0
-    for part in _arrays.pieces(rows, at_once):
-        taken = part if chosen is None else chosen[part]
-        part_loss, part_agreeing = engine.gradients(
-            program,
-            _arrays.block(x, taken, network.inputs, network.dtype),
-            network._target_block(y, taken),
-            arena,
-            network._threads(),
-        )
-        loss, agreeing = loss + part_loss, agreeing + part_agreeing
-        if total.size:
-            share = (part.stop - part.start) / rows
-            total += np.multiply(arena, share, dtype=np.float64)
-    if total.size:
-        arena[:] = total
-    return arena, loss, agreeing
-
-
-def checked_callbacks(callbacks: Iterable[Callback]) -> tuple[Callback, ...]:
-    """The callbacks. Raises TypeError for what cannot be called."""
+def bound(callbacks: Iterable[Callable[..., object]], network: object) -> tuple[Callback, ...]:
+    """Callbacks that bring their network along. Raises TypeError for what cannot be called."""
     if callable(callbacks):
         raise TypeError("expected callbacks as a list, got a function; pass [function]")
     found = tuple(callbacks)
     for callback in found:
         if not callable(callback):
             raise TypeError(f"expected callbacks to be functions, got {type(callback).__name__}")
-    return found
+    return tuple(partial(callback, network) for callback in found)
 
 
-class Data:
-    """The checked rows of a fit, and those of its validation."""
+def evaluate(runner: Runner, rows: Rows) -> dict[str, float]:
+    """The figures of these rows at the current weights."""
+    loss, agreeing = 0.0, 0
+    for part in _arrays.pieces(len(rows), runner.length):
+        x, y = rows.inputs(part), rows.targets(part)
+        part_loss, part_agreeing = runner.engine.evaluate(runner.program, x, y, runner.threads())
+        loss, agreeing = loss + part_loss, agreeing + part_agreeing
+    return rows.figures(loss, agreeing, len(rows))
 
-    def __init__(
-        self,
-        network: Network,
-        x: ArrayLike,
-        y: ArrayLike,
-        validation_data: tuple[ArrayLike, ArrayLike] | None,
-    ) -> None:
-        self.x, self.y = network._data(x, y)
-        if len(self.x) > np.iinfo(np.int32).max:
-            raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(self.x)}")
-        weights = {"the network's weights": network.program.parameters}
-        _arrays.check_apart("x", self.x, weights)
-        _arrays.check_apart("y", self.y, weights)
-        validation = None if validation_data is None else pair(network, validation_data)
-        # whether a row has several labels is decided by all rows
-        self.meaning = network._meaning(self.y, *([] if validation is None else validation[1:]))
-        self.y = network._judged(self.y, self.meaning)
-        self.validation = validation and (
-            validation[0],
-            network._judged(validation[1], self.meaning),
+
+def unit(program: Program) -> int:
+    """Rows whose gradients are had in one call, so that Ctrl-C is prompt; the sizes decide it."""
+    cost = 3 * flops(program) * UNIT_ROWS
+    return UNIT_ROWS * max(1, min(MOST_UNITS, UNIT_COST // cost))
+
+
+def gradients(
+    runner: Runner, rows: Rows, batch: NDArray[np.int32] | None = None
+) -> tuple[Array, float, int]:
+    """Gradients of the mean loss over all rows, or those of a batch with dropout, as parameters.
+
+    Also returns the sum of the losses, and what agrees. Rows go to the engine unit by unit,
+    whose gradients are added in float64.
+    """
+    program = runner.program
+    count, at_once = len(rows) if batch is None else len(batch), unit(program)
+    arena = zeros_like_parameters(program)
+    total = np.zeros(arena.shape if count > at_once else 0)
+    loss, agreeing = 0.0, 0
+    for part in _arrays.pieces(count, at_once):
+        taken = part if batch is None else batch[part]
+        x, y = rows.inputs(taken), rows.targets(taken)
+        first_row = None if batch is None else part.start
+        part_loss, part_agreeing = runner.engine.gradients(
+            program, x, y, arena, runner.threads(), first_row
         )
-
-
-def pair(network: Network, data: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
-    """The checked (x, y) of validation_data."""
-    try:
-        x, y = data
-    except (TypeError, ValueError):
-        raise ValueError("expected validation_data as a pair (x, y)") from None
-    return network._data(x, y, "validation ")
+        loss, agreeing = loss + part_loss, agreeing + part_agreeing
+        if total.size:
+            share = (part.stop - part.start) / count
+            total += np.multiply(arena, share, dtype=np.float64)
+    if total.size:
+        arena[:] = total
+    return arena, loss, agreeing
 
 
 @dataclass
@@ -211,81 +181,77 @@ class Epoch:
 
 
 class Run:
-    """One fit: its data, and how far it has come."""
+    """One fit: its rows, and how far it has come."""
 
     def __init__(
-        self, network: Network, data: Data, batch_size: int, optimizer: Optimizer, epochs: int
+        self, runner: Runner, rows: Rows, validation: Rows | None, state: State, settings: Settings
     ) -> None:
-        self.network, self.x, self.y = network, data.x, data.y
-        self.validation = data.validation
-        self.batch_size, self.epochs = batch_size, epochs
-        self.optimizer = optimizer
-        self.schedule = schedules.get(optimizer.learning_rate)
-        self.total_steps = epochs * -(-len(self.x) // batch_size)
+        self.runner, self.rows, self.validation = runner, rows, validation
+        self.state, self.settings = state, settings
+        self.history = History()
+        self.batch_size = batch_size = min(settings.batch_size, len(rows))
+        self.schedule = schedules.get(settings.optimizer.learning_rate)
+        self.total_steps = settings.epochs * -(-len(rows) // batch_size)
         self.rate = math.nan  # of the latest step
-        self.order = np.arange(len(self.x), dtype=np.int32)
-        self.direct = _arrays.direct(self.x)
-        step_cost = STEP_COST + 3 * network.flops * batch_size  # two products back for one forward
-        steps = min(CALL_COST // step_cost, CALL_SIZE // (network.inputs * batch_size))
-        self.in_units = batch_size > unit(network)
+        self.order = np.arange(len(rows), dtype=np.int32)
+        program = runner.program
+        step_cost = STEP_COST + 3 * flops(program) * batch_size  # two products back for one forward
+        steps = min(CALL_COST // step_cost, CALL_SIZE // (program.inputs * batch_size))
+        self.in_units = batch_size > unit(program)
         self.rows_per_call = batch_size * (1 if self.in_units else max(1, steps))
-        if network._training.optimizer != optimizer:
-            prepared(network, optimizer)
-        network._training.meaning = data.meaning
-        self.first_step = network._training.steps
+        if state.optimizer != settings.optimizer:
+            prepare(program, state, settings.optimizer)
+        state.meaning = rows.meaning
+        self.first_step = state.steps
         self.now = self.begun()
 
     def begun(self) -> Epoch:
         """An epoch that begins now."""
-        return Epoch(self.network.program.parameters.copy(), self.network._training.steps)
+        return Epoch(self.runner.program.parameters.copy(), self.state.steps)
 
-    def all_epochs(self, shuffle: bool, callbacks: tuple[Callback, ...], verbose: int) -> History:
+    def all_epochs(self) -> History:
         """Every epoch, its validation, and the callbacks, until one of them returns True."""
-        network = self.network
-        network.history = history = History()
         try:
-            for number in range(1, self.epochs + 1):
-                logs, seconds = self.validated_epoch(number, shuffle, verbose)
-                history.append({**logs, "learning_rate": self.rate, "seconds": seconds})
-                answers = [callback(network, number, dict(logs)) for callback in callbacks]
+            for number in range(1, self.settings.epochs + 1):
+                logs, seconds = self.validated_epoch(number)
+                self.history.append({**logs, "learning_rate": self.rate, "seconds": seconds})
+                answers = [callback(number, dict(logs)) for callback in self.settings.callbacks]
                 if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
                     break
         except BaseException:
             self.settle()  # again: an interrupt may have come just before the first time
             raise
         finally:
-            network.program.plan = None  # and with it the engine's memory for training
-        return history
+            self.runner.program.plan = None  # and with it the engine's memory for training
+        return self.history
 
-    def validated_epoch(
-        self, number: int, shuffle: bool, verbose: int
-    ) -> tuple[dict[str, float], float]:
+    def validated_epoch(self, number: int) -> tuple[dict[str, float], float]:
         """One epoch and its validation, shown; returns their figures, and the epoch's seconds."""
-        title = f"epoch {number}/{self.epochs}"
-        with progress(title, len(self.x), Unit("samples"), shown=verbose > 0) as bar:
+        title, shown = f"epoch {number}/{self.settings.epochs}", self.settings.verbose > 0
+        with progress(title, len(self.rows), Unit("samples"), shown=shown) as bar:
             start = time.perf_counter()
-            logs = self.epoch(number, shuffle, bar)
+            logs = self.epoch(number, bar)
             seconds = time.perf_counter() - start
             if self.validation is not None:
-                figures = self.network._evaluate(*self.validation)
+                figures = evaluate(self.runner, self.validation)
                 logs.update((f"val_{name}", value) for name, value in figures.items())
             bar.finish(described(logs))
         return logs, seconds
 
-    def epoch(self, number: int, shuffle: bool, bar: Progress) -> dict[str, float]:
+    def epoch(self, number: int, bar: Progress) -> dict[str, float]:
         """Every row once; returns the means of loss and accuracy. Raises DivergenceError."""
         self.now = self.begun()
-        if shuffle:
-            self.shuffle()
+        if self.settings.shuffle:
+            shuffle(self.runner.engine, self.order, self.settings.seed, self.state.epochs)
         loss, agreeing = 0.0, 0
         figures: dict[str, float] = {}
         try:
-            for part in _arrays.pieces(len(self.x), self.rows_per_call):
+            for part in _arrays.pieces(len(self.rows), self.rows_per_call):
                 part_loss, part_agreeing = self.call(part)
                 loss, agreeing = loss + part_loss, agreeing + part_agreeing
                 if not math.isfinite(loss):
                     break
-                figures = self.network._figures(loss, agreeing, part.stop, self.y)
+                figures = self.rows.figures(loss, agreeing, part.stop)
                 bar.advance(part.stop - part.start, described(figures))
         finally:  # after Ctrl-C, too
             finite = self.settle()
@@ -296,30 +262,22 @@ class Run:
                 f"{found}; the weights are those from the start of that epoch (try a smaller "
                 f"learning rate)"
             )
-        self.network._training.epochs += 1
+        self.state.epochs += 1
         return figures
 
     def settle(self) -> bool:
         """Count the epoch's steps; undo it if it diverged. Returns whether it did not."""
-        training, weights = self.network._training, self.network.program.parameters
-        training.steps = self.now.steps + sum(steps for steps, _ in self.now.calls)
+        state, weights = self.state, self.runner.program.parameters
+        state.steps = self.now.steps + sum(steps for steps, _ in self.now.calls)
         loss = sum(loss for _, (loss, _) in self.now.calls)
         if math.isfinite(loss) and np.isfinite(weights).all():
             return True
         weights[:] = self.now.weights
-        training.optimizer = None  # its state is lost
+        state.optimizer = None  # its state is lost
         return False
 
-    def shuffle(self) -> None:
-        """Draw the order of rows, a function of the seed and the number of the epoch."""
-        network = self.network
-        random = stream(network.seed, SHUFFLE, network._training.epochs)
-        for part in _arrays.pieces(len(self.order), SHUFFLED):
-            words = random.random_raw(-(-(part.stop - part.start) // 2)).view(np.uint32)
-            network._engine.shuffle(self.order[: part.stop], words[: part.stop - part.start])
-
     @np.errstate(over="ignore", invalid="ignore")  # settle() looks at the result
-    def call(self, part: slice) -> tuple[float, int]:
+    def call(self, part: slice) -> Sums:
         """One call of the engine: the updates from a part of the order of rows."""
         chosen = self.order[part]
         steps = -(-len(chosen) // self.batch_size)
@@ -327,7 +285,8 @@ class Run:
         first = before - self.first_step
         rates = schedules.checked_rates(self.schedule, first, steps, self.total_steps)
         numbers = before + np.arange(steps, dtype=np.int64)
-        coefficients = self.optimizer.coefficients(numbers, rates)
+        coefficients = self.settings.optimizer.coefficients(numbers, rates)
+        self.runner.program.update = (self.state.epochs << 32) + before - self.now.steps
         sums = (self.large_step if self.in_units else self.small_steps)(chosen, coefficients)
         # in C: no interrupt comes between the updates and their count
         self.now.calls.extend(zip([steps], sums, strict=True))
@@ -336,37 +295,36 @@ class Run:
 
     def small_steps(self, chosen: NDArray[np.int32], coefficients: Array) -> Iterator[Sums]:
         """An update for each batch of the chosen rows; the call is made when its sums are taken."""
-        network, x, rows = self.network, self.x, chosen
-        if not self.direct:
-            x = _arrays.block(x, chosen, network.inputs, network.dtype)
-            rows = np.arange(len(x), dtype=np.int32)
-        arguments = (
-            network.program,
-            x,
-            rows,
-            network._target_block(self.y, chosen),
-            self.batch_size,
-            coefficients,
-            network._threads(),
-        )
-        return starmap(network._engine.train, [arguments])
+        runner = self.runner
+        x, places = self.rows.where(chosen)
+        y, size = self.rows.targets(chosen), self.batch_size
+        arguments = runner.program, x, places, y, size, coefficients, runner.threads()
+        return starmap(runner.engine.train, [arguments])
 
     def large_step(self, batch: NDArray[np.int32], coefficients: Array) -> Iterator[Sums]:
         """One update from the rows of one batch, whose gradients take many calls; made as above."""
-        network = self.network
-        arena, *sums = gradients(network, self.x, self.y, batch)
-        arguments = network.program, arena, coefficients[0], network._threads()
-        applied = starmap(network._engine.apply_gradients, [arguments])
+        runner = self.runner
+        arena, *sums = gradients(runner, self.rows, batch)
+        arguments = runner.program, arena, coefficients[0], runner.threads()
+        applied = starmap(runner.engine.apply_gradients, [arguments])
         return map(itemgetter(1), zip(applied, [tuple(sums)], strict=True))
 
 
-def prepared(network: Network, optimizer: Optimizer) -> None:
-    """Give a network the state of another optimizer, zero; while that is done it has none."""
-    program, epochs = network.program, network._training.epochs
-    state = zero_state(program, optimizer.slots)
-    network._training = State(epochs)
-    program.optimizer, program.state = optimizer.code, state
-    network._training = State(epochs, 0, optimizer)
+def prepare(program: Program, state: State, optimizer: Optimizer) -> None:
+    """Begin anew with another optimizer, its state zero; while that is done there is none."""
+    zeros = zero_state(program, optimizer.slots)
+    state.optimizer = None  # first: an interrupt may come after any of these
+    state.steps = 0
+    program.optimizer, program.state = optimizer.code, zeros
+    state.optimizer = optimizer
+
+
+def shuffle(engine: Engine, order: NDArray[np.int32], seed: int, epoch: int) -> None:
+    """Draw the order of rows (B,) in place, a function of the seed and the number of the epoch."""
+    random = stream(seed, SHUFFLE, epoch)
+    for part in _arrays.pieces(len(order), SHUFFLED):
+        words = random.random_raw(-(-(part.stop - part.start) // 2)).view(np.uint32)
+        engine.shuffle(order[: part.stop], words[: part.stop - part.start])
 
 
 def described(figures: dict[str, float]) -> str:

@@ -98,10 +98,10 @@ class Case:
     def legal(self) -> set[tuple[Any, ...]]:
         """Every state that the call may leave behind, as `state_of` has it."""
         network = copy.deepcopy(self.network)
-        before, first = copy.copy(network._training), state_of(network)
+        before, first = copy.copy(network.trained), state_of(network)
         network._engine = recorder = Recorder(network._engine)
         self.call(network)
-        after, states = network._training, recorder.states
+        after, states = network.trained, recorder.states
         start = before.steps if before.optimizer == after.optimizer else 0
         result = {first, (first[0], before.epochs)}
         if states:  # weights as they were, the new optimizer's state
@@ -116,7 +116,7 @@ class Case:
 
 def state_of(network: fastnn.Network) -> tuple[Any, ...]:
     """What a next fit depends on: the optimizer's part only if it has one."""
-    now = network._training
+    now = network.trained
     state = network.program.parameters.tobytes(), now.epochs
     if now.optimizer is None:
         return state

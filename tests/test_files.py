@@ -236,12 +236,12 @@ def test_every_field_comes_back(path: Path, tmp_path: Path) -> None:
     net = full()
     net.save(path, optimizer=True)
     back = load(path)
-    assert _fields.describe(back, back._training) == _fields.describe(net, net._training)
+    assert _fields.describe(back, back.trained) == _fields.describe(net, net.trained)
     assert (back.classes, back.features) == (net.classes, net.features)
     assert [type(name) for name in back.classes or ()] == [str, int, float]
     assert (back.target, back.trained_on) == ("kind", "rows.csv")
     assert (back.standardize, back.output_scale) == (True, net.output_scale)
-    assert back._training == net._training
+    assert back.trained == net.trained
     for name in ("center", "factor", "state", "parameters"):
         assert getattr(back.program, name).tobytes() == getattr(net.program, name).tobytes()
     assert back.predict(rows()[0]).tobytes() == load(path).predict(rows()[0]).tobytes()
@@ -315,7 +315,7 @@ def test_save_load_and_fit_give_the_bits_of_one_fit(
         net = fit(fastnn.load(path), epochs, optimizer)
     assert weights(net) == weights(whole)
     assert net.program.state.tobytes() == whole.program.state.tobytes()
-    assert net._training == whole._training
+    assert net.trained == whole.trained
 
 
 def test_an_optimizer_is_saved_with_its_own_state(path: Path) -> None:
@@ -332,7 +332,7 @@ def test_an_optimizer_is_saved_with_its_own_state(path: Path) -> None:
     net.program.state = Old()  # type: ignore[assignment]
     net.save(path, optimizer=True)
     back = fastnn.load(path)
-    assert back._training == net._training
+    assert back.trained == net.trained
     assert back.program.state.tobytes() == net.program.state.tobytes()
 
 
@@ -352,9 +352,9 @@ def test_without_the_optimizer_the_orders_of_rows_go_on(path: Path, optimizer: A
     net = fit(fastnn.mlp([7, 9, 3]), 2, optimizer)
     net.save(path)
     back = fit(fastnn.load(path), 2, optimizer)
-    net._training.optimizer = None  # it begins anew
+    net.trained.optimizer = None  # it begins anew
     assert weights(back) == weights(fit(net, 2, optimizer))
-    assert back._training == net._training
+    assert back.trained == net.trained
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
@@ -362,7 +362,7 @@ def test_without_the_optimizer_the_orders_of_rows_go_on(path: Path, optimizer: A
 def test_schedules_come_back(path: Path, kind: Any, schedule: Any) -> None:
     net = fit(fastnn.mlp([7, 3]), 1, kind(schedule))
     net.save(path, optimizer=True)
-    assert load(path)._training.optimizer == kind(schedule)
+    assert load(path).trained.optimizer == kind(schedule)
 
 
 def test_optimizers_have_names_in_files(path: Path) -> None:
@@ -390,7 +390,7 @@ def test_an_optimizer_of_someone_else_is_not_saved(saved: Path) -> None:
             net.save(saved, optimizer=True)
         assert saved.read_bytes() == old
     net.save(saved)
-    assert load(saved)._training.optimizer is None
+    assert load(saved).trained.optimizer is None
 
 
 def test_a_loaded_network_trains_on(saved: Path) -> None:
@@ -457,7 +457,7 @@ def test_any_altered_byte_is_noticed_or_harmless(saved: Path) -> None:
             back = load(saved)
         except fastnn.FormatError:
             continue
-        assert _fields.describe(back, back._training) == _fields.describe(net, net._training)
+        assert _fields.describe(back, back.trained) == _fields.describe(net, net.trained)
         assert weights(back) == weights(net)
         harmless.append(place)
     # A letter's case in an exponent, or the blanks that fill the header up to its length.

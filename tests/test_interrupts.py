@@ -50,6 +50,6 @@ def test_a_signal_is_heard_after_the_updates_are_counted(compiled, monkeypatch):
         twin = fastnn.mlp([50, 64, 3], engine=compiled().NAME)
         states = {0: twin.program.parameters.tobytes()}
         twin._engine = recorder = stress.Recorder(twin._engine)
-        twin.fit(x, y, epochs=1 + net._training.epochs, batch_size=32, verbose=0)
+        twin.fit(x, y, epochs=1 + net.trained.epochs, batch_size=32, verbose=0)
         states.update((steps, weights) for weights, _, steps in recorder.states)
-        assert net.program.parameters.tobytes() == states[net._training.steps]
+        assert net.program.parameters.tobytes() == states[net.trained.steps]

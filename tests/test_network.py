@@ -388,7 +388,7 @@ def test_copies_share_nothing(engine_name, data, way):
     assert net.predict(x).tobytes() == expected
     net.fit(x, y, epochs=1, verbose=0)  # with the same state of the optimizer
     assert net.predict(x).tobytes() == twin.predict(x).tobytes()
-    assert (twin.num_threads, twin._training) == (2, net._training)
+    assert (twin.num_threads, twin.trained) == (2, net.trained)
 
 
 @pytest.mark.parametrize("slope", [1e39, 1e-60])

@@ -19,7 +19,7 @@ def test_gradients_of_any_number_of_rows(compiled, rows):
     net = one_weight(engine=compiled().NAME)
     x, y = np.ones((rows, 1), "f4"), np.full(rows, -0.1, "f4")
     loss, ((dW, db),) = net.gradients(x, y)  # noqa: N806
-    chains = 256 + min(rows, training.unit(net)) / 256
+    chains = 256 + min(rows, training.unit(net.program)) / 256
     exact = 2 * float(np.float32(0.1))
     assert dW.item() == pytest.approx(exact, rel=chains * EPS)
     assert db.item() == pytest.approx(exact, rel=chains * EPS)

@@ -208,7 +208,7 @@ def test_another_optimizer_starts_with_its_own_state(data):
     net.fit(*data, epochs=1, optimizer=fastnn.SGD(momentum=0.5), verbose=0)
     assert net.program.state.shape[0] == 1
     net.fit(*data, epochs=1, optimizer="adam", verbose=0)
-    assert net._training.steps == 5
+    assert net.trained.steps == 5
 
 
 def test_where_memory_is_short_the_optimizer_stays(data, monkeypatch):
@@ -230,7 +230,7 @@ def test_a_batch_is_all_rows_at_most(engine_name, data, batch_size):
     logs = net.fit(*data, epochs=3, batch_size=batch_size, verbose=0).history["loss"]
     assert logs == whole.fit(*data, epochs=3, batch_size=301, verbose=0).history["loss"]
     assert weights(net) == weights(whole)
-    assert net._training.steps == 3
+    assert net.trained.steps == 3
 
 
 def test_an_interrupted_epoch_counts_with_its_updates(data):
@@ -255,9 +255,9 @@ def test_an_interrupted_epoch_counts_with_its_updates(data):
         patch.setattr(fastnn.training, "CALL_COST", 1)  # one step a call
         with pytest.raises(KeyboardInterrupt):
             net.fit(*data, epochs=1, batch_size=100, verbose=0)
-        assert (net._training.steps, net._training.epochs) == (2, 0)
+        assert (net.trained.steps, net.trained.epochs) == (2, 0)
         net.fit(*data, epochs=1, batch_size=100, verbose=0)
-    assert (net._training.steps, net._training.epochs) == (6, 1)
+    assert (net.trained.steps, net.trained.epochs) == (6, 1)
     assert calls[:3] == calls[3:6]  # the same order of rows again
 
 
@@ -392,7 +392,7 @@ def test_two_threads_cannot_fit_one_network(engine_name, data):
     assert done
     assert set(held) <= {HELD.strip("^$")}
     assert np.isfinite(net.program.parameters).all()
-    assert net._training.epochs == 2 * len(done)
+    assert net.trained.epochs == 2 * len(done)
 
 
 def test_a_second_thread_is_refused_while_the_first_trains(data):
