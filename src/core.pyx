@@ -275,12 +275,13 @@ def activations(program, x, outs, threads):
 
 cdef Py_ssize_t scratch_of(Plan plan) except -1:
     """Elements of a thread's own scratch: a turned group of dz rows and its product, a block of dW, W's last columns."""
-    cdef Py_ssize_t widest = 0, longest = 0, v, s
+    cdef Py_ssize_t widest = 0, longest = 0, v
+    cdef Cut cut
     for v in range(len(plan.rows)):
         widest = larger(widest, plan.width(v))
         if plan.kind(v) == DENSE:
-            s = plan.width(plan.source(v))
-            longest = larger(longest, piece_start(s, pieces_of(s)) // pieces_of(s) + 16)
+            cut = plan.cuts[plan.source(v)]
+            longest = larger(longest, cut.neurons // cut.pieces + 16)
     return PACKED + larger(larger((widest + TURNED_ROWS) * MAX_LANES, GRADIENT_ROWS * GRADIENT_COLUMNS), longest * 16) + MAX_LANES
 
 
@@ -290,7 +291,7 @@ cdef Worker trainer(Plan plan, Tape tape, const Call* call, Py_ssize_t threads) 
     cdef Py_ssize_t v
     me.threads, me.turn, me.sums, me.rows, me.set, me.call = threads, 0, tape.size + GAP, tape.rows, 0, call
     for v in range(1, len(plan.rows)):
-        n = sums_of(plan.width(plan.source(v)), threads) if plan.kind(v) == DENSE else 1
+        n = sums_of(plan.cuts[plan.source(v)], threads) if plan.kind(v) == DENSE else 1
         me.set = larger(me.set, n * tape.rows * stride_of(plan.width(v)))
     me.set += GAP
     me.size = me.sums + 2 * me.set + scratch_of(plan)
@@ -299,7 +300,7 @@ cdef Worker trainer(Plan plan, Tape tape, const Call* call, Py_ssize_t threads) 
 
 cdef Py_ssize_t trainers(Plan plan, Py_ssize_t rows, Py_ssize_t threads) except -1:
     """A thread is worth it for some microseconds of work between two meetings, and where it gets neurons."""
-    most = max([pieces_of(plan.width(plan.source(v))) for v in range(len(plan.rows)) if plan.kind(v) == DENSE])
+    most = max([plan.cuts[plan.source(v)]['pieces'] for v in range(len(plan.rows)) if plan.kind(v) == DENSE])
     return team_of(min(threads, most, MOST_WORKERS, 1 + int(3.0 * rows * plan.flops / STEP_WORK)))
 
 

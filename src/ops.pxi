@@ -60,12 +60,12 @@ cdef void sum_piece(const Instruction* i, Worker* me, Product* p, Py_ssize_t pie
     Whole vectors reach beyond a row's end, and what follows W's last row of this thread may be changing: the last
     columns of its last piece are copied.
     """
-    cdef Py_ssize_t first = piece_start(i.inputs, piece), whole = i.outputs // 16 * 16, tail = me.scratch + PACKED, k, j
-    cdef bint last = whole < i.outputs and piece_start(i.inputs, piece + 1) == neurons_of_mine(me, i.inputs).end
+    cdef Py_ssize_t first = piece_start(i.cut_in, piece), whole = i.outputs // 16 * 16, tail = me.scratch + PACKED, k, j
+    cdef bint last = whole < i.outputs and piece_start(i.cut_in, piece + 1) == neurons_of_mine(me, i.cut_in).end
     cdef Product q
     p.A.start = me.base + i.source.start + first
     p.B.start = i.weights + first * i.outputs
-    p.depth = piece_start(i.inputs, piece + 1) - first
+    p.depth = piece_start(i.cut_in, piece + 1) - first
     p.columns = whole if last else padded(i.outputs)
     if piece == 0:
         start_rows(work, p.C, p.rows, parameters, i.biases, padded(i.outputs))
@@ -86,7 +86,7 @@ cdef void sum_node(const Instruction* i, Worker* me, const Node* node, const rea
     cdef Py_ssize_t sums[DEPTH]
     cdef Product p = product_of(matrix(0, i.source.row), matrix(0, i.outputs), matrix(0, stride), me.block.rows, 0, 0)
     sums[0] = node.place
-    for q in range(waiting_sums(i.inputs)):
+    for q in range(waiting_sums(i.cut_in)):
         sums[q + 1] = waiting_sum(me, q, stride)
     for pair in range(pieces(node.size, 2)):
         p.C.start, p.add, p.fold = sums[waiting], False, 0
@@ -109,7 +109,7 @@ cdef void sum_pieces(const Instruction* i, Worker* me, const real[::1] parameter
     """SUM: h W + b over this thread's pieces of h."""
     cdef Node nodes[MOST_NODES]
     cdef Py_ssize_t n
-    for n in range(nodes_of_mine(me, i.inputs, i.target.row, nodes)):
+    for n in range(nodes_of_mine(me, i.cut_in, i.target.row, nodes)):
         sum_node(i, me, &nodes[n], parameters, work)
 
 
@@ -119,10 +119,10 @@ cdef void combine(const Instruction* i, Worker* me, real[::1] work) noexcept nog
     Sums that all threads read are added up at i.source; the others in place.
     """
     cdef Node nodes[MOST_NODES]
-    cdef Py_ssize_t n = all_nodes(me, i.inputs, i.target.row, nodes), rows = me.block.rows, r
+    cdef Py_ssize_t n = all_nodes(me, i.cut_in, i.target.row, nodes), rows = me.block.rows, r
     cdef Matrix h = here(me, i.target)
     cdef Py_ssize_t z = me.base + i.source.start if i.whole else in_place(me, nodes, n)
-    cdef Range columns = columns_of_mine(me, i.outputs, i.whole), at
+    cdef Range columns = columns_of_mine(me, i.cut_out, i.whole), at
     cdef bint flat = n <= 2 and columns.end - columns.first == padded(i.outputs)     # the rows follow each other
     for r in range(1 if flat else rows):
         at.first, at.end = r * h.row + columns.first, rows * h.row if flat else r * h.row + columns.end
@@ -134,7 +134,7 @@ cdef void combine(const Instruction* i, Worker* me, real[::1] work) noexcept nog
 
 cdef void back(const Instruction* i, Worker* me, const real[::1] parameters, real[::1] work) noexcept nogil:
     """BACK: dh = dz W^T, for the neurons of this thread, whose rows of W it owns, or all."""
-    cdef Range rows_of_w = neurons_of_mine(me, i.inputs)
+    cdef Range rows_of_w = neurons_of_mine(me, i.cut_in)
     cdef Product p = product_of(here(me, i.source), weights_from(i, rows_of_w.first),
                                 part(here(me, i.target), 0, rows_of_w.first), me.block.rows,
                                 rows_of_w.end - rows_of_w.first, i.outputs)
@@ -213,7 +213,7 @@ cdef void accumulate_rows(const Instruction* i, Worker* me, Range rows, bint add
 cdef void learn(const Instruction* i, Worker* me, real[::1] parameters, real[::1] state, real[::1] gradients,
                 real[::1] work) noexcept nogil:
     """LEARN: this thread's rows of dW, their update or what goes before it; db with the first row."""
-    cdef Range rows = neurons_of_mine(me, i.inputs)
+    cdef Range rows = neurons_of_mine(me, i.cut_in)
     cdef bint at_once = me.call.learning and me.block.rows == me.block.batch, owner = rows.first == 0 < rows.end
     cdef Py_ssize_t db
     cdef Span s
@@ -238,7 +238,7 @@ cdef void learn(const Instruction* i, Worker* me, real[::1] parameters, real[::1
 cdef void activate_rows(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """ACTIVATE: h = g(z)."""
     cdef Matrix z = here(me, i.source), h = here(me, i.target)
-    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
     cdef Py_ssize_t r
     for r in range(me.block.rows):
         activate(i.code, work, z.start + r * z.row + columns.first, work, h.start + r * h.row + columns.first,
@@ -248,7 +248,7 @@ cdef void activate_rows(const Instruction* i, Worker* me, real[::1] work) noexce
 cdef void differentiate_rows(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """ACTIVATE_BACK: dz = dh * g'(z), in place; i.source is what g' is written in, z or h."""
     cdef Matrix read = here(me, i.source), d = here(me, i.target)
-    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
     cdef Py_ssize_t r, n = smaller(columns.end, i.outputs) - columns.first
     for r in range(me.block.rows):
         differentiate(i.code, work, read.start + r * read.row + columns.first, work, d.start + r * d.row + columns.first,
@@ -275,7 +275,7 @@ cdef void softmax_back(const Instruction* i, Worker* me, real[::1] work) noexcep
 cdef void drop(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """DROPOUT: h = x * mask, where the mask is 1 / (1 - rate) with probability 1 - rate, else 0; i.other keeps it."""
     cdef Matrix x = here(me, i.source), mask = here(me, i.other), h = here(me, i.target)
-    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
     cdef Py_ssize_t r, j
     cdef Key key = key_of(me.call.seed, DROP, me.block.update, i.op)
     for r in range(me.block.rows):
@@ -287,7 +287,7 @@ cdef void drop(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
 cdef void drop_back(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """DROPOUT_BACK: dx = dh * mask, in place."""
     cdef Matrix mask = here(me, i.source), d = here(me, i.target)
-    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
     cdef Py_ssize_t r, j
     for r in range(me.block.rows):
         for j in range(columns.first, columns.end):
@@ -297,7 +297,7 @@ cdef void drop_back(const Instruction* i, Worker* me, real[::1] work) noexcept n
 cdef void add_rows(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """ADD: the sum of two values."""
     cdef Matrix x = here(me, i.source), y = here(me, i.other), h = here(me, i.target)
-    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
     cdef Py_ssize_t r
     for r in range(me.block.rows):
         add(work, h.start + r * h.row + columns.first, x.start + r * x.row + columns.first,
@@ -307,7 +307,7 @@ cdef void add_rows(const Instruction* i, Worker* me, real[::1] work) noexcept no
 cdef void pass_on(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """PASS: a source of several ops gets d of one of them, or adds it to what it has."""
     cdef Matrix d = here(me, i.source), target = here(me, i.target)
-    cdef Range columns = columns_of_mine(me, i.outputs, i.whole)
+    cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
     cdef Py_ssize_t r, j, a, b
     for r in range(me.block.rows):
         a, b = target.start + r * target.row, d.start + r * d.row
@@ -321,7 +321,7 @@ cdef void gather(const Instruction* i, Worker* me, real[::1] work) noexcept nogi
     """GATHER: h_0 of the rows, this thread's features, in whole cache lines; shuffled rows are fetched ahead."""
     cdef const Call* call = me.call
     cdef Matrix h = here(me, i.target)
-    cdef Range columns = neurons_of_mine(me, i.outputs)
+    cdef Range columns = neurons_of_mine(me, i.cut_out)
     cdef Py_ssize_t r, row
     columns.first = columns.first // 16 * 16
     for r in range(me.block.rows):
@@ -363,7 +363,7 @@ cdef void take(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
 cdef void give(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """GIVE: this thread's columns of the input's gradient."""
     cdef Matrix d = here(me, i.source)
-    cdef Range columns = neurons_of_mine(me, i.outputs)
+    cdef Range columns = neurons_of_mine(me, i.cut_out)
     cdef Py_ssize_t r, j
     for r in range(me.block.rows):
         for j in range(columns.first, columns.end):

@@ -11,6 +11,7 @@ cdef class Plan:
     cdef const double[::1] centers, factors
     cdef list rows, users                           # of each op: its columns in Program.ops, and the ops that read it
     cdef object numbers, places, shown
+    cdef list cuts              # how threads share each value
     cdef Tape prediction
     cdef list idle              # arenas that no prediction is using
     cdef object memory          # of the latest training, or None: a fresh arena costs a page fault for each 4 KB
@@ -30,6 +31,7 @@ cdef class Plan:
             self.users[op[SOURCE]].append(v)
             if op[KIND] == ADD:
                 self.users[op[OTHER]].append(v)
+        self.cuts = cuts_of(self)
         self.weights = self.parameters
         self.scale, self.center = program.input_scale, program.center
         if self.center is not None:
@@ -63,6 +65,7 @@ cdef class Plan:
         cdef Instruction* i = tape.append(kind, v)
         op = self.rows[v]
         i.inputs, i.outputs, i.code = self.width(op[SOURCE]), op[WIDTH], op[CODE]
+        i.cut_in, i.cut_out = self.cuts[op[SOURCE]], self.cuts[v]
         i.number = <real> <double> self.numbers[v]
         if op[KIND] == DENSE:
             i.weights, i.biases = self.places[op[BLOCK_]][0], self.places[op[BLOCK_] + 1][0]
@@ -77,6 +80,22 @@ cdef class Plan:
         for op in self.rows[1:]:
             found.append(op[KIND] == DENSE or found[op[SOURCE]] or (op[KIND] == ADD and found[op[OTHER]]))
         return found
+
+
+cdef list cuts_of(Plan plan):
+    """How each value is cut, by its width and that of the layers that sum over it: all that go on elementwise alike."""
+    alike = []                  # of each value, the values that it shares its columns with
+    for v, op in enumerate(plan.rows):
+        group = [v]
+        for s in ([op[SOURCE]] if is_elementwise(op[KIND]) or op[KIND] == SOFTMAX else []) + [op[OTHER]] * (op[KIND] == ADD):
+            if alike[s] is not group:
+                group.extend(alike[s])
+                for u in alike[s]:
+                    if u < v:
+                        alike[u] = group
+        alike.append(group)
+    return [cut_of(plan.width(v), max([plan.width(u) for s in group for u in plan.users[s] if plan.kind(u) == DENSE] or [0]))
+            for v, group in enumerate(alike)]
 
 
 cdef Plan plan_of(program):

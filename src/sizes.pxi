@@ -1,4 +1,4 @@
-# Every tuned number, with its reason. CHUNK, FEW and PART are part of the numerics contract: they decide bits.
+# Every tuned number, with its reason. CHUNK, FEW, PART and NARROW are part of the numerics contract: they decide bits.
 
 cdef enum:                      # of the register tile and the products
     ROWS = 6                    # of a tile: with the lanes of tile.pxi, as many sums as registers hold
@@ -21,7 +21,8 @@ cdef enum:                      # of a step of training
 
 cdef enum:                      # pieces of a sum over neurons
     FEW = 16                    # neurons that stay one piece
-    PART = 64                   # neurons of a piece at least, from four pieces on
+    PART = 64                   # neurons of a piece at least, from eight pieces on
+    NARROW = 64                 # outputs of a layer that does not need more than four threads
     MOST_WORKERS = 16           # threads that share a layer: more would sum up less than they exchange
     MOST_NODES = 16 * MOST_WORKERS      # subtrees of all threads, at most
     DEPTH = 40                  # of a tree of pieces, at most

@@ -23,6 +23,9 @@ cdef enum:                      # kinds of instructions; those of ops stand for 
     LEARN                       # dW, db, and their update
     GIVE                        # the gradient of the input
 
+cdef struct Cut:                # a layer's neurons, in pieces
+    Py_ssize_t neurons, pieces
+
 cdef struct Instruction:
     int kind, code              # code: the activation
     bint whole                  # all columns on every thread, else each its own
@@ -32,6 +35,7 @@ cdef struct Instruction:
     bint meets                  # threads that share a row meet after it
     Py_ssize_t op               # which of the program's ops
     Py_ssize_t inputs, outputs
+    Cut cut_in, cut_out         # how the threads share them
     Py_ssize_t weights, biases  # in the parameters
     Matrix source, other, target        # in a thread's part of the work arena
     real number                 # the slope, or what dropout multiplies by

@@ -59,40 +59,45 @@ cdef inline Range vectors_of_mine(const Worker* me, Py_ssize_t n) noexcept nogil
     r.end = smaller(n, pieces(n, 16) * (me.thread + 1) // me.threads * 16)
     return r
 
-cdef inline Py_ssize_t pieces_of(Py_ssize_t neurons) noexcept nogil:
-    """How many pieces a layer is cut into: a power of two; none is longer than a chunk."""
-    cdef Py_ssize_t n = 1 if neurons < FEW else 2 if neurons < 4 * FEW else 4
-    while n * CHUNK < neurons:
-        n *= 2
-    return n
+cdef inline Cut cut_of(Py_ssize_t neurons, Py_ssize_t readers) noexcept nogil:
+    """How a layer is cut: into a power of two of pieces, up to one for each thread; none is longer than a chunk.
 
-cdef inline Py_ssize_t piece_start(Py_ssize_t neurons, Py_ssize_t piece) noexcept nogil:
+    readers: the outputs of the widest layer that sums over it; a narrow one is done before threads pay for themselves.
+    """
+    cdef Cut cut
+    cut.neurons, cut.pieces = neurons, 1 if neurons < FEW else 2 if neurons < PART else 4
+    while cut.pieces * CHUNK < neurons or (
+            cut.pieces < MOST_WORKERS and 2 * cut.pieces * PART <= neurons and readers >= NARROW):
+        cut.pieces *= 2
+    return cut
+
+cdef inline Py_ssize_t piece_start(Cut cut, Py_ssize_t piece) noexcept nogil:
     """The first of a piece's neurons; the next piece's first is its end."""
-    return smaller(neurons, pieces(neurons, 8) * piece // pieces_of(neurons) * 8)
+    return smaller(cut.neurons, pieces(cut.neurons, 8) * piece // cut.pieces * 8)
 
-cdef inline Range pieces_of_thread(Py_ssize_t neurons, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+cdef inline Range pieces_of_thread(Cut cut, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
     cdef Range r
-    r.first = pieces(pieces_of(neurons) * thread, threads)
-    r.end = pieces(pieces_of(neurons) * (thread + 1), threads)
+    r.first = pieces(cut.pieces * thread, threads)
+    r.end = pieces(cut.pieces * (thread + 1), threads)
     return r
 
-cdef inline Range neurons_of_thread(Py_ssize_t neurons, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
-    cdef Range r = pieces_of_thread(neurons, thread, threads)
-    r.first, r.end = piece_start(neurons, r.first), piece_start(neurons, r.end)
+cdef inline Range neurons_of_thread(Cut cut, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    cdef Range r = pieces_of_thread(cut, thread, threads)
+    r.first, r.end = piece_start(cut, r.first), piece_start(cut, r.end)
     return r
 
-cdef inline Range neurons_of_mine(const Worker* me, Py_ssize_t neurons) noexcept nogil:
-    return neurons_of_thread(neurons, me.thread, me.threads)
+cdef inline Range neurons_of_mine(const Worker* me, Cut cut) noexcept nogil:
+    return neurons_of_thread(cut, me.thread, me.threads)
 
-cdef inline Range columns_of_mine(const Worker* me, Py_ssize_t columns, bint whole) noexcept nogil:
+cdef inline Range columns_of_mine(const Worker* me, Cut cut, bint whole) noexcept nogil:
     """This thread's columns, or all, in whole vectors at the end."""
     cdef Range r
     if whole:
-        r.first, r.end = 0, padded(columns)
+        r.first, r.end = 0, padded(cut.neurons)
         return r
-    r = neurons_of_mine(me, columns)
-    if r.end == columns:
-        r.end = padded(columns)
+    r = neurons_of_mine(me, cut)
+    if r.end == cut.neurons:
+        r.end = padded(cut.neurons)
     return r
 
 
@@ -105,25 +110,25 @@ cdef inline Py_ssize_t node_size(Py_ssize_t first, Py_ssize_t end) noexcept nogi
         size *= 2
     return size
 
-cdef inline Py_ssize_t waiting_sums(Py_ssize_t neurons) noexcept nogil:
+cdef inline Py_ssize_t waiting_sums(Cut cut) noexcept nogil:
     """How many sums wait to be added at most, while a tree of all pieces is summed."""
     cdef Py_ssize_t n = 0
-    while (4 << n) <= pieces_of(neurons):
+    while (4 << n) <= cut.pieces:
         n += 1
     return n
 
-cdef inline Py_ssize_t sums_of(Py_ssize_t neurons, Py_ssize_t threads) noexcept nogil:
+cdef inline Py_ssize_t sums_of(Cut cut, Py_ssize_t threads) noexcept nogil:
     """How many sums a thread needs room for: of its subtrees, and those that wait to be added to them."""
     cdef Py_ssize_t most = 1, thread, n, first
     cdef Range r
     for thread in range(threads):
-        r = pieces_of_thread(neurons, thread, threads)
+        r = pieces_of_thread(cut, thread, threads)
         n, first = 0, r.first
         while first < r.end:
             first += node_size(first, r.end)
             n += 1
         most = n if n > most else most
-    return most + waiting_sums(neurons)
+    return most + waiting_sums(cut)
 
 cdef inline Py_ssize_t sum_place(const Worker* me, Py_ssize_t thread, Py_ssize_t number, Py_ssize_t stride) noexcept nogil:
     """Where a thread's sum of this number begins; those that wait to be added are the first."""
@@ -137,26 +142,25 @@ cdef inline Py_ssize_t losses_of_mine(const Worker* me) noexcept nogil:
     """Where this thread's losses of the rows at hand begin."""
     return me.thread * me.call.room
 
-cdef inline Py_ssize_t nodes_of_mine(const Worker* me, Py_ssize_t neurons, Py_ssize_t stride, Node* nodes) noexcept nogil:
+cdef inline Py_ssize_t nodes_of_mine(const Worker* me, Cut cut, Py_ssize_t stride, Node* nodes) noexcept nogil:
     """The subtrees that this thread sums, in order; returns their number."""
-    return nodes_of_thread(me, me.thread, neurons, stride, nodes)
+    return nodes_of_thread(me, me.thread, cut, stride, nodes)
 
-cdef inline Py_ssize_t nodes_of_thread(const Worker* me, Py_ssize_t thread, Py_ssize_t neurons, Py_ssize_t stride,
-                                       Node* nodes) noexcept nogil:
-    cdef Range r = pieces_of_thread(neurons, thread, me.threads)
+cdef inline Py_ssize_t nodes_of_thread(const Worker* me, Py_ssize_t thread, Cut cut, Py_ssize_t stride, Node* nodes) noexcept nogil:
+    cdef Range r = pieces_of_thread(cut, thread, me.threads)
     cdef Py_ssize_t n = 0
     while r.first < r.end:
         nodes[n].first, nodes[n].size = r.first, node_size(r.first, r.end)
-        nodes[n].place = sum_place(me, thread, waiting_sums(neurons) + n, stride)
+        nodes[n].place = sum_place(me, thread, waiting_sums(cut) + n, stride)
         r.first += nodes[n].size
         n += 1
     return n
 
-cdef inline Py_ssize_t all_nodes(const Worker* me, Py_ssize_t neurons, Py_ssize_t stride, Node* nodes) noexcept nogil:
+cdef inline Py_ssize_t all_nodes(const Worker* me, Cut cut, Py_ssize_t stride, Node* nodes) noexcept nogil:
     """The subtrees of all threads, in order; returns their number."""
     cdef Py_ssize_t thread, n = 0
     for thread in range(me.threads):
-        n += nodes_of_thread(me, thread, neurons, stride, nodes + n)
+        n += nodes_of_thread(me, thread, cut, stride, nodes + n)
     return n
 
 
@@ -209,18 +213,18 @@ cdef inline void hand_over(real[::1] work, Matrix source, Matrix target, Py_ssiz
             work[source.start + r * source.row + j] = 0
 
 
-cdef void exchange(real[::1] work, Worker* me, Matrix d, Py_ssize_t neurons) noexcept nogil:
+cdef void exchange(real[::1] work, Worker* me, Matrix d, Cut cut) noexcept nogil:
     """Each lays its own neurons of d where its sums were, all meet, and each takes the others'."""
     cdef Py_ssize_t thread, rows = me.block.rows
     cdef Matrix laid = matrix(sum_place(me, me.thread, 0, 0), d.row)
     if me.threads == 1:
         return
-    hand_over(work, d, laid, rows, neurons_of_mine(me, neurons), False)
+    hand_over(work, d, laid, rows, neurons_of_mine(me, cut), False)
     meet(me)
     for thread in range(me.threads):
         if thread != me.thread:
             laid.start = sum_place(me, thread, 0, 0)
-            hand_over(work, laid, d, rows, neurons_of_thread(neurons, thread, me.threads), me.threads == 2)
+            hand_over(work, laid, d, rows, neurons_of_thread(cut, thread, me.threads), me.threads == 2)
     me.turn = 1 - me.turn
 
 

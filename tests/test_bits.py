@@ -370,6 +370,28 @@ def test_every_activation_and_loss_in_training(output, loss):
         agree(compute, dtype)
 
 
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("sizes", "rows"),
+    [
+        ([1040, 1100, 9], 130),  # sixteen pieces each,
+        ([600, 1030, 520, 70], 97),  # or eight, sixteen, eight
+        ([2100, 300, 5000, 65], 41),  # pieces of two chunks would be too long: 32 of them
+    ],
+    ids=str,
+)
+def test_up_to_sixteen_threads(sizes, rows, dtype):
+    """Any number of threads, that of a layer's pieces or not."""
+    program = make_program(sizes, ["relu"] * (len(sizes) - 2) + ["softmax"], "cross_entropy", dtype)
+    x, y = make_data(sizes, rows, dtype)
+    core = engine.get(COMPILED[0], dtype)
+    digests = {
+        digest(*trained(core, program, x, y, 64, OPTIMIZERS[1], threads))
+        for threads in range(1, 17)
+    }
+    assert len(digests) == 1
+
+
 @pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], OPTIMIZERS[3]], ids=str)
 @pytest.mark.parametrize("sizes", [[24, 160, 130, 8], [900, 16, 16, 8]], ids=str)
 def test_many_small_steps_never_race(sizes, optimizer):
