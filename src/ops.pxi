@@ -119,13 +119,14 @@ cdef void combine(const Instruction* i, Worker* me, real[::1] work) noexcept nog
     Sums that all threads read are added up at i.source; the others in place.
     """
     cdef Node nodes[MOST_NODES]
-    cdef Py_ssize_t n = all_nodes(me, i.cut_in, i.target.row, nodes), rows = me.block.rows, r
+    cdef Py_ssize_t n = all_nodes(me, i.cut_in, i.target.row, nodes), r
+    cdef Range rows = rows_at_hand(me, i.by_rows)
     cdef Matrix h = here(me, i.target)
     cdef Py_ssize_t z = me.base + i.source.start if i.whole else in_place(me, nodes, n)
     cdef Range columns = columns_of_mine(me, i.cut_out, i.whole), at
     cdef bint flat = n <= 2 and columns.end - columns.first == padded(i.outputs)     # the rows follow each other
-    for r in range(1 if flat else rows):
-        at.first, at.end = r * h.row + columns.first, rows * h.row if flat else r * h.row + columns.end
+    for r in range(rows.first, rows.first + 1 if flat else rows.end):
+        at.first, at.end = r * h.row + columns.first, rows.end * h.row if flat else r * h.row + columns.end
         add_tree(work, z, nodes, n, at, me.scratch if i.whole else 0)
         if z != h.start or i.code != IDENTITY:
             activate(i.code, work, z + at.first, work, h.start + at.first, at.end - at.first, i.number)
@@ -337,10 +338,11 @@ cdef void judge(const Instruction* i, Worker* me, real[::1] work) noexcept nogil
     """JUDGE: each row's loss, whether it agrees, and d of the mean loss, which is dz where the loss cancels g'."""
     cdef const Call* call = me.call
     cdef Matrix z = here(me, i.source), h = here(me, i.target), d = here(me, i.other)
-    cdef Py_ssize_t r, kept = me.block.losses_from
+    cdef Py_ssize_t r, kept = 0 if i.by_rows else me.block.losses_from
+    cdef Range rows = rows_at_hand(me, i.by_rows)
     cdef Row row
     row.n, row.label, row.t = i.outputs, -1, call.targets
-    for r in range(me.block.rows):
+    for r in range(rows.first, rows.end):
         row.z, row.h, row.d = z.start + r * z.row, h.start + r * h.row, d.start + r * d.row
         if call.judge == LABELS:
             row.label = call.labels[me.block.start + r]

@@ -167,6 +167,7 @@ cdef class Learning:
     cdef list begun             # whether its d has something already,
     cdef list spread            # and whether every thread has all columns of that
     cdef bint drops             # whether dropout is on
+    cdef bint by_rows           # whether threads share the rows of the output, since it is wide
 
     def __init__(self, Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, bint drops):
         n = len(plan.rows)
@@ -243,9 +244,12 @@ cdef forward_ops(Learning self, int loss, int judge):
         if kind == ACTIVATE or kind == SOFTMAX:
             self.kept[v] = self.h[s] if kind == ACTIVATE and reads_z(plan.rows[v][CODE]) else self.h[v]
     i = plan.write(tape, TAKE if judge == OUTPUT_GRADIENT else JUDGE, last)
-    i.source, i.target, i.other = self.h[plan.source(last)], self.h[last], self.d[last]
+    i.source, i.target, i.other, i.by_rows = self.h[plan.source(last)], self.h[last], self.d[last], self.by_rows
     if judge == OUTPUT_GRADIENT:
         i.target = self.d[last]
+    elif self.by_rows:
+        i = plan.write(tape, EXCHANGE, last)
+        i.target, i.by_rows = self.d[last], True
 
 
 cdef write_dense(Learning self, v, u):
@@ -262,6 +266,7 @@ cdef write_dense(Learning self, v, u):
         i.alone, i.whole = self.small[v], self.whole[v] or (fused and self.whole[u])
         i.source = self.h[plan.source(v) if kind == SUM else v]
         i.target = self.h[u if fused else v]
+        i.by_rows = kind == COMBINE and u == len(plan.rows) - 1 and self.by_rows
         i.code = plan.rows[u][CODE] if fused else IDENTITY
         i.number = <real> <double> plan.numbers[u] if fused else 0
 
@@ -317,6 +322,10 @@ cdef Tape learning_tape(Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, const
     """What every thread does with a block of at most so many rows of a batch."""
     cdef Learning making = Learning(plan, rows, batch_size, call.drops)
     cdef Instruction* i
+    last = len(plan.rows) - 1
+    z = plan.source(last)
+    making.by_rows = (cancels(call.loss) and call.judge != OUTPUT_GRADIENT and rows * plan.outputs >= SHARED_OUTPUT
+                      and plan.kind(z) == DENSE and plan.alone(z) and not making.small[z])
     making.lay_out(call.d_input != NULL)
     forward_ops(making, call.loss, call.judge)
     backward_ops(making, cancels(call.loss) and call.judge != OUTPUT_GRADIENT)

@@ -36,7 +36,10 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
     elif i.kind == PASS:
         pass_on(i, me, work)
     elif i.kind == EXCHANGE:
-        exchange(work, me, here(me, i.target), i.cut_out)
+        if i.by_rows:
+            exchange_rows(work, me, here(me, i.target), i.outputs)
+        else:
+            exchange(work, me, here(me, i.target), i.cut_out)
     elif i.kind == LEARN:
         learn(i, me, parameters, state, gradients, work)
     elif i.kind == GIVE:

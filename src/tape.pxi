@@ -29,6 +29,7 @@ cdef struct Cut:                # a layer's neurons, in pieces
 cdef struct Instruction:
     int kind, code              # code: the activation
     bint whole                  # all columns on every thread, else each its own
+    bint by_rows                # each thread some rows of all columns
     bint alone                  # a layer so small that every thread runs it for itself
     bint add                    # to what is in the target
     bint first                  # MULTIPLY of h_0

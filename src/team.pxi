@@ -45,12 +45,19 @@ cdef inline void meet(const Worker* me) noexcept nogil:
 
 # --- shares ------------------------------------------------------------------------------------------------
 
-cdef inline Range rows_of_mine(const Worker* me, Py_ssize_t n) noexcept nogil:
-    """This thread's share of n rows."""
+cdef inline Range rows_of_thread(Py_ssize_t n, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    """A thread's share of n rows."""
     cdef Range r
-    r.first = n * me.thread // me.threads
-    r.end = n * (me.thread + 1) // me.threads
+    r.first = n * thread // threads
+    r.end = n * (thread + 1) // threads
     return r
+
+cdef inline Range rows_of_mine(const Worker* me, Py_ssize_t n) noexcept nogil:
+    return rows_of_thread(n, me.thread, me.threads)
+
+cdef inline Range rows_at_hand(const Worker* me, bint by_rows) noexcept nogil:
+    """All rows of the block, or this thread's share of them."""
+    return rows_of_mine(me, me.block.rows) if by_rows else rows_of_thread(me.block.rows, 0, 1)
 
 cdef inline Range vectors_of_mine(const Worker* me, Py_ssize_t n) noexcept nogil:
     """This thread's share of n elements, in whole vectors."""
@@ -225,6 +232,24 @@ cdef void exchange(real[::1] work, Worker* me, Matrix d, Cut cut) noexcept nogil
         if thread != me.thread:
             laid.start = sum_place(me, thread, 0, 0)
             hand_over(work, laid, d, rows, neurons_of_thread(cut, thread, me.threads), me.threads == 2)
+    me.turn = 1 - me.turn
+
+
+cdef void exchange_rows(real[::1] work, Worker* me, Matrix d, Py_ssize_t columns) noexcept nogil:
+    """The same where each has some rows of d, and not some of its columns."""
+    cdef Py_ssize_t thread
+    cdef Matrix laid = matrix(sum_place(me, me.thread, 0, 0), d.row)
+    cdef Range all_columns, r = rows_of_mine(me, me.block.rows)
+    all_columns.first, all_columns.end = 0, columns
+    if me.threads == 1:
+        return
+    hand_over(work, part(d, r.first, 0), part(laid, r.first, 0), r.end - r.first, all_columns, False)
+    meet(me)
+    for thread in range(me.threads):
+        r = rows_of_thread(me.block.rows, thread, me.threads)
+        laid.start = sum_place(me, thread, 0, 0)
+        if thread != me.thread:
+            hand_over(work, part(laid, r.first, 0), part(d, r.first, 0), r.end - r.first, all_columns, me.threads == 2)
     me.turn = 1 - me.turn
 
 

@@ -60,6 +60,7 @@ LARGE = [
     ([600, 40], CHUNK + 9),
     ([907, 37, 14, 5], 29),  # the last layers are so small that no thread shares them,
     ([700, 17, 14, 231, 6, 8], 61),  # nor the second and the last of these
+    ([90, 131, 301], CHUNK + 9),  # the output is so wide that they share its rows
 ]
 ONE_OUTPUT = [([1, 1], 1), ([7, 1], CHUNK + 5), ([163, 530, 1], 329)]
 
