@@ -19,6 +19,7 @@ __all__ = [
     "Cosine",
     "Dense",
     "DivergenceError",
+    "Dropout",
     "FormatError",
     "History",
     "LeakyReLU",

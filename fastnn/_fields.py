@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Set
+from collections.abc import Callable, Iterable, Mapping, Set
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from . import activations, losses
 from ._errors import FormatError, held, shown, unknown
-from .layers import Dense
+from .layers import Dense, Dropout, Layer
 from .losses import Loss
 from .optimizers import OPTIMIZERS
 from .schedules import SCHEDULES
@@ -99,13 +99,25 @@ def _meaning(value: Any) -> str:
     return str(value)
 
 
-def _layers(value: Any) -> list[Dense]:
+def _layers(value: Any) -> list[Layer]:
     expect(isinstance(value, list) and len(value) > 0, "a list of layers", value)
     return [_layer(i, entry) for i, entry in enumerate(value)]
 
 
-def _layer(i: int, entry: Any) -> Dense:
+def _layer(i: int, entry: Any) -> Layer:
     expect(isinstance(entry, dict), f"layer {i} as an object", entry)
+    kind = entry.get("layer", "dense")
+    if not isinstance(kind, str) or kind not in LAYERS:
+        raise unknown("layer", kind, LAYERS)
+    return LAYERS[kind](i, entry)
+
+
+def _dropout(i: int, entry: Description) -> Dropout:
+    expect_names(f"layer {i}", entry.keys(), {"layer", "rate"})
+    return Dropout(_is(float, f"the rate of layer {i} as a float")(entry["rate"]))
+
+
+def _dense(i: int, entry: Description) -> Dense:
     leaky = entry.get("activation") == "leaky_relu"
     names = {"units", "activation", "initializer", *(["slope"] if leaky else [])}
     expect_names(f"layer {i}", entry.keys(), names)
@@ -116,15 +128,7 @@ def _layer(i: int, entry: Any) -> Dense:
     return Dense(units, activation, _is(str, "the name of an initializer")(entry["initializer"]))
 
 
-def _layer_entry(layer: Dense) -> Description:
-    entry: Description = {
-        "units": layer.units,
-        "activation": layer.activation.name,
-        "initializer": layer.initializer,
-    }
-    if layer.activation.name == "leaky_relu":
-        entry["slope"] = layer.activation.slope
-    return entry
+LAYERS: dict[str, Callable[[int, Description], Layer]] = {"dense": _dense, "dropout": _dropout}
 
 
 def _kind_entry(what: str, kinds: Mapping[str, type], value: Any) -> Description:
@@ -200,7 +204,7 @@ FIELDS = (
     Field("dtype", 1, lambda net, _: net.dtype.name, _dtype),
     Field("loss", 1, lambda net, _: net.loss.name, _loss),
     Field("seed", 1, lambda net, _: net.seed, _whole("a seed from 0 to 2^64 - 1", 0)),
-    Field("layers", 1, lambda net, _: [_layer_entry(layer) for layer in net.layers], _layers),
+    Field("layers", 1, lambda net, _: [layer.entry() for layer in net.layers], _layers),
     Field(
         "standardize", 2, lambda net, _: net.standardize, _is(bool, "standardize as a bool"), False
     ),
@@ -244,13 +248,18 @@ FIELDS = (
     ),
     Field("optimizer", 2, _optimizer_entry, _optimizer, None),
 )
-FORMAT = max(field.since for field in FIELDS)
+FORMAT = 3
+
+
+def _since(layers: Iterable[Layer]) -> int:
+    """The first format that has all of these layers."""
+    return max(layer.since for layer in layers)
 
 
 def describe(network: Network, training: State) -> Description:
     """What is written of a network, beside its tensors; the format is the lowest that can."""
     description: Description = {}
-    version = 1
+    version = _since(network.layers)
     for field in FIELDS:
         value = field.write(network, training)
         if value != field.default:
@@ -272,13 +281,16 @@ def model_of(description: Description) -> Model:
             model[field.name] = field.read(description[field.name]) if there else field.default
         for field in FIELDS:
             model.setdefault(field.name, field.default)
-        output = model["layers"][-1]
+        version = _since(model["layers"])
+        found = description["format"]
+        expect(version <= found, f"format {version} for these layers", found)
+        *_, output = model["layers"]
+        expect(isinstance(output, Dense), "a dense layer as the last", str(output))
         losses.fits(model["loss"], output.activation, output.units)
         dtype: np.dtype[Any] = np.dtype(model["dtype"])
         held("input_scale", model["input_scale"], dtype)
         for layer in model["layers"]:
-            if layer.activation.name == "leaky_relu":
-                held("slope", layer.activation.slope, dtype)
+            layer.check(dtype)
     except ValueError as error:  # an unknown name, a number out of its range
         raise FormatError(str(error)) from None
     _check_together(model)

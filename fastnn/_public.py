@@ -11,6 +11,7 @@ from .engine import get_num_threads as get_num_threads
 from .engine import set_num_threads as set_num_threads
 from .engine import show_config as show_config
 from .layers import Dense as Dense
+from .layers import Dropout as Dropout
 from .network import Network as Network
 from .network import load as load
 from .network import mlp as mlp

@@ -19,6 +19,7 @@ class Activation:
     code: int
     slope: float = 0.0
     kind: int = ACTIVATE
+    since: int = 1  # the first format of model files that has it
 
 
 ACTIVATIONS: dict[str, Activation] = {
@@ -29,6 +30,7 @@ ACTIVATIONS: dict[str, Activation] = {
         Activation("tanh", 2),
         Activation("relu", 3),
         Activation("leaky_relu", 4, slope=0.01),
+        Activation("gelu", 5, since=3),
         Activation("softmax", 0, kind=SOFTMAX),
     )
 }

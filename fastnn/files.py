@@ -7,12 +7,13 @@ dtype. The metadata entry `fastnn` holds the description as JSON text:
      "loss": "cross_entropy", "seed": 0, "sha256": "...",
      "layers": [{"units": 128, "activation": "relu", "initializer": "he_normal"}, ...]}
 
-A layer of leaky_relu also holds its `slope`. The digest covers the description without itself and
-the bytes of all tensors. `_fields` names all entries; one that has its default is not written, and
-the file's format is the lowest that has all that are. Format 2 adds, of float64, the tensors
-`inputs.center` (I,), `inputs.factor` (I,) and `outputs.center` (O,), where the network has learned
-them, and with the optimizer each slot of its state as `optimizer.0.layers.0.weights` and so on.
-What a format does not name is an error.
+A layer of leaky_relu also holds its `slope`; one of another kind than dense its name, as `layer`,
+and what it has: {"layer": "dropout", "rate": 0.5}, of format 3. The digest covers the description
+without itself and the bytes of all tensors. `_fields` names all entries; one that has its default
+is not written, and the file's format is the lowest that has all that are. Format 2 adds, of
+float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and `outputs.center` (O,), where the
+network has learned them, and with the optimizer each slot of its state as
+`optimizer.0.layers.0.weights` and so on. What a format does not name is an error.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ from numpy.typing import NDArray
 from . import _atomic
 from ._errors import FormatError, file_name, printable, shown
 from ._fields import FORMAT, Description, Model, describe, expect, expect_names, model_of
-from .program import Program
+from .program import Builder, Program, axes
 from .program import views as named
 
 if TYPE_CHECKING:
@@ -62,17 +63,18 @@ def _kinds(model: Model, found: Set[str]) -> Kinds:
     """The tensors that belong to a model; of scales that may be learned, those that are found."""
     inputs, layers, dtype = model["inputs"], model["layers"], model["dtype"]
     slots = 0 if model["optimizer"] is None else model["optimizer"].slots
-    widths = [inputs, *(layer.units for layer in layers)]
+    builder, value = Builder(inputs), 0
+    for i, layer in enumerate(layers):
+        value = layer.add(builder, value, f"layers.{i}")
     kinds: Kinds = {}
     for prefix in ["", *(f"optimizer.{slot}." for slot in range(slots))]:
-        for i in range(len(layers)):
-            kinds[f"{prefix}layers.{i}.weights"] = (dtype, (widths[i], widths[i + 1]))
-            kinds[f"{prefix}layers.{i}.biases"] = (dtype, (widths[i + 1],))
+        for name, (_, *shape) in zip(builder.names, builder.blocks, strict=True):
+            kinds[prefix + name] = (dtype, axes(name, *shape))
     if model["standardize"] and "inputs.center" in found:
         kinds["inputs.center"] = kinds["inputs.factor"] = ("float64", (inputs,))
         real = model["loss"].name == "mean_squared_error"
         if real and layers[-1].activation.name == "identity" and "outputs.center" in found:
-            kinds["outputs.center"] = ("float64", (widths[-1],))
+            kinds["outputs.center"] = ("float64", (layers[-1].units,))
     if "outputs.center" not in kinds:
         expect(model["output_scale"] == 1.0, "no output_scale", model["output_scale"])
     return kinds

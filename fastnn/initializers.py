@@ -70,8 +70,8 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def default(activation: Activation) -> str:
-    """He for the relu family, else Glorot."""
-    return "he_uniform" if "relu" in activation.name else "glorot_uniform"
+    """He for the relu family, gelu among it, else Glorot."""
+    return "he_uniform" if activation.name.endswith("elu") else "glorot_uniform"
 
 
 def check(name: str) -> str:

@@ -11,15 +11,15 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _arrays, _statistics, initializers, losses, optimizers, training
+from . import _arrays, _statistics, losses, optimizers, training
 from . import engine as engines
 from ._arrays import Array
 from ._errors import count, flag, held, shown, unknown, whole
 from .activations import Activation
-from .layers import Dense
+from .layers import Dense, Layer
 from .losses import Loss
 from .optimizers import Optimizer
-from .program import Builder, aligned_copy, flops, pairs, prepare
+from .program import WIDTH, Builder, aligned_copy, flops, pairs, prepare
 from .rows import Rows, meaning_of
 from .training import History
 
@@ -31,9 +31,10 @@ BLOCK_COST = 1 << 32  # flops at most in one such call, so that Ctrl-C is prompt
 
 
 class Network:
-    """A multilayer perceptron: dense layers, one after the other.
+    """A multilayer perceptron: layers, one after the other.
 
-    inputs: I, the features of one row. layers: the `Dense` layers, the last one the output.
+    inputs: I, the features of one row. layers: `Dense` and `Dropout`, the last
+    one a `Dense`.
     input_scale: inputs are multiplied by it, e.g. 1 / 255 for bytes. standardize: for columns of
     different scales; from each input column its mean is taken, and the rest divided by its
     deviation, both learned from the rows of the first fit (a column that never varied becomes 0).
@@ -54,7 +55,7 @@ class Network:
     def __init__(
         self,
         inputs: int,
-        layers: Iterable[Dense],
+        layers: Iterable[Layer],
         *,
         input_scale: float = 1.0,
         standardize: bool = False,
@@ -66,12 +67,15 @@ class Network:
     ) -> None:
         layers = listed("layers", layers)
         for layer in layers:
-            if not isinstance(layer, Dense):
-                raise TypeError(f"expected layers of type Dense, got {type(layer).__name__}")
+            if not isinstance(layer, Layer):
+                raise TypeError(f"expected layers such as Dense, got {type(layer).__name__}")
         if not layers:
             raise ValueError("expected at least one layer, got none")
+        *_, last = layers
+        if not isinstance(last, Dense):
+            raise ValueError(f"expected a Dense as the last layer, got {last}")
         self.inputs = count("inputs", inputs)
-        self.outputs = layers[-1].units
+        self.outputs = last.units
         self.dtype = float_dtype(dtype)
         self.input_scale = held("input_scale", input_scale, self.dtype)
         self.standardize = flag("standardize", standardize)
@@ -79,7 +83,7 @@ class Network:
             raise ValueError(f"expected no input_scale with standardize, got {input_scale}")
         self.output_center: NDArray[np.float64] | None = None  # (O,), learned with the inputs'
         self.output_scale = 1.0  # outputs are h * output_scale + output_center
-        output = layers[-1].activation
+        self.activation = output = last.activation  # of the outputs
         self.loss = losses.default(output) if loss is None else losses.get(loss)
         losses.fits(self.loss, output, self.outputs)
         self.seed = checked_seed(seed)
@@ -87,10 +91,10 @@ class Network:
         self._largest = float(np.finfo(self.dtype).max)
         self._engine_wanted = engine
         self._engine = engines.get(engine, self.dtype.name)
-        sizes = [self.inputs, *(layer.units for layer in layers)]
+        sizes = [self.inputs, *(layer.units for layer in layers if layer.units is not None)]
         check_sizes(sizes, self.dtype)
         try:
-            self._build(sizes, layers)
+            self._build(layers)
         except MemoryError:
             raise MemoryError(too_large(sizes, self.dtype)) from None
         self.history: History | None = None  # of the latest fit
@@ -102,21 +106,18 @@ class Network:
         self._holder: dict[str, object] = {}  # the fit that is changing the network, if any
         self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
 
-    def _build(self, sizes: list[int], layers: list[Dense]) -> None:
+    def _build(self, layers: list[Layer]) -> None:
         """The program of these layers, and their initial weights."""
-        for layer in layers:
-            if layer.activation.name == "leaky_relu":
-                held("slope", layer.activation.slope, self.dtype)
-        builder, values = Builder(sizes[0]), [0]
+        builder, values = Builder(self.inputs), [0]
         for number, layer in enumerate(layers):
+            layer.check(self.dtype)
             values.append(layer.add(builder, values[-1], f"layers.{number}"))
         self.program = builder.program(
             values[1:], self.loss.code, self.dtype, self.input_scale, self.seed
         )
         self.layers = tuple(layer.bound(self.program, i) for i, layer in enumerate(layers))
-        for number, layer in enumerate(self.layers):
-            shape = sizes[number], sizes[number + 1]
-            layer.weights[...] = initializers.weights(layer.initializer, shape, self.seed, number)
+        for number, layer in enumerate(layer for layer in self.layers if layer.size):
+            layer.initialize(self.seed, number)
 
     @property
     def num_threads(self) -> int | None:
@@ -239,7 +240,7 @@ class Network:
                 "expected one class a row, got a network that was fitted on several labels a row; "
                 "use predict(x) > 0.5"
             )
-        output = self.layers[-1].activation.name
+        output = self.activation.name
         named = self.classes is not None
         if meaning == "numbers" or not (meaning or named or output in ("softmax", "sigmoid")):
             raise ValueError(
@@ -258,10 +259,13 @@ class Network:
         return training.evaluate(self._runner(), rows)
 
     def activations(self, x: ArrayLike) -> list[Array]:
-        """[input, layer 1, ..., output], each (B, width); the input is the scaled one."""
+        """[input, layer 1, ..., output], each (B, width); the input is the scaled one.
+
+        Dropout is off: such a layer gives what it gets.
+        """
         self._check_learned()
         x = self._features(x)
-        widths = [self.inputs, *(layer.units for layer in self.layers)]
+        widths = self.program.ops[self.program.layers, WIDTH]
         outs = [np.empty((len(x), width), self.dtype) for width in widths]
         for rows, part in self._blocks(x):
             parts = [out[rows] for out in outs]
@@ -270,7 +274,10 @@ class Network:
         return outs
 
     def gradients(self, x: ArrayLike, y: ArrayLike) -> tuple[float, list[tuple[Array, Array]]]:
-        """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it."""
+        """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it.
+
+        A pair for each dense layer; dropout is off.
+        """
         self._check_learned()
         (rows,) = self._rows(self._data(x, y))
         arena, loss, agreeing = training.gradients(self._runner(), rows)
@@ -282,11 +289,13 @@ class Network:
     def summary(self) -> None:
         """Print the layers, their shapes and numbers of parameters."""
         print(f"{'layer':<8}{'inputs':>8}{'outputs':>9}{'parameters':>12}  activation")
-        for number, layer in enumerate(self.layers, start=1):
-            inputs, outputs = layer.weights.shape
-            size = layer.weights.size + layer.biases.size
-            print(f"{number:<8}{inputs:>8}{outputs:>9}{size:>12,}  {layer.activation.name}")
-        total = sum(layer.weights.size + layer.biases.size for layer in self.layers)
+        widths = self.program.ops[self.program.layers, WIDTH].tolist()
+        for number, (layer, shape) in enumerate(
+            zip(self.layers, pairwise(widths), strict=True), start=1
+        ):
+            inputs, outputs = shape
+            print(f"{number:<8}{inputs:>8}{outputs:>9}{layer.size:>12,}  {layer.label}")
+        total = sum(layer.size for layer in self.layers)
         print(f"{total:,} parameters, {self.dtype}, {self.loss.name}, engine {self._engine.NAME}")
 
     def save(self, path: str | os.PathLike[str], optimizer: bool = False) -> None:
@@ -330,7 +339,7 @@ class Network:
         """Take the scales of inputs, and of targets that are real numbers, from these rows."""
         inputs = _statistics.columns(x)
         real = self.loss.name == "mean_squared_error" and y.ndim == 2
-        if real and self.layers[-1].activation.name == "identity":
+        if real and self.activation.name == "identity":
             targets = _statistics.columns(y)
             deviation = float(np.sqrt(np.mean(targets.deviation**2)))
             self.output_scale = deviation or 1.0
@@ -464,7 +473,7 @@ def load(
     model, tensors = files.read(path)
     network = Network(
         model["inputs"],
-        [Dense(layer.units, layer.activation, "zeros") for layer in model["layers"]],
+        [layer.blank() for layer in model["layers"]],
         input_scale=model["input_scale"],
         standardize=model["standardize"],
         loss=model["loss"],
@@ -473,8 +482,6 @@ def load(
         engine=engine,
         num_threads=num_threads,
     )
-    for layer, saved in zip(network.layers, model["layers"], strict=True):
-        layer.initializer = saved.initializer
     program, optimizer = network.program, model["optimizer"]
     if optimizer is not None:
         prepare(program, optimizer.code, optimizer.slots)

@@ -174,11 +174,13 @@ def views(program: Program, arena: NDArray[Any]) -> dict[str, NDArray[Any]]:
     """The blocks of an arena laid out like the parameters, by name; biases have one axis."""
     found = {}
     for name, (start, rows, columns) in zip(program.names, program.blocks.tolist(), strict=True):
-        block = arena[start : start + rows * columns]
-        found[name] = (
-            block if rows == 1 and name.endswith("biases") else block.reshape(rows, columns)
-        )
+        found[name] = arena[start : start + rows * columns].reshape(axes(name, rows, columns))
     return found
+
+
+def axes(name: str, rows: int, columns: int) -> tuple[int, ...]:
+    """The shape of a block's view: biases have one axis."""
+    return (columns,) if name.endswith(".biases") else (rows, columns)
 
 
 def pairs(program: Program, arena: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
@@ -212,6 +214,7 @@ def check(program: Program, dtype: np.dtype[Any], activations: int, losses: int)
         if problem:
             kind = KINDS[op[KIND]] if 0 <= op[KIND] < len(KINDS) else f"of kind {op[KIND]}"
             raise ValueError(f"op {number} ({kind}) of the program does not fit: {problem}")
+    _check_read(rows)
     _check_blocks(program, rows)
     if not 0 <= program.loss < losses:
         raise ValueError(f"expected a loss's code below {losses}, got {program.loss}")
@@ -252,6 +255,17 @@ def _problem(program: Program, ops: list[list[int]], number: int, activations: i
     if not (0 <= given < 1 if kind == DROPOUT else np.isfinite(given)):
         return f"expected a rate in [0, 1) or a finite number, got {given}"
     return ""
+
+
+def _check_read(ops: list[list[int]]) -> None:
+    """Raise for a value that no op reads, but the last."""
+    read = {op[SOURCE] for op in ops[1:]} | {op[OTHER] for op in ops if op[KIND] == ADD}
+    for number, op in enumerate(ops[:-1]):
+        if number not in read:
+            kind = KINDS[op[KIND]]
+            raise ValueError(
+                f"op {number} ({kind}) of the program does not fit: expected an op that reads it"
+            )
 
 
 def _check_blocks(program: Program, ops: list[list[int]]) -> None:

@@ -13,6 +13,7 @@ Source: Goodfellow, Bengio, Courville, Deep learning (2016), section 6.5.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -64,7 +65,26 @@ def softmax(z: Array) -> Array:
     return e / e.sum(axis=1, keepdims=True)
 
 
-IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU = range(5)
+def normal_cdf(z: Array) -> Array:
+    """(1 + erf(z / sqrt(2))) / 2, the standard normal distribution's, by the complement of erf."""
+    found: Array = np.vectorize(math.erfc, otypes=[np.float64])(-z / math.sqrt(2)) / 2
+    return found
+
+
+def gelu(z: Array) -> Array:
+    """z * normal_cdf(z). Source: Hendrycks, Gimpel, Gaussian error linear units (2016)."""
+    z64 = np.maximum(z, -40).astype(np.float64)  # -inf * 0 is no number
+    return (z64 * normal_cdf(z64)).astype(z.dtype)
+
+
+def gelu_derivative(z: Array) -> Array:
+    """normal_cdf(z) + z * e^(-z^2 / 2) / sqrt(2 pi)."""
+    z64 = np.clip(z, -40, 40).astype(np.float64)
+    density = np.exp(-z64 * z64 / 2) / math.sqrt(2 * math.pi)
+    return (normal_cdf(z64) + z64 * density).astype(z.dtype)
+
+
+IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, GELU = range(6)
 
 ACTIVATIONS: dict[int, Callable[[Array, Any], Array]] = {
     IDENTITY: lambda z, slope: z,
@@ -72,6 +92,7 @@ ACTIVATIONS: dict[int, Callable[[Array, Any], Array]] = {
     TANH: lambda z, slope: np.tanh(z),
     RELU: lambda z, slope: np.maximum(z, 0),
     LEAKY_RELU: lambda z, slope: np.where(z > 0, z, slope * z),
+    GELU: lambda z, slope: gelu(z),
 }
 
 DERIVATIVES: dict[int, Callable[[Array, Array, Any], Array]] = {
@@ -80,11 +101,10 @@ DERIVATIVES: dict[int, Callable[[Array, Array, Any], Array]] = {
     TANH: lambda h, dh, slope: dh * (1 - h * h),
     RELU: lambda h, dh, slope: np.where(h > 0, dh, 0),
     LEAKY_RELU: lambda h, dh, slope: np.where(h > 0, dh, slope * dh),
+    GELU: lambda z, dh, slope: dh * gelu_derivative(z),
 }
 
-READ_Z: frozenset[int] = (
-    frozenset()
-)  # activations whose derivative is written in z; the others' in h
+READ_Z = frozenset({GELU})  # activations whose derivative is written in z; the others' in h
 
 # Losses: one number per row from z, h = g(z) and t.
 

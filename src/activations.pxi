@@ -1,7 +1,7 @@
 # Activations: h = g(z) and g'(z). The row functions choose the formula once and run one plain loop.
 
 cdef enum:                      # the codes of fastnn/activations.py
-    IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU
+    IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, GELU
     ACTIVATIONS                 # how many there are
 
 cdef inline real activation(int code, real z, real slope) noexcept nogil:
@@ -13,11 +13,13 @@ cdef inline real activation(int code, real z, real slope) noexcept nogil:
         return <real> 0.0 if z < 0 else z
     if code == LEAKY_RELU:
         return slope * z if z < 0 else z
+    if code == GELU:
+        return gelu(z)
     return z
 
 cdef inline bint reads_z(int code) noexcept nogil:
     """Whether the derivative is written in z; else it is in h, and z need not be kept."""
-    return False
+    return code == GELU
 
 cdef inline real derivative(int code, real h, real slope) noexcept nogil:
     if code == SIGMOID:
@@ -28,6 +30,8 @@ cdef inline real derivative(int code, real h, real slope) noexcept nogil:
         return <real> 1.0 if h > 0 else <real> 0.0
     if code == LEAKY_RELU:
         return <real> 1.0 if h > 0 else slope
+    if code == GELU:
+        return gelu_derivative(h)           # h is z
     return <real> 1.0
 
 cdef inline void activate_as(int code, const real[::1] z, Py_ssize_t z0, real[::1] h, Py_ssize_t h0,
@@ -54,6 +58,8 @@ cdef inline void activate(int code, const real[::1] z, Py_ssize_t z0, real[::1] 
         activate_as(RELU, z, z0, h, h0, n, slope)
     elif code == LEAKY_RELU:
         activate_as(LEAKY_RELU, z, z0, h, h0, n, slope)
+    elif code == GELU:
+        activate_as(GELU, z, z0, h, h0, n, slope)
     else:
         activate_as(IDENTITY, z, z0, h, h0, n, slope)
 
@@ -69,6 +75,8 @@ cdef inline void differentiate(int code, const real[::1] h, Py_ssize_t h0, real[
         differentiate_as(RELU, h, h0, d, d0, n, slope)
     elif code == LEAKY_RELU:
         differentiate_as(LEAKY_RELU, h, h0, d, d0, n, slope)
+    elif code == GELU:
+        differentiate_as(GELU, h, h0, d, d0, n, slope)
 
 
 # Softmax is a reduction along a row: in ascending order, in double precision, whatever the vector width.

@@ -28,12 +28,11 @@ cdef void product_share(int form, Worker me, const real[::1] a, const real[::1] 
 
 cdef _product(int form, const real[::1] a, const real[::1] b, real[::1] out, const Product* p, Py_ssize_t threads):
     cdef cnp.npy_intp size = PACKED
-    cdef Worker me
     if form == SECOND_TRANSPOSED:
         size += (p.depth + TURNED_ROWS) * MAX_LANES
     if p.columns % 8 and (form != SECOND_TRANSPOSED or p.depth == 1):   # whole vectors are read: make the last one safe
         b = np.append(b, np.zeros(MAX_LANES, DTYPE))
-    me.thread, me.threads, me.base, me.size, me.sums, me.set = 0, 1, 0, size, 0, 0
+    cdef Worker me = worker_of(NULL, 0, 0, size)
     size = size * threads + 64
     cdef real[::1] work = cnp.PyArray_EMPTY(1, &size, cnp.NPY_FLOAT32 if sizeof(real) == 4 else cnp.NPY_FLOAT64, 0)
     if threads == 1:

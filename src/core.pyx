@@ -153,11 +153,7 @@ cdef class Arena:
 
 
 cdef inline Worker predictor(Tape tape, const Call* call) noexcept:
-    cdef Worker me
-    me.thread, me.threads, me.base, me.turn, me.set, me.call = 0, 1, 0, 0, 0, call
-    me.sums, me.size = tape.size, tape.size + PACKED
-    me.scratch = me.sums
-    return me
+    return worker_of(call, tape.size, 0, PACKED)
 
 
 cdef bint _forward(Plan plan, const Call* call, const real[::1] x, real[::1] work, double flops, Py_ssize_t threads):
@@ -288,13 +284,12 @@ cdef Py_ssize_t scratch_of(Plan plan) except -1:
 cdef Worker trainer(Plan plan, Tape tape, const Call* call, Py_ssize_t threads) except *:
     """Where everything lies in a thread's part of the work arena."""
     cdef Worker me
-    cdef Py_ssize_t v
-    me.threads, me.turn, me.sums, me.rows, me.set, me.call = threads, 0, tape.size + GAP, tape.rows, 0, call
+    cdef Py_ssize_t v, set = 0
     for v in range(1, len(plan.rows)):
         n = sums_of(plan.cuts[plan.source(v)], threads) if plan.kind(v) == DENSE else 1
-        me.set = larger(me.set, n * tape.rows * stride_of(plan.width(v)))
-    me.set += GAP
-    me.size = me.sums + 2 * me.set + scratch_of(plan)
+        set = larger(set, n * tape.rows * stride_of(plan.width(v)))
+    me = worker_of(call, tape.size + GAP, set + GAP, scratch_of(plan))
+    me.rows = tape.rows
     return me
 
 
@@ -369,7 +364,6 @@ def apply_gradients(program, gradients, coefficients, threads):
     """One update of all parameters from an arena of gradients, with one row of coefficients (5,)."""
     cdef Plan plan = plan_of(program)
     cdef Call call
-    cdef Worker me
     _check_threads(threads)
     cdef const double[::1] row = _is(coefficients, "coefficients", np.float64, (COEFFICIENTS,))
     cdef real[::1] parameters = plan.parameters
@@ -377,7 +371,7 @@ def apply_gradients(program, gradients, coefficients, threads):
     call.optimizer, rule_state = _rule(program)
     cdef real[::1] state = rule_state
     call.slot, call.coefficients = len(parameters), &row[0]
-    me.call, me.size, me.sums, me.set = &call, 0, 0, 0
+    cdef Worker me = worker_of(&call, 0, 0, 0)
     threads = team_of(threads)
     cdef Py_ssize_t n = threads
     with nogil, parallel(num_threads=n):
@@ -408,44 +402,6 @@ def train(program, x, rows, y, batch_size, coefficients, threads):
     judged.tell(&call, y.ndim == 1)
     _learn(plan, &call, state, np.zeros(0, DTYPE) if call.batch_size <= CHUNK else _zeros(len(plan.parameters)), threads)
     return judged.result.loss, judged.result.agreeing
-
-
-# --- what training asks beside -------------------------------------------------------------------------------------------
-
-def within(x, double limit):
-    """Whether -limit <= x <= limit for all of x (n, I); a NaN is not."""
-    cdef Data data = data_of(x)
-    cdef const char* row
-    cdef Py_ssize_t r
-    cdef bint fine = True
-    if data.kind == UINT8:
-        return True
-    with nogil:
-        for r in range(data.rows):
-            row = data.start + r * data.row_stride
-            if data.kind == FLOAT32:
-                fine = row_within[float](<const float*> row, data.column_stride, data.columns, limit)
-            else:
-                fine = row_within[double](<const double*> row, data.column_stride, data.columns, limit)
-            if not fine:
-                break
-    return fine
-
-
-def shuffle(int32_t[::1] order, const uint32_t[::1] words):
-    """Make the order (n,) a permutation of 0 .. n - 1: its last k places are drawn by the words (k,).
-
-    The places before them must already be a permutation of 0 .. n - k - 1.
-    Source: the inside-out Fisher-Yates shuffle; Lemire, Fast random integer generation (2019).
-    """
-    cdef Py_ssize_t i, j, first = order.shape[0] - words.shape[0]
-    if first < 0:
-        raise ValueError(f"expected at most {len(order)} words, got {len(words)}")
-    with nogil:
-        for i in range(first, order.shape[0]):
-            j = <Py_ssize_t> ((<uint64_t> words[i - first] * <uint64_t> (i + 1)) >> 32)
-            order[i] = order[j]
-            order[j] = <int32_t> i
 
 
 include "bench.pxi"

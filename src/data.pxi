@@ -98,3 +98,23 @@ cdef inline void prefetch_row(const Data* data, Py_ssize_t row, Py_ssize_t first
     if data.column_stride <= 8:
         for line in range(pieces((end - first) * data.column_stride, 64)):
             prefetch_far(x + line * 64)
+
+
+def within(x, double limit):
+    """Whether -limit <= x <= limit for all of x (n, I); a NaN is not."""
+    cdef Data data = data_of(x)
+    cdef const char* row
+    cdef Py_ssize_t r
+    cdef bint fine = True
+    if data.kind == UINT8:
+        return True
+    with nogil:
+        for r in range(data.rows):
+            row = data.start + r * data.row_stride
+            if data.kind == FLOAT32:
+                fine = row_within[float](<const float*> row, data.column_stride, data.columns, limit)
+            else:
+                fine = row_within[double](<const double*> row, data.column_stride, data.columns, limit)
+            if not fine:
+                break
+    return fine

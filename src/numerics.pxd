@@ -217,3 +217,118 @@ cdef inline number tanh(number z) noexcept nogil:
     q = fma[number](s, t, m) * inverse
     rest = fma[number](t, fma[number](-q, m, s), fma[number](-q, s, m))       # m + s t - q (s + m t)
     return copysign[number](fma[number](rest, inverse, q), z)
+
+
+# GELU: z Phi(z) = max(z, 0) - a Q, a = |z|; Phi(z) = Q or 1 - Q, Q = Phi(-a); gelu'(z) = D or 1 - D, D = Q - a phi(a).
+#   2 Q = e^(-a^2/2) (1 + w) / d,  d = c + k a,  u = a / d;  c, k = 3/2, 3/4 in float32, 7/4, 9/16 in float64.
+# w is a polynomial in u (float64: in u - 1, which is exact where it matters); 1 + w is c at a = 0 and k sqrt(2 / pi)
+# at infinity. Its relative error is 2^-26.9 for a < 13.3, and 2^-54.9 for a < 38.7, where it has the type's coefficients.
+# e^(-a^2/2) = (1 + m) 2^n, and 1 + m is never rounded; what rounding leaves out of a^2 goes into the small part of r.
+#
+# Greatest errors in ulp, in float32 (all numbers) and float64 (3 10^6 samples), where the result is not subnormal:
+# gelu 2.29 and 3.1; gelu' 2.97 and 2.9, in ulp of max(Phi, |z| phi).
+
+cdef inline number gaussian(number a, int scale, number* power) noexcept nogil:
+    """m: e^(-a^2/2) = (1 + m) 2^n; power = 2^(n + scale), zero where its exponent's bits are."""
+    cdef number half = <number> -0.5 * a
+    cdef number x = half * a
+    cdef number low = fma[number](half, a, -x)
+    cdef number shifted, n, r
+    if number is float:
+        shifted = fmaf(x, 1.44269504088896341, <float> (12582912.0 + 127) + <float> scale)
+        n = shifted - (<float> (12582912.0 + 127) + <float> scale)
+        r = fmaf(n, -0.693145751953125, x) + fmaf(n, -1.42860682030941723e-6, low)
+        power[0] = two_to_the32(<uint32_t> bits_of_float(shifted))
+    else:
+        shifted = fma64(x, 1.44269504088896340736, (6755399441055744.0 + 1023) + scale)
+        n = shifted - ((6755399441055744.0 + 1023) + scale)
+        r = fma64(n, -0.693147180369123816490, x) + fma64(n, -1.90821492927058770002e-10, low)
+        power[0] = two_to_the64(<uint64_t> bits_of_double(shifted))
+    return fma[number](exp_polynomial[number](r) * r, r, r)
+
+cdef inline number tail_denominator(number a) noexcept nogil:
+    """d."""
+    if number is float:
+        return fmaf(0.75, a, 1.5)
+    else:
+        return fma64(0.5625, a, 1.75)
+
+cdef inline number tail_polynomial(number u) noexcept nogil:
+    """w(u), u = a / d."""
+    cdef number w
+    if number is float:
+        w = -0.0061624907
+        w = fmaf(w, u, 0.0341782942)
+        w = fmaf(w, u, -0.0709874406)
+        w = fmaf(w, u, 0.0745797381)
+        w = fmaf(w, u, -0.0540429913)
+        w = fmaf(w, u, 0.0149832517)
+        w = fmaf(w, u, 0.012783506)
+        w = fmaf(w, u, 0.0498978123)
+        w = fmaf(w, u, 0.053996399)
+        w = fmaf(w, u, -0.161634922)
+        w = fmaf(w, u, -0.670239389)
+        return fmaf(w, u, 0.5)
+    else:
+        u = u - 1.0
+        w = 1.9665927838502292e-08
+        w = fma64(w, u, 4.391282142095165e-08)
+        w = fma64(w, u, -1.71278290297676e-07)
+        w = fma64(w, u, -6.846278458147554e-07)
+        w = fma64(w, u, -3.276971901177794e-07)
+        w = fma64(w, u, 2.0430685338256243e-06)
+        w = fma64(w, u, 3.6198349003356906e-06)
+        w = fma64(w, u, -1.6124400136573242e-06)
+        w = fma64(w, u, -1.213829055895698e-05)
+        w = fma64(w, u, -9.10702526085794e-06)
+        w = fma64(w, u, 2.550091397101559e-05)
+        w = fma64(w, u, 5.3542314973861856e-05)
+        w = fma64(w, u, -2.9355045902122356e-05)
+        w = fma64(w, u, -0.00020088898516122626)
+        w = fma64(w, u, -4.744768728950224e-05)
+        w = fma64(w, u, 0.0007058242923223604)
+        w = fma64(w, u, 0.0004935004592344506)
+        w = fma64(w, u, -0.002854492454489422)
+        w = fma64(w, u, -0.002130337383760124)
+        w = fma64(w, u, 0.015413838572104882)
+        w = fma64(w, u, -0.001936293159069036)
+        w = fma64(w, u, -0.1020496927397977)
+        w = fma64(w, u, 0.3225659695176934)
+        w = fma64(w, u, -0.5868411436227693)
+        w = fma64(w, u, -0.24471486958424848)
+        return w
+
+cdef inline number tail_start(number z) noexcept nogil:
+    """|z|, and no more than where 2^n has become zero: z Phi(z) is subnormal there. A NaN is kept."""
+    cdef number a = fabs[number](z)
+    if number is float:
+        return <float> 13.25 if a > <float> 13.25 else a
+    else:
+        return 37.66 if a > 37.66 else a
+
+cdef inline number gelu(number z) noexcept nogil:
+    cdef number a = tail_start[number](z)
+    cdef number power
+    cdef number m = gaussian[number](a, 0, &power)
+    cdef number u = a / tail_denominator[number](a)
+    cdef number w = tail_polynomial[number](u)
+    cdef number positive = <number> 0.0 if z < 0 else z
+    u = u * power
+    # a Q = u (1 + m) (1 + w) / 2, halved where it cannot underflow
+    return fma[number](<number> -0.5, fma[number](u, fma[number](m, w, w) + m, u), positive)
+
+cdef inline number gelu_derivative(number z) noexcept nogil:
+    # |z| phi(z) is normal where 2^n no longer is: 2^(n + 4), and 2^-4 at the end
+    cdef number a = fabs[number](z)
+    cdef number power, m, t, w, d
+    if number is float:
+        a = <float> 13.47 if a > <float> 13.47 else a
+    else:
+        a = 37.73 if a > 37.73 else a
+    m = gaussian[number](a, 4, &power)
+    t = <number> 1.0 / tail_denominator[number](a)
+    w = tail_polynomial[number](a * t)
+    t = t * <number> 0.5
+    t = fma[number](a, <number> -0.398942280401432677940, fma[number](t, w, t)) * power
+    d = fma[number](t, m, t) * <number> 0.0625
+    return d if z < 0 else <number> 1.0 - d

@@ -319,12 +319,12 @@ cdef void pass_on(const Instruction* i, Worker* me, real[::1] work) noexcept nog
 # --- the ends: h_0, the loss, the gradient of the input ---------------------------------------------------------------
 
 cdef void gather(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
-    """GATHER: h_0 of the rows, this thread's features, in whole cache lines; shuffled rows are fetched ahead."""
+    """GATHER: h_0 of the rows, all or this thread's features, in whole cache lines; shuffled rows are fetched ahead."""
     cdef const Call* call = me.call
     cdef Matrix h = here(me, i.target)
-    cdef Range columns = neurons_of_mine(me, i.cut_out)
+    cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
     cdef Py_ssize_t r, row
-    columns.first = columns.first // 16 * 16
+    columns.first, columns.end = columns.first // 16 * 16, smaller(columns.end, i.outputs)
     for r in range(me.block.rows):
         row = me.block.start + r
         if call.order != NULL:

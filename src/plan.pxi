@@ -218,7 +218,8 @@ cdef forward_ops(Learning self, int loss, int judge):
     cdef Instruction* i
     last = len(plan.rows) - 1
     self.h[0] = tape.room(plan.inputs)
-    plan.write(tape, GATHER, 0).target = self.h[0]
+    i = plan.write(tape, GATHER, 0)
+    i.target, i.whole = self.h[0], self.whole[0]
     for v in range(1, last + 1):
         kind, s = plan.kind(v), plan.source(v)
         u = plan.users[v][0] if plan.alone(v) else -1           # the op that goes on in place

@@ -62,3 +62,19 @@ cdef inline void keep(Key key, Py_ssize_t row, const Instruction* i, Range colum
                 drawn[s * DRAWS + g] = <real> 0.0 if c[s][g] < i.limit else i.number
         for j in range(larger(columns.first, block * 4 * DRAWS), smaller(columns.end, (block + 1) * 4 * DRAWS)):
             work[mask + j] = drawn[j - block * 4 * DRAWS]
+
+
+def shuffle(int32_t[::1] order, const uint32_t[::1] words):
+    """Make the order (n,) a permutation of 0 .. n - 1: its last k places are drawn by the words (k,).
+
+    The places before them must already be a permutation of 0 .. n - k - 1.
+    Source: the inside-out Fisher-Yates shuffle; Lemire, Fast random integer generation (2019).
+    """
+    cdef Py_ssize_t i, j, first = order.shape[0] - words.shape[0]
+    if first < 0:
+        raise ValueError(f"expected at most {len(order)} words, got {len(words)}")
+    with nogil:
+        for i in range(first, order.shape[0]):
+            j = <Py_ssize_t> ((<uint64_t> words[i - first] * <uint64_t> (i + 1)) >> 32)
+            order[i] = order[j]
+            order[j] = <int32_t> i

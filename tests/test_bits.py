@@ -36,7 +36,12 @@ FITTING = [
     for output, loss in itertools.product(ACTIVATIONS, LOSSES)
     if LOSSES[loss].output in (None, output)
 ]
-HIDDEN = [["identity", "tanh"], ["relu", "sigmoid"], ["softmax", "leaky_relu"]]
+HIDDEN = [
+    ["identity", "tanh"],
+    ["relu", "sigmoid"],
+    ["softmax", "leaky_relu"],
+    ["gelu", "gelu"],
+]
 CHUNK = 256  # rows that are summed together, and inputs of one chain: part of the numerics contract
 
 # (sizes, rows): one input, one output, one row; widths round 8, 16 and 32; chains and batches round

@@ -56,7 +56,7 @@ def activated(name, slope, z, e_z, h, eps):
         spread = np.abs(z - z.max(axis=1, keepdims=True)).max(axis=1, keepdims=True)
         relative = np.expm1(2 * e_z.max(axis=1, keepdims=True))
         return h * (relative + (2 * spread + z.shape[1] + 2 * FUNCTION) * eps)
-    steepest = 0.25 if name == "sigmoid" else max(1.0, slope)
+    steepest = {"sigmoid": 0.25, "gelu": 1.13}.get(name, max(1.0, slope))
     return steepest * e_z + FUNCTION * eps * np.abs(h)
 
 
@@ -72,6 +72,8 @@ def differentiated(name, slope, z, e_z, h, e_h, dh, e_dh, eps):
         g, e_g = h * (1 - h), np.abs(1 - 2 * h) * e_h + e_h**2 + 4 * eps * h
     elif name == "tanh":
         g, e_g = 1 - h * h, 2 * np.abs(h) * e_h + e_h**2 + 4 * eps
+    elif name == "gelu":  # its second derivative is at most 2 / sqrt(2 pi)
+        g, e_g = reference.gelu_derivative(z), 0.8 * e_z + FUNCTION * eps
     elif name in ("relu", "leaky_relu"):  # near the kink either side may be right
         g, e_g = np.where(z > 0, 1, slope), (np.abs(z) <= e_z) * abs(1 - slope) + 2 * eps * slope
     else:

@@ -55,7 +55,7 @@ def load(path: Path) -> fastnn.Network:
 
 
 def weights(net: fastnn.Network) -> list[bytes]:
-    return [block.tobytes() for layer in net.layers for block in (layer.weights, layer.biases)]
+    return [block.tobytes() for block in views(net.program, net.program.parameters).values()]
 
 
 # What fastnn 0.1.0 wrote, byte for byte; it is read for ever.
@@ -93,7 +93,8 @@ def fit(net: fastnn.Network, epochs: int, optimizer: Any = "adam") -> fastnn.Net
 
 def full() -> fastnn.Network:
     """A network that holds something for every field and every tensor of the newest format."""
-    net = fastnn.Network(7, [fastnn.Dense(4, "tanh"), fastnn.Dense(3)], standardize=True, seed=2)
+    layers = [fastnn.Dropout(0.25), fastnn.Dense(4, "gelu"), fastnn.Dropout(0.5), fastnn.Dense(3)]
+    net = fastnn.Network(7, layers, standardize=True, seed=2)
     x, y = rows()
     net.fit(x, np.eye(3)[y] * 50 + 7, epochs=2, batch_size=8, verbose=0)
     net.classes = ("a \u00e9 \U0001f600", 2, 0.5)
@@ -227,9 +228,46 @@ def test_a_file_has_the_lowest_format_that_can_say_it(
     plain = description(path)
     assert plain["format"] == 1
     assert field.name not in plain
-    assert whole["format"] == _fields.FORMAT
+    assert whole["format"] == _fields.FORMAT == 3
     field.read(whole[field.name])
     assert whole[field.name] != field.default  # full() is full
+
+
+@pytest.mark.parametrize("layer", [fastnn.Dropout(0.25), fastnn.Dense(4, "gelu")], ids=str)
+def test_new_layers_need_the_newest_format(path: Path, layer: Any) -> None:
+    """A reader of an earlier format says that it is too old, and meets nothing unknown."""
+    net = fastnn.Network(7, [layer, fastnn.Dense(3, "softmax")], engine="reference")
+    net.save(path)
+    assert description(path)["format"] == 3
+    back = load(path)
+    assert repr(back.layers) == repr(net.layers)
+    assert weights(back) == weights(net)
+    rewritten(path, lambda found, _: found.update(format=2))
+    refused(path, "format 3 for these layers, got 2")
+
+
+@pytest.mark.parametrize(
+    ("entry", "words"),
+    [
+        ({"layer": "dropuot", "rate": 0.5}, ["unknown layer 'dropuot'", "did you mean 'dropout'"]),
+        ({"layer": 3, "rate": 0.5}, ["unknown layer 3"]),
+        ({"layer": "dropout", "rate": 1.0}, ["rate in [0, 1)"]),
+        ({"layer": "dropout", "rate": 1}, ["the rate of layer 1 as a float"]),
+        ({"layer": "dropout"}, ["['rate']"]),
+        ({"layer": "dropout", "rate": 0.5, "units": 3}, ["no entries ['units']"]),
+        ({"layer": "dense", "units": 3}, ["'activation'"]),
+    ],
+)
+def test_layers_that_do_not_fit(path: Path, entry: Any, words: list[str]) -> None:
+    full().save(path)
+    rewritten(path, lambda found, _: found["layers"].insert(1, entry))
+    refused(path, *words)
+
+
+def test_a_last_layer_that_gives_no_outputs(path: Path) -> None:
+    full().save(path)
+    rewritten(path, lambda found, _: found["layers"].append({"layer": "dropout", "rate": 0.5}))
+    refused(path, "a dense layer as the last")
 
 
 def test_every_field_comes_back(path: Path, tmp_path: Path) -> None:
@@ -619,7 +657,7 @@ def put_in_tensor(name: str, value: float) -> Any:
         (put_tensor("inputs.center", np.ones(6)), ["inputs.center", "(7,)", "(6,)"]),
         (put_in_tensor("inputs.factor", -1), ["inputs.factor", "-1"]),
         (put_in_tensor("outputs.center", np.inf), ["finite float32 numbers", "outputs.center"]),
-        (put_in_tensor("optimizer.0.layers.0.biases", np.nan), ["finite", "optimizer.0"]),
+        (put_in_tensor("optimizer.0.layers.1.biases", np.nan), ["finite", "optimizer.0"]),
     ],
 )
 def test_contents_of_format_2_that_do_not_fit(path: Path, change: Any, words: list[str]) -> None:

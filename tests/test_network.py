@@ -304,7 +304,7 @@ BAD = {
     ),
     "an activation of another type": (
         lambda: fastnn.Dense(3, [3]),
-        "unknown activation [3] (one of: identity, sigmoid, tanh, relu, leaky_relu, softmax)",
+        "unknown activation [3] (one of: identity, sigmoid, tanh, relu, leaky_relu, gelu, softmax)",
     ),
     "an initializer of another type": (
         lambda: fastnn.Dense(3, "relu", {}),
@@ -352,7 +352,7 @@ def test_bad_values(bad):
     [
         (make(3, fastnn.Dense(2)), "expected layers as a list, got Dense(2, 'identity')"),
         (lambda: fastnn.mlp(784), "expected sizes as a list, got 784"),
-        (make(3, [2, 3]), "expected layers of type Dense, got int"),
+        (make(3, [2, 3]), "expected layers such as Dense, got int"),
         (make(3.5, DENSE), "expected inputs to be a whole number, got float 3.5"),
         (make(3, DENSE, seed=True), "expected seed to be a whole number, got bool True"),
         (make(3, DENSE, input_scale="1"), "expected input_scale to be a number, got str '1'"),

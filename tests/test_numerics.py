@@ -22,8 +22,9 @@ from fastnn.losses import LOSSES
 from fastnn.program import build, pairs
 
 DTYPES = ["float32", "float64"]
-LIMITS = {"exp": 1.0, "tanh": 1.0, "sigmoid": 1.5}  # ulp, of builds with fused multiply-add
-ROUNDED_TWICE = 4.0  # ulp, of any function where multiply and add are two roundings
+LIMITS = {"exp": 1.0, "tanh": 1.0, "sigmoid": 1.5, "gelu": 3.2}  # ulp, of builds with fused
+ROUNDED_TWICE = 4.0  # multiply-add, and of any function where both are rounded;
+TAIL = 0.5  # more times z^2, there, of gelu, whose e^(-z^2 / 2) needs what rounding leaves out
 LOG_LIMIT = 2.0
 NEVER = -1e4  # a logit whose exponential is 0
 
@@ -71,10 +72,41 @@ def tanh_decimal(x):
     return (1 - e) / (1 + e) if x > 0 else -(1 - e) / (1 + e)
 
 
+def gelu64(x):
+    return x * np.vectorize(math.erfc, otypes=[float])(-x / math.sqrt(2)) / 2
+
+
+def density_decimal(x):
+    """e^(-x^2 / 2) / sqrt(2 pi)."""
+    pi = Decimal("3.14159265358979323846264338327950288419716939937510582097494459230781640629")
+    return (-x * x / 2).exp() / (2 * pi).sqrt()
+
+
+def upper_tail_decimal(a):
+    """The normal distribution beyond a >= 0: a series below 8, then Laplace's fraction."""
+    if a < 8:
+        term, total, k = a, a, 1
+        while term > total * Decimal(10) ** -60:
+            k += 2
+            term = term * a * a / k
+            total += term
+        return Decimal(1) / 2 - density_decimal(a) * total
+    fraction = a
+    for k in range(250, 0, -1):
+        fraction = a + k / fraction
+    return density_decimal(a) / fraction
+
+
+def gelu_decimal(x):
+    tail = upper_tail_decimal(abs(x))
+    return x * (tail if x < 0 else 1 - tail)
+
+
 EXACT = {
     "exp": (np.exp, Decimal.exp),
     "tanh": (np.tanh, tanh_decimal),
     "sigmoid": (sigmoid64, sigmoid_decimal),
+    "gelu": (gelu64, gelu_decimal),
 }
 
 
@@ -110,8 +142,10 @@ def fuses(core):
     return forward(core, net, np.array([[1, s]], np.float32))[0, 0] == 2.0**-24
 
 
-def limit(core, name):
-    return LIMITS[name] if fuses(core) else ROUNDED_TWICE
+def limit(core, name, x=0.0):
+    if fuses(core):
+        return LIMITS[name]
+    return ROUNDED_TWICE + (TAIL * x * x if name == "gelu" else 0)
 
 
 def arguments(name, dtype, count):
@@ -139,12 +173,58 @@ def name(request):
     return request.param
 
 
+def check_accuracy(core, name, x):
+    errors = ulp_errors(function(core, name, x.dtype.name)(x), x, name)
+    worst = (errors / limit(core, name, x.astype("float64"))).argmax()
+    assert errors[worst] <= limit(core, name, float(x[worst])), f"at {x[worst]!r}"
+
+
 @pytest.mark.parametrize(("dtype", "count"), [("float32", 30_000), ("float64", 800)])
 def test_accuracy(compiled, name, dtype, count):
-    x = arguments(name, dtype, count)
-    errors = ulp_errors(function(compiled, name, dtype)(x), x, name)
-    worst = errors.argmax()
-    assert errors[worst] <= limit(compiled, name), f"at {x[worst]!r}"
+    check_accuracy(compiled, name, arguments(name, dtype, count))
+
+
+@pytest.mark.parametrize(
+    ("dtype", "count", "tail"), [("float32", 20_000, 13), ("float64", 150, 37)]
+)
+def test_accuracy_of_gelu(compiled, dtype, count, tail):
+    """Down to where its results are subnormal, and beyond."""
+    random = np.random.default_rng(0)
+    parts = [
+        random.uniform(-1, 1, count),
+        random.uniform(-tail, 9, count),
+        -tail + random.uniform(-2, 1, count),
+        np.exp2(random.uniform(-120, 10, count)) * random.choice([-1, 1], count),
+        [0.0, 1e30, -1e30, -0.751791524693564],
+    ]
+    x = np.concatenate(parts).astype(dtype)
+    if not fuses(compiled):  # the last results that are normal numbers become zero there
+        x = x[(x > 0.95 * -tail) | (x < -tail - 1)]
+    check_accuracy(compiled, "gelu", x)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_derivative_of_gelu(compiled, dtype):
+    """In ulp of the larger of its two terms, which cancel near -0.75."""
+    z = np.random.default_rng(0).uniform(-13, 9, 2000).astype(dtype)
+    net = program("gelu", dtype)
+    dz = np.empty((len(z), 1), dtype)
+    arena = np.zeros(len(net.parameters), dtype)
+    compiled(dtype).backward(net, z[:, None], np.ones((len(z), 1), dtype), arena, dz, 1)
+    with decimal.localcontext(prec=60):
+        for value, found in zip(map(Decimal, z.tolist()), dz[:, 0].tolist(), strict=True):
+            tail, density = upper_tail_decimal(abs(value)), density_decimal(value)
+            cdf = tail if value < 0 else 1 - tail
+            scale = max(cdf, abs(value) * density)
+            error = abs(Decimal(found) - (cdf + value * density)) / scale
+            bound = limit(compiled, "gelu", float(value)) * float(np.finfo(dtype).eps)
+            assert error <= Decimal(bound), value
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_ends_of_gelu(compiled, dtype):
+    gelu = function(compiled, "gelu", dtype)
+    assert gelu([np.inf, -np.inf, 0.0, 20.0, -1e9]).tolist() == [np.inf, 0, 0, 20, 0]
 
 
 def neighbours(start, count, dtype):

@@ -37,7 +37,8 @@ def inspect(chosen: argparse.Namespace, out: Screen) -> None:
     else:
         show(out, [*decided, "", *layer(out, "input", first, "")])
     for number, (values, shape) in enumerate(zip(hidden, network.layers, strict=False), start=1):
-        show(out, ["", *layer(out, f"layer {number}", values, shape.activation.name)])
+        if shape.units is not None:  # others, dropout, pass on what they get
+            show(out, ["", *layer(out, f"layer {number}", values, shape.label)])
 
 
 def _verdict(out: Screen, network: Network, x: Array, h: Array, truth: float | None) -> str:

@@ -45,7 +45,7 @@ def has_classes(network: Network) -> bool:
 
 def is_probability(network: Network) -> bool:
     """Whether the outputs are probabilities."""
-    return network.layers[-1].activation.name in ("softmax", "sigmoid")
+    return network.activation.name in ("softmax", "sigmoid")
 
 
 def output_names(network: Network) -> list[str]:

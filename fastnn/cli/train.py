@@ -173,8 +173,11 @@ def _described(
 ) -> list[str]:
     """What will be trained, on what, and how."""
     sizes = [f"{network.inputs:,}"]
-    sizes += [f"{layer.units:,} {layer.activation.name}" for layer in network.layers]
-    parameters = sum(layer.weights.size + layer.biases.size for layer in network.layers)
+    sizes += [
+        layer.label if layer.units is None else f"{layer.units:,} {layer.label}"
+        for layer in network.layers
+    ]
+    parameters = sum(layer.size for layer in network.layers)
     scale = f", divided by {1 / plan.input_scale:g}" if plan.input_scale != 1 else ""
     scale = scale if data.is_picture else ", standardised by column"
     threads = chosen.threads or engine.get_num_threads()

@@ -1,0 +1,7 @@
+"""Layers: what a network is made of, a file each. What all of them are is `base.Layer`."""
+
+from .base import Layer
+from .dense import Dense
+from .dropout import Dropout
+
+__all__ = ["Dense", "Dropout", "Layer"]

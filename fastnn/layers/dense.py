@@ -1,0 +1,102 @@
+"""The fully connected layer."""
+
+from __future__ import annotations
+
+from copy import copy
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from .. import activations, initializers
+from .._errors import count, held
+from ..activations import Activation
+from ..program import Builder, views
+from .base import Layer
+
+
+class Dense(Layer):
+    """A fully connected layer: h = g(x @ W + b), x (B, I), W (I, O), b (O,), h (B, O).
+
+    units: O. activation: the name of g, or `LeakyReLU(slope)`. initializer: its name; by default
+    He for the relu family, else Glorot.
+    Raises ValueError for an unknown name, a size below 1, or softmax of one unit.
+    """
+
+    units: int
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | Activation = "identity",
+        initializer: str | None = None,
+    ) -> None:
+        self.units = count("units", units)
+        self.activation = activations.get(activation)
+        if self.activation.name == "softmax" and self.units == 1:
+            raise ValueError("expected softmax with at least 2 outputs, got 1 (use sigmoid)")
+        self.initializer = initializers.check(
+            initializers.default(self.activation) if initializer is None else initializer
+        )
+        self._drawn = True
+
+    def add(self, builder: Builder, source: int, name: str) -> int:
+        """x @ W + b, and g of it."""
+        return builder.activate(builder.dense(source, self.units, name), self.activation)
+
+    def check(self, dtype: np.dtype[np.floating]) -> None:
+        """The slope, if there is one."""
+        if self.activation.slope:
+            held("slope", self.activation.slope, dtype)
+
+    def initialize(self, seed: int, number: int) -> None:
+        """Draw W; b is zero."""
+        if self._drawn:
+            W = self.weights  # noqa: N806
+            W[...] = initializers.weights(self.initializer, W.shape, seed, number)
+
+    def blank(self) -> Dense:
+        """A copy whose weights stay zero."""
+        layer = copy(self)
+        layer._drawn = False
+        return layer
+
+    def _block(self, name: str) -> NDArray[Any]:
+        if self._place is None:
+            raise RuntimeError("this Dense is in no network; use network.layers[i] for its weights")
+        program, number = self._place
+        return views(program, program.parameters)[f"layers.{number}.{name}"]
+
+    @property
+    def weights(self) -> NDArray[Any]:
+        """W (I, O), a view of the network's memory: `weights[...] = values` sets it."""
+        return self._block("weights")
+
+    @property
+    def biases(self) -> NDArray[Any]:
+        """b (O,), a view of the network's memory."""
+        return self._block("biases")
+
+    @property
+    def size(self) -> int:
+        """Of W and b."""
+        return self.weights.size + self.biases.size
+
+    @property
+    def label(self) -> str:
+        """The activation's name."""
+        return self.activation.name
+
+    def entry(self) -> dict[str, object]:
+        """Units, activation, initializer, and leaky_relu's slope."""
+        slope = {"slope": self.activation.slope} if self.activation.slope else {}
+        names = {"activation": self.activation.name, "initializer": self.initializer}
+        return {"units": self.units, **names, **slope}
+
+    @property
+    def since(self) -> int:
+        """Format 1, or that of the activation."""
+        return self.activation.since
+
+    def __repr__(self) -> str:
+        return f"Dense({self.units}, {self.activation.name!r})"

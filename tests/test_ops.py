@@ -1,0 +1,323 @@
+"""Ops in any order that a program may have them: chains, branches, sums, dropout anywhere.
+
+Compiled engines against the reference, in float64; the same bits on any number of threads and every
+build that fuses; and programs that do not fit, which no engine runs.
+"""
+
+import copy
+import re
+
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from fastnn import engine, program, reference
+from fastnn.activations import ACTIVATIONS
+from fastnn.losses import LOSSES
+from fastnn.optimizers import SGD
+from fastnn.program import (
+    ACTIVATE,
+    ADD,
+    BLOCK,
+    CODE,
+    COLUMNS,
+    DROPOUT,
+    KIND,
+    OTHER,
+    SOFTMAX,
+    SOURCE,
+    START,
+    WIDTH,
+    Builder,
+    prepare,
+    zeros_like_parameters,
+)
+
+COMPILED = [name for name in engine.available() if name != "reference"]
+FUSED = [name for name in COMPILED if name != "baseline"]
+OPTIMIZER = SGD(0.05, momentum=0.5)
+ELEMENTWISE = sorted(name for name, a in ACTIVATIONS.items() if a.kind == ACTIVATE)
+
+
+def filled(made, seed=0):
+    """The program with random weights of a usual size."""
+    random = np.random.default_rng(seed)
+    for weights, biases in program.pairs(made, made.parameters):
+        weights[...] = random.normal(size=weights.shape) / np.sqrt(len(weights))
+        biases[...] = random.normal(size=biases.shape) / 4
+    return made
+
+
+def residual(dtype="float64", loss="cross_entropy"):
+    """Two branches that are added, dropout on the input and within one of them."""
+    builder = Builder(37)
+    x = builder.dropout(0, 0.2)
+    h = builder.activate(builder.dense(x, 131, "layers.0"), ACTIVATIONS["relu"])
+    branch = builder.dropout(builder.dense(h, 131, "layers.1"), 0.4)
+    branch = builder.activate(branch, ACTIVATIONS["gelu"])
+    both = builder.add(h, branch)
+    z = builder.dense(both, 9, "layers.2")
+    output = builder.activate(z, ACTIVATIONS[LOSSES[loss].output or "tanh"])
+    return filled(builder.program([h, both, output], LOSSES[loss].code, dtype, 0.5, seed=7))
+
+
+@st.composite
+def programs(draw):
+    """Up to eight ops on values drawn from those before; then what is not yet read is added up."""
+    builder = Builder(draw(st.sampled_from([1, 5, 70, 131])))
+    values, width = [0], st.sampled_from([1, 16, 66, 130])
+    for number in range(draw(st.integers(1, 8))):
+        source = draw(st.sampled_from(values))
+        kind = draw(st.sampled_from(["dense", "dense", "activate", "softmax", "dropout", "add"]))
+        if kind == "dense":
+            values.append(builder.dense(source, draw(width), f"layers.{number}"))
+        elif kind == "activate":
+            name = draw(st.sampled_from([name for name in ELEMENTWISE if name != "identity"]))
+            values.append(builder.activate(source, ACTIVATIONS[name]))
+        elif kind == "softmax":
+            values.append(builder.activate(source, ACTIVATIONS["softmax"]))
+        elif kind == "dropout":
+            values.append(builder.dropout(source, draw(st.sampled_from([0.0, 0.3, 0.9]))))
+        else:
+            alike = [v for v in values if builder.width(v) == builder.width(source)]
+            values.append(builder.add(source, draw(st.sampled_from(alike))))
+    read = {column for op in builder.ops[1:] for column in (op[SOURCE], op[OTHER] * (op[0] == ADD))}
+    ends = [v for v in values if v not in read or v == values[-1]]
+    heads = [builder.dense(v, 7, f"layers.end{v}") for v in ends]
+    output = heads[0]
+    for head in heads[1:]:
+        output = builder.add(output, head)
+    loss = draw(st.sampled_from(sorted(LOSSES)))
+    if LOSSES[loss].output:
+        output = builder.activate(output, ACTIVATIONS[LOSSES[loss].output])
+    seed = draw(st.integers(0, 2**64 - 1))
+    return filled(builder.program([output], LOSSES[loss].code, "float64", 0.5, seed=seed))
+
+
+def rows_of(made, rows, seed=3):
+    random = np.random.default_rng(seed)
+    return random.normal(size=(rows, made.inputs)), random.integers(0, made.outputs, rows)
+
+
+def everything(core, made, x, y, threads):
+    """What each call gives, training with dropout too, as a list of arrays."""
+    out, d_input = np.empty((len(x), made.outputs), made.dtype), np.empty(x.shape, made.dtype)
+    core.forward(made, x, out, threads)
+    one = np.empty((1, made.outputs), made.dtype)
+    core.forward(made, x[-1:], one, threads)
+    outs = [np.empty((len(x), width), made.dtype) for width in made.ops[made.layers, WIDTH]]
+    core.activations(made, x, outs, threads)
+    plain, dropped, by_hand = (zeros_like_parameters(made) for _ in range(3))
+    figures = core.evaluate(made, x, y, threads)
+    sums = core.gradients(made, x, y, plain, threads)
+    sums += core.gradients(made, x, y, dropped, threads, 11)
+    d_output = np.cos(np.arange(out.size, dtype=made.dtype)).reshape(out.shape)
+    core.backward(made, x, d_output, by_hand, d_input, threads)
+    trained = copy.deepcopy(made)
+    trained.update = (3 << 32) + 5
+    prepare(trained, OPTIMIZER.code, OPTIMIZER.slots)
+    order = np.random.default_rng(1).permutation(len(x)).astype(np.int32)
+    steps = -(-len(x) // 33)
+    table = OPTIMIZER.coefficients(np.arange(steps), np.full(steps, 0.05))
+    sums += core.train(trained, x, order, y[order], 33, table, threads)
+    assert trained.update == (3 << 32) + 5
+    numbers = np.array([*figures, *sums])
+    return [out, one, *outs, numbers, plain, dropped, by_hand, d_input, trained.parameters]
+
+
+def check(made, rows):
+    x, y = rows_of(made, rows)
+    expected = everything(reference, made, x, y, 1)
+    bits = set()
+    for name in COMPILED:
+        core = engine.get(name, "float64")
+        for threads in (1, 2, 3, 4):
+            found = everything(core, made, x, y, threads)
+            for ours, theirs in zip(found, expected, strict=True):
+                scale = max(1, np.abs(theirs).max())
+                assert np.abs(ours - theirs).max() <= 1e-11 * scale, (name, threads)
+            if name in FUSED:
+                bits.add(b"".join(array.tobytes() for array in found))
+    assert len(bits) == bool(FUSED)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize("rows", [1, 40, 300])
+def test_a_residual_network_with_dropout(loss, rows):
+    check(residual(loss=loss), rows)
+
+
+@settings(
+    max_examples=60, deadline=None, derandomize=True, suppress_health_check=[HealthCheck.too_slow]
+)
+@given(made=programs(), rows=st.sampled_from([1, 2, 29, 70]))
+def test_any_program(made, rows):
+    check(made, rows)
+
+
+def test_gradients_with_dropout_are_central_differences(engine_name):
+    """The masks stay as they are while a weight moves: they are a function of numbers alone."""
+    core, made = engine.get(engine_name, "float64"), residual(loss="mean_squared_error")
+    x, _ = rows_of(made, 6)
+    t = np.random.default_rng(2).normal(size=(6, made.outputs))
+    arena, unused = zeros_like_parameters(made), zeros_like_parameters(made)
+    core.gradients(made, x, t, arena, 2, 0)
+    for start, rows, columns in made.blocks.tolist():
+        for position in (start, start + rows * columns - 1):
+            value, losses = made.parameters[position], []
+            for shifted in (value + 1e-5, value - 1e-5):
+                made.parameters[position] = shifted
+                losses.append(core.gradients(made, x, t, unused, 1, 0)[0] / len(x))
+            made.parameters[position] = value
+            assert arena[position] == pytest.approx((losses[0] - losses[1]) / 2e-5, abs=1e-8)
+
+
+def test_a_batch_in_parts_has_the_masks_of_the_whole(engine_name):
+    core, made = engine.get(engine_name, "float64"), residual(loss="mean_squared_error")
+    x, _ = rows_of(made, 300)
+    t = np.zeros((300, made.outputs))
+    whole, total = zeros_like_parameters(made), zeros_like_parameters(made)
+    core.gradients(made, x, t, whole, 1, 0)
+    for first, stop in ((0, 123), (123, 300)):
+        part = zeros_like_parameters(made)
+        core.gradients(made, x[first:stop], t[first:stop], part, 1, first)
+        total += part * ((stop - first) / 300)
+    assert np.abs(total - whole).max() < 1e-14
+
+
+# Programs that do not fit.
+
+
+def spoiled(change):
+    made = residual()
+    change(made)
+    return made
+
+
+def put(op, column, value):
+    return lambda made: made.ops.__setitem__((op, column), value)
+
+
+BAD = {
+    "a source that comes later": (put(2, SOURCE, 3), r"op 2 \(DENSE\) .*a source before it, got 3"),
+    "a source that is itself": (put(5, SOURCE, 5), r"op 5 \(DROPOUT\) .* got 5$"),
+    "a negative source": (put(5, SOURCE, -1), r"op 5 \(DROPOUT\) .* got -1$"),
+    "another source that comes later": (put(7, OTHER, 8), r"op 7 \(ADD\) .* got 8$"),
+    "widths that differ in ADD": (
+        lambda made: made.ops.__setitem__((7, OTHER), 0),
+        r"op 7 \(ADD\) .*: expected one width, got 131 of sources of 131 and 37",
+    ),
+    "a width of its own": (put(3, WIDTH, 130), r"op 3 \(ACTIVATE\) .* got 130 of sources of 131"),
+    "no width": (put(3, WIDTH, 0), r"op 3 \(ACTIVATE\) .* a width from 1 to 2\^31 - 1, got 0"),
+    "a kind that is none": (put(3, KIND, 99), r"op 3 \(of kind 99\)"),
+    "a second input": (put(1, KIND, 0), r"op 1 \(INPUT\) .*: expected INPUT first"),
+    "no input": (put(0, KIND, DROPOUT), r"op 0 \(DROPOUT\) .*: expected INPUT first"),
+    "an unknown activation": (put(3, CODE, 50), r"op 3 \(ACTIVATE\) .*an activation's code"),
+    "blocks that are not there": (put(2, BLOCK, 5), r"op 2 \(DENSE\) .*expected blocks 5 and 6"),
+    "blocks of another shape": (put(2, BLOCK, 2), r"op 2 \(DENSE\) .*blocks \[\(37, 131\)"),
+    "a block outside the arena": (
+        lambda made: made.blocks.__setitem__((5, START), len(made.parameters) - 8),
+        r"expected a block within \d+ to \d+ of the arena, got",
+    ),
+    "a block that begins before it": (
+        lambda made: made.blocks.__setitem__((0, START), -16),
+        r"expected a block within 0 to \d+ of the arena, got -16",
+    ),
+    "a block within another": (
+        lambda made: made.blocks.__setitem__((5, START), 16),
+        r"expected a block within \d+ to \d+ of the arena, got",
+    ),
+    "a block without an op": (
+        lambda made: setattr(made, "blocks", np.vstack([made.blocks, [[27152, 0, 1]]])),
+        r"expected a block|expected 7 blocks, each of one op",
+    ),
+    "a block as large as memory": (
+        lambda made: made.blocks.__setitem__((0, COLUMNS), 2**62),
+        r"op 2 \(DENSE\) .*: expected blocks",
+    ),
+    "a rate of one": (
+        lambda made: made.numbers.__setitem__(1, 1.0),
+        r"op 1 \(DROPOUT\) .*: expected a rate in \[0, 1\)",
+    ),
+    "a slope that is no number": (
+        lambda made: made.numbers.__setitem__(3, np.nan),
+        r"op 3 \(ACTIVATE\) .* finite number, got nan",
+    ),
+    "a loss that is none": (lambda made: setattr(made, "loss", 9), "a loss's code below 3, got 9"),
+    "a loss that needs softmax": (put(9, KIND, ACTIVATE), "expected SOFTMAX as the last op"),
+    "a loss that needs g": (
+        lambda made: setattr(made, "loss", LOSSES["binary_cross_entropy"].code),
+        "expected ACTIVATE as the last op for the loss, got SOFTMAX",
+    ),
+    "layers beyond the ops": (
+        lambda made: made.layers.__setitem__(1, 10),
+        "expected layers' values below 10",
+    ),
+    "no ops": (lambda made: setattr(made, "ops", made.ops[:1]), r"expected ops \(n, 6\)"),
+    "ops of another shape": (lambda made: setattr(made, "ops", made.ops[:, :5]), r"got \(10, 5\)"),
+    "numbers that are too few": (
+        lambda made: setattr(made, "numbers", made.numbers[:5]),
+        r"expected ops \(n, 6\) and n numbers",
+    ),
+}  # fmt: skip
+
+
+def refusal_of(core, made):
+    """What each call says of the program, one message."""
+    x, y = rows_of(residual(), 4)
+    arena, out = np.zeros(len(made.parameters)), np.empty((4, 9))
+    order, table = np.arange(4, dtype=np.int32), np.zeros((1, 5))
+    calls = [
+        lambda: core.forward(made, x, out, 1),
+        lambda: core.evaluate(made, x, y, 1),
+        lambda: core.gradients(made, x, y, arena, 1),
+        lambda: core.backward(made, x, out, arena, None, 1),
+        lambda: core.train(made, x, order, y, 4, table, 1),
+    ]
+    messages = set()
+    for call in calls:
+        with pytest.raises((ValueError, TypeError)) as caught:
+            call()
+        messages.add(str(caught.value))
+    assert len(messages) == 1
+    return messages.pop()
+
+
+@pytest.mark.parametrize("name", BAD)
+def test_bad_programs_are_refused_by_name(engine_name, name):
+    change, message = BAD[name]
+    found = refusal_of(engine.get(engine_name, "float64"), spoiled(change))
+    assert re.search(message, found), found
+
+
+def test_blocks_that_two_ops_share_are_refused(engine_name):
+    """Both would change them at once."""
+    builder = Builder(5)
+    one = builder.activate(builder.dense(0, 5, "layers.0"), ACTIVATIONS["tanh"])
+    two = builder.dense(one, 5, "layers.1")
+    made = builder.program([two], LOSSES["mean_squared_error"].code, "float64")
+    made.ops[3, BLOCK] = 0
+    x, out = np.zeros((4, 5)), np.empty((4, 5))
+    with pytest.raises(ValueError, match=r"expected 4 blocks, each of one op, got \[0, 0, 1, 1\]"):
+        engine.get(engine_name, "float64").forward(made, x, out, 1)
+
+
+def test_a_value_that_no_op_reads_is_refused(engine_name):
+    builder = Builder(5)
+    builder.dense(0, 5, "layers.0")
+    made = builder.program([1], LOSSES["mean_squared_error"].code, "float64")
+    made.ops = np.vstack([made.ops, [[SOFTMAX, 0, 0, 5, 0, 0]]])
+    made.numbers = np.zeros(3)
+    x, out = np.zeros((4, 5)), np.empty((4, 5))
+    with pytest.raises(ValueError, match=r"op 1 \(DENSE\) .*: expected an op that reads it"):
+        engine.get(engine_name, "float64").forward(made, x, out, 1)
+
+
+def test_a_program_of_another_dtype_is_refused():
+    made = residual("float32")
+    for name in COMPILED:
+        with pytest.raises(
+            TypeError, match="parameters on one axis of float64, got 1 axes of float32"
+        ):
+            engine.get(name, "float64").forward(made, *rows_of(made, 4), 1)
