@@ -21,6 +21,7 @@ from safetensors.numpy import load_file, save_file
 
 import fastnn
 from fastnn import _fields, files, training
+from fastnn.program import views
 
 DEADLINE = 60  # seconds, for child processes
 
