@@ -38,7 +38,7 @@ def test_product(
 ) -> None:
     a, b, expected, bound = operands(rng, form, shape, dtype)
     out = np.empty(expected.shape, dtype)
-    function = getattr(build, FORMS[form])
+    function = getattr(build(dtype), FORMS[form])
     function(a, b, out, threads)
     assert (np.abs(out - expected) <= bound).all()
     benchmark(function, a, b, out, threads)
@@ -46,9 +46,9 @@ def test_product(
     benchmark.extra_info["GFLOP/s"] = flops / benchmark.stats.stats.median / 1e9
 
 
-def seconds(build: Any, form: str, a: Array, b: Array, out: Array, repeat: int) -> float:
+def seconds(core: Any, form: str, a: Array, b: Array, out: Array, repeat: int) -> float:
     """The median time of one call out of a few timings."""
-    function = getattr(build, FORMS[form])
+    function = getattr(core, FORMS[form])
     times = []
     for _ in range(5):
         begin = time.perf_counter()
@@ -67,20 +67,21 @@ def test_share_of_peak(benchmark: Any, build: Any, rng: Any, capsys: Any, dtype:
     """
     shape = (192, 512, 192)
     flops = 2 * shape[0] * shape[1] * shape[2]
-    peak = build.fma_peak(dtype, 0.05)
+    core = build(dtype)
+    peak = core.fma_peak(0.05)
     shares = {}
     for form in FORMS:
         a, b, expected, bound = operands(rng, form, shape, dtype)
         out = np.empty(expected.shape, dtype)
-        getattr(build, FORMS[form])(a, b, out, 1)
+        getattr(core, FORMS[form])(a, b, out, 1)
         assert (np.abs(out - expected) <= bound).all()
-        shares[form] = flops / seconds(build, form, a, b, out, 10) / peak
+        shares[form] = flops / seconds(core, form, a, b, out, 10) / peak
     benchmark.extra_info.update(shares, peak=peak)
     a, b, expected, _ = operands(rng, "nn", shape, dtype)
-    benchmark(build.product, a, b, np.empty(expected.shape, dtype), 1)
+    benchmark(core.product, a, b, np.empty(expected.shape, dtype), 1)
     text = "  ".join(f"{form} {share:4.0%}" for form, share in shares.items())
     with capsys.disabled():
-        print(f"\n{build.NAME:9} {dtype} of its FMA peak ({peak / 1e9:.0f} GFLOP/s): {text}")
+        print(f"\n{core.NAME:9} {dtype} of its FMA peak ({peak / 1e9:.0f} GFLOP/s): {text}")
 
 
 @pytest.mark.parametrize("form", FORMS)
@@ -89,7 +90,8 @@ def test_residues(benchmark: Any, build: Any, rng: Any, capsys: Any, form: str) 
 
     Speeds are per element of the result; 33 sizes of B, and then of O, take turns.
     """
-    function, worst = getattr(build, FORMS[form]), {}
+    core, worst = build("float32"), {}
+    function = getattr(core, FORMS[form])
     for axis in ("B", "O"):
         cases = []
         times: list[list[float]] = [[] for _ in range(33)]
@@ -114,4 +116,4 @@ def test_residues(benchmark: Any, build: Any, rng: Any, capsys: Any, form: str) 
     benchmark(function, *cases[-1])
     with capsys.disabled():
         text = "  ".join(f"{axis} {share:.0%}" for axis, share in worst.items())
-        print(f"\n{build.NAME:9} {form} slowest residue / its neighbours: {text}")
+        print(f"\n{core.NAME:9} {form} slowest residue / its neighbours: {text}")

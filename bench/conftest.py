@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import numpy as np
@@ -21,8 +22,8 @@ def engine_name(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture(params=COMPILED)
 def build(request: pytest.FixtureRequest) -> Any:
-    """Each compiled engine's module in turn."""
-    return engine.get(request.param)
+    """Gives the module of each compiled engine in turn, by dtype."""
+    return functools.partial(engine.get, request.param)
 
 
 @pytest.fixture

@@ -114,13 +114,14 @@ def fma_peak(double seconds):
 
 
 def evaluate_function(str name, const real[::1] x, real[::1] out):
-    """out = exp, log, tanh or sigmoid of x, elementwise: one-dimensional arrays, as the layers compute it.
+    """out = exp, log, tanh, sigmoid or gelu of x, elementwise: one-dimensional arrays, as the layers compute it.
 
     A subnormal x counts as zero, and what would be subnormal is zero.
     """
     cdef Py_ssize_t j
-    if len(x) != len(out) or name not in ("exp", "log", "tanh", "sigmoid"):
-        raise ValueError(f"expected exp, log, tanh or sigmoid and arrays of one length, got {name}")
+    codes = {"exp": -1, "log": -1, "tanh": TANH, "sigmoid": SIGMOID, "gelu": GELU}
+    if len(x) != len(out) or name not in codes:
+        raise ValueError(f"expected {', '.join(codes)} and arrays of one length, got {name}")
     cdef uint64_t mode = enter_mode()
     if name == "exp":
         for j in range(x.shape[0]):
@@ -129,7 +130,7 @@ def evaluate_function(str name, const real[::1] x, real[::1] out):
         for j in range(x.shape[0]):
             out[j] = <real> log64(x[j])
     else:
-        activate(SIGMOID if name == "sigmoid" else TANH, x, 0, out, 0, x.shape[0], 0)
+        activate(codes[name], x, 0, out, 0, x.shape[0], 0)
     leave_mode(mode)
 
 

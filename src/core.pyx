@@ -215,12 +215,13 @@ def forward(program, x, out, Py_ssize_t threads):
 
 def evaluate(program, x, y, Py_ssize_t threads):
     """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
-    cdef Plan plan = plan_of(program)
+    cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
     _check_threads(threads)
     cdef Judged judged = Judged(plan, y, call.samples, call.samples)
-    cdef Tape tape = forward_tape(plan, smaller(FORWARD_ROWS, call.samples), program.loss, True)
     call.loss = program.loss
+    key = rows, _ = smaller(FORWARD_ROWS, call.samples), call.loss
+    cdef Tape tape = plan.tapes.get(key) or plan.keep(key, forward_tape(plan, rows, call.loss, True))
     judged.tell(&call, y.ndim == 1)
     use(&call, tape)
     threads = team_of(min(threads, pieces(call.samples, tape.rows)))
@@ -302,7 +303,8 @@ cdef Py_ssize_t trainers(Plan plan, Py_ssize_t rows, Py_ssize_t threads) except 
 cdef _learn(Plan plan, Call* call, real[::1] state, real[::1] gradients, Py_ssize_t threads):
     """train, gradients and backward: the same steps, with or without updates."""
     cdef Py_ssize_t rows = smaller(CHUNK, smaller(call.batch_size, call.samples)), room = rows * MOST_WORKERS
-    cdef Tape tape = learning_tape(plan, rows, call.batch_size, call)
+    key = (rows, call.batch_size, call.drops, call.loss, call.judge == OUTPUT_GRADIENT, call.d_input != NULL)
+    cdef Tape tape = plan.tapes.get(key) or plan.keep(key, learning_tape(plan, rows, call.batch_size, call))
     threads = trainers(plan, rows, threads)
     cdef Worker me = trainer(plan, tape, call, threads)
     cdef Meeting meeting
@@ -338,7 +340,7 @@ def gradients(program, x, y, gradients, threads, first_row=None):
 
     Where first_row says which row of its batch x begins with, dropout is on.
     """
-    cdef Plan plan = plan_of(program)
+    cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
     _check_threads(threads)
     cdef Judged judged = Judged(plan, y, call.samples, MOST_WORKERS * smaller(CHUNK, call.samples))
@@ -383,7 +385,7 @@ def train(program, x, rows, y, batch_size, coefficients, threads):
 
     Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y.
     """
-    cdef Plan plan = plan_of(program)
+    cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
     _check_threads(threads)
     steps, m = len(coefficients), len(rows)

@@ -13,12 +13,13 @@ cdef class Plan:
     cdef object numbers, places, shown
     cdef list cuts              # how threads share each value
     cdef Tape prediction
+    cdef dict tapes             # the latest of other calls, by what they depend on
     cdef list idle              # arenas that no prediction is using
     cdef object memory          # of the latest training, or None: a fresh arena costs a page fault for each 4 KB
     cdef Py_ssize_t inputs, outputs
     cdef Matrix output          # where a prediction lies
     cdef bint direct            # whether only DENSE reads h_0
-    cdef int callers            # predictions under way
+    cdef int loss, callers      # predictions under way
     cdef double scale, flops    # operations of one row
 
     def __init__(self, program):
@@ -32,7 +33,7 @@ cdef class Plan:
             if op[KIND] == ADD:
                 self.users[op[OTHER]].append(v)
         self.cuts = cuts_of(self)
-        self.weights = self.parameters
+        self.weights, self.loss = self.parameters, program.loss
         self.scale, self.center = program.input_scale, program.center
         if self.center is not None:
             self.centers, self.factors = self.center, program.factor
@@ -42,10 +43,17 @@ cdef class Plan:
         self.output = self.prediction.places[len(self.rows) - 1]
         self.direct = all(self.kind(u) == DENSE for v in range(len(self.rows)) if self.prediction.first[v]
                           for u in self.users[v] if not self.prediction.first[u])
-        self.idle = []
+        self.idle, self.tapes = [], {}
 
     def __reduce__(self):       # a copied or pickled program makes its own
         return type(None), ()
+
+    cdef Tape keep(self, key, Tape tape):
+        """The tape, which calls that depend on the same find from now on."""
+        if len(self.tapes) >= TAPES:
+            self.tapes.clear()
+        self.tapes[key] = tape
+        return tape
 
     cdef Py_ssize_t width(self, v):
         return self.rows[v][WIDTH]
@@ -103,6 +111,15 @@ cdef Plan plan_of(program):
     if type(plan) is not Plan or (<Plan> plan).ops is not program.ops or (<Plan> plan).blocks is not program.blocks or (
             (<Plan> plan).parameters is not program.parameters) or (<Plan> plan).center is not program.center:
         plan = program.plan = Plan(program)
+    return plan
+
+
+cdef Plan plan_of_loss(program):
+    """The same for a call that judges, whose loss must be the one that was checked."""
+    cdef Plan plan = plan_of(program)
+    if plan.loss != program.loss:
+        program.plan = None
+        plan = plan_of(program)
     return plan
 
 

@@ -29,6 +29,7 @@ cdef enum:                      # pieces of a sum over neurons
     DEPTH = 40                  # of a tree of pieces, at most
 
 cdef enum:
+    TAPES = 8                   # of a network that are kept: two of a fit, whose last batch is short, and some others
     FORWARD_ROWS = 24           # that a thread carries through the network at a time: their h stay in the L1 and L2
 
 # Floating-point operations that are worth another thread: some microseconds, which waking it takes.

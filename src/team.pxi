@@ -24,8 +24,8 @@ cdef struct Node:               # a subtree's sum: pieces first to first + size,
 cdef inline Worker worker_of(const Call* call, Py_ssize_t sums, Py_ssize_t set, Py_ssize_t scratch) noexcept:
     """A team of one, of which `member` makes more. A thread's part of the arena: values, sets of sums, scratch."""
     cdef Worker me
-    me.thread, me.threads, me.base, me.turn, me.rows = 0, 1, 0, 0, 0
-    me.call, me.sums, me.set, me.scratch = call, sums, set, sums + 2 * set
+    memset(&me, 0, sizeof(me))
+    me.threads, me.call, me.sums, me.set, me.scratch = 1, call, sums, set, sums + 2 * set
     me.size = me.scratch + scratch
     return me
 

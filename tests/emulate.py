@@ -22,7 +22,8 @@ x, y = raw[:480].view(np.uint8).reshape(96, 40), (raw[-96:] % 4).astype(np.int64
 bits = hashlib.sha256()
 for dtype in ("float32", "float64"):
     options = dict(input_scale=1 / 255, dtype=dtype, num_threads=2)
-    net = fastnn.mlp([40, 128, 65, 4], hidden="tanh", **options)
+    layers = [fastnn.Dense(128, "tanh"), fastnn.Dropout(0.3), fastnn.Dense(65, "gelu")]
+    net = fastnn.Network(40, [*layers, fastnn.Dense(4, "softmax")], **options)
     net.fit(x, y, epochs=2, batch_size=40, verbose=0)
     threads = 1 + tasks() - before
     for array in (net.program.parameters, net.program.state, net.predict(x)):

@@ -16,7 +16,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
 TESTS = {
-    "address": ["test_engines.py", "test_numerics.py", "test_subnormals.py"],
+    "address": ["test_engines.py", "test_numerics.py", "test_ops.py", "test_subnormals.py"],
     "thread": ["test_bits.py"],
 }
 # -fno-wrapv: what overflows is reported, though Python's own flags define it.

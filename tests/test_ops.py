@@ -291,6 +291,15 @@ def test_bad_programs_are_refused_by_name(engine_name, name):
     assert re.search(message, found), found
 
 
+def test_a_loss_that_is_changed_is_checked_again(engine_name):
+    core, made = engine.get(engine_name, "float64"), residual()
+    x, y = rows_of(made, 4)
+    core.evaluate(made, x, y, 1)
+    made.loss = LOSSES["binary_cross_entropy"].code
+    with pytest.raises(ValueError, match="expected ACTIVATE as the last op for the loss"):
+        core.evaluate(made, x, y, 1)
+
+
 def test_blocks_that_two_ops_share_are_refused(engine_name):
     """Both would change them at once."""
     builder = Builder(5)

@@ -66,7 +66,7 @@ def training(spec: Spec) -> Task:
 
 def products(spec: Spec) -> Task:
     a, b, out = cases.operands(spec)
-    module = engine.get(spec.get("engine", "auto"))
+    module = engine.get(spec.get("engine", "auto"), a.dtype.name)
     function = getattr(
         module, {"nn": "product", "tn": "product_tn", "nt": "product_nt"}[spec["form"]]
     )
@@ -143,12 +143,12 @@ def digits(spec: Spec) -> Task:
 
 def peak(spec: Spec) -> Task:
     """The FMA peak; a unit is one floating-point operation."""
-    module = engine.get(spec.get("engine", "auto"))
+    module = engine.get(spec.get("engine", "auto"), spec["dtype"])
     threads, seconds = spec["threads"], 0.02
     pool = ThreadPoolExecutor(threads)
 
     def run() -> float:
-        rates = pool.map(lambda _: module.fma_peak(spec["dtype"], seconds), range(threads))
+        rates = pool.map(lambda _: module.fma_peak(seconds), range(threads))
         return float(seconds * sum(rates))
 
     return Task(run, 0.0)
