@@ -21,17 +21,18 @@ cdef inline bint reads_z(int code) noexcept nogil:
     """Whether the derivative is written in z; else it is in h, and z need not be kept."""
     return code == GELU
 
-cdef inline real derivative(int code, real h, real slope) noexcept nogil:
+cdef inline real derivative(int code, real read, real slope) noexcept nogil:
+    # read: h, or z where reads_z says so
     if code == SIGMOID:
-        return h * (<real> 1.0 - h)
+        return read * (<real> 1.0 - read)
     if code == TANH:
-        return fma(-h, h, <real> 1.0)
+        return fma(-read, read, <real> 1.0)
     if code == RELU:
-        return <real> 1.0 if h > 0 else <real> 0.0
+        return <real> 1.0 if read > 0 else <real> 0.0
     if code == LEAKY_RELU:
-        return <real> 1.0 if h > 0 else slope
+        return <real> 1.0 if read > 0 else slope
     if code == GELU:
-        return gelu_derivative(h)           # h is z
+        return gelu_derivative(read)
     return <real> 1.0
 
 cdef inline void activate_as(int code, const real[::1] z, Py_ssize_t z0, real[::1] h, Py_ssize_t h0,
@@ -80,10 +81,6 @@ cdef inline void differentiate(int code, const real[::1] h, Py_ssize_t h0, real[
 
 
 # Softmax is a reduction along a row: in ascending order, in double precision, whatever the vector width.
-
-cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
-    """A row's elements in whole vectors."""
-    return (n + 15) // 16 * 16
 
 cdef inline double softmax(const real[::1] z, Py_ssize_t z0, real[::1] p, Py_ssize_t p0,
                            Py_ssize_t n, real* top) noexcept nogil:

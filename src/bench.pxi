@@ -29,7 +29,7 @@ cdef void product_share(int form, Worker me, const real[::1] a, const real[::1] 
 cdef _product(int form, const real[::1] a, const real[::1] b, real[::1] out, const Product* p, Py_ssize_t threads):
     cdef cnp.npy_intp size = PACKED
     if form == SECOND_TRANSPOSED:
-        size += (p.depth + TURNED_ROWS) * MAX_LANES
+        size += (p.depth + TRANSPOSED_ROWS) * MAX_LANES
     if p.columns % 8 and (form != SECOND_TRANSPOSED or p.depth == 1):   # whole vectors are read: make the last one safe
         b = np.append(b, np.zeros(MAX_LANES, DTYPE))
     cdef Worker me = worker_of(NULL, 0, 0, size)
@@ -80,19 +80,19 @@ def product_nt(dz, w, out, threads):
 
 cdef inline void fma_chains(real[::1] sums, Py_ssize_t repeats, int lanes) noexcept nogil:
     """As many independent chains of fused multiply-adds as a tile has."""
-    cdef real chains[ROWS][MAX_LANES]
+    cdef real chains[TILE_ROWS][MAX_LANES]
     cdef real x, y = sums[1]
     cdef int i, j
     cdef Py_ssize_t k
-    for i in range(ROWS):
+    for i in range(TILE_ROWS):
         for j in range(lanes):
             chains[i][j] = sums[i * MAX_LANES + j]
     for k in range(repeats):
         x = sums[k & 1]             # a new x each time: or the compiler runs the chains one after another
-        for i in range(ROWS):
+        for i in range(TILE_ROWS):
             for j in range(lanes):
                 chains[i][j] = fma(chains[i][j], x, y)
-    for i in range(ROWS):
+    for i in range(TILE_ROWS):
         for j in range(lanes):
             sums[i * MAX_LANES + j] = chains[i][j]
 
@@ -103,13 +103,13 @@ cdef void fma_loop(real[::1] sums, Py_ssize_t repeats) noexcept nogil:
 def fma_peak(double seconds):
     """Floating-point operations a second that one thread reaches in registers: the peak to measure against."""
     cdef Py_ssize_t repeats = 1 << 20
-    cdef real[::1] sums = np.full(ROWS * MAX_LANES, 1e-3, DTYPE)
+    cdef real[::1] sums = np.full(TILE_ROWS * MAX_LANES, 1e-3, DTYPE)
     best, end = 0.0, perf_counter() + seconds
     while perf_counter() < end:
         start = perf_counter()
         with nogil:
             fma_loop(sums, repeats)
-        best = max(best, 2.0 * repeats * ROWS * lanes_of() / (perf_counter() - start))
+        best = max(best, 2.0 * repeats * TILE_ROWS * lanes_of() / (perf_counter() - start))
     return best
 
 

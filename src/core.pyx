@@ -138,7 +138,7 @@ cdef Call call_of(Plan plan, Data data):
 
 
 cdef void use(Call* call, Tape tape):
-    call.tape, call.length, call.room = tape.start, tape.length, tape.rows
+    call.tape, call.length, call.most_rows = tape.start, tape.length, tape.rows
 
 
 # --- prediction ---------------------------------------------------------------------------------------------------------
@@ -190,7 +190,7 @@ def forward(program, x, out, Py_ssize_t threads):
         _check_threads(threads)
     if result.rows != data.rows or result.columns != plan.outputs or result.kind != OWN:
         raise ValueError(f"expected out to be {DTYPE} {(data.rows, plan.outputs)}, got {out.dtype} {out.shape}")
-    if plan.callers or 1 < data.rows <= ROWS:       # Python threads that predict at once share the cores
+    if plan.callers or 1 < data.rows <= FEW_ROWS:       # Python threads that predict at once share the cores
         threads = 1
     threads = min(threads, 1 + <Py_ssize_t> (flops / WORK))
     if threads > 1:
@@ -199,7 +199,7 @@ def forward(program, x, out, Py_ssize_t threads):
     if arena is None or arena.size < threads * (plan.prediction.size + PACKED):
         arena = Arena(threads * (plan.prediction.size + PACKED))
     h_0 = None                  # x itself, if that is h_0 and worth the view
-    if (data.rows > ROWS and plan.scale == 1 and data.center == NULL and data.kind == OWN and plan.direct
+    if (data.rows > FEW_ROWS and plan.scale == 1 and data.center == NULL and data.kind == OWN and plan.direct
             and x.flags.c_contiguous):
         h_0 = x.reshape(-1)
     use(&call, plan.prediction)
@@ -220,11 +220,12 @@ def evaluate(program, x, y, Py_ssize_t threads):
     _check_threads(threads)
     cdef Judged judged = Judged(plan, y, call.samples, call.samples)
     call.loss = program.loss
-    key = rows, _ = smaller(FORWARD_ROWS, call.samples), call.loss
-    cdef Tape tape = plan.tapes.get(key) or plan.keep(key, forward_tape(plan, rows, call.loss, True))
+    cdef Py_ssize_t rows = smaller(FORWARD_ROWS, call.samples)
+    key = rows, call.loss
+    cdef Tape tape = plan.tapes.get(key) or plan.remember(key, forward_tape(plan, rows, call.loss, True))
     judged.tell(&call, y.ndim == 1)
     use(&call, tape)
-    threads = team_of(min(threads, pieces(call.samples, tape.rows)))
+    threads = team_of(min(threads, ceil_div(call.samples, tape.rows)))
     cdef Worker me = predictor(tape, &call)
     cdef real[::1] work = _zeros(me.size * threads)
     cdef const real[::1] parameters = plan.weights, no_x = None
@@ -274,19 +275,19 @@ cdef Py_ssize_t scratch_of(Plan plan) except -1:
     """Elements of a thread's own scratch: a turned group of dz rows and its product, a block of dW, W's last columns."""
     cdef Py_ssize_t widest = 0, longest = 0, v
     cdef Cut cut
-    for v in range(len(plan.rows)):
+    for v in range(len(plan.table)):
         widest = larger(widest, plan.width(v))
         if plan.kind(v) == DENSE:
             cut = plan.cuts[plan.source(v)]
             longest = larger(longest, cut.neurons // cut.pieces + 16)
-    return PACKED + larger(larger((widest + TURNED_ROWS) * MAX_LANES, GRADIENT_ROWS * GRADIENT_COLUMNS), longest * 16) + MAX_LANES
+    return PACKED + larger(larger((widest + TRANSPOSED_ROWS) * MAX_LANES, GRADIENT_ROWS * GRADIENT_COLUMNS), longest * 16) + MAX_LANES
 
 
 cdef Worker trainer(Plan plan, Tape tape, const Call* call, Py_ssize_t threads) except *:
     """Where everything lies in a thread's part of the work arena."""
     cdef Worker me
     cdef Py_ssize_t v, set = 0
-    for v in range(1, len(plan.rows)):
+    for v in range(1, len(plan.table)):
         n = sums_of(plan.cuts[plan.source(v)], threads) if plan.kind(v) == DENSE else 1
         set = larger(set, n * tape.rows * stride_of(plan.width(v)))
     me = worker_of(call, tape.size + GAP, set + GAP, scratch_of(plan))
@@ -296,15 +297,15 @@ cdef Worker trainer(Plan plan, Tape tape, const Call* call, Py_ssize_t threads) 
 
 cdef Py_ssize_t trainers(Plan plan, Py_ssize_t rows, Py_ssize_t threads) except -1:
     """A thread is worth it for some microseconds of work between two meetings, and where it gets neurons."""
-    most = max([plan.cuts[plan.source(v)]['pieces'] for v in range(len(plan.rows)) if plan.kind(v) == DENSE])
+    most = max([plan.cuts[plan.source(v)]['pieces'] for v in range(len(plan.table)) if plan.kind(v) == DENSE])
     return team_of(min(threads, most, MOST_WORKERS, 1 + int(3.0 * rows * plan.flops / STEP_WORK)))
 
 
 cdef _learn(Plan plan, Call* call, real[::1] state, real[::1] gradients, Py_ssize_t threads):
     """train, gradients and backward: the same steps, with or without updates."""
-    cdef Py_ssize_t rows = smaller(CHUNK, smaller(call.batch_size, call.samples)), room = rows * MOST_WORKERS
+    cdef Py_ssize_t rows = smaller(CHUNK, smaller(call.batch_size, call.samples))
     key = (rows, call.batch_size, call.drops, call.loss, call.judge == OUTPUT_GRADIENT, call.d_input != NULL)
-    cdef Tape tape = plan.tapes.get(key) or plan.keep(key, learning_tape(plan, rows, call.batch_size, call))
+    cdef Tape tape = plan.tapes.get(key) or plan.remember(key, learning_tape(plan, rows, call.batch_size, call))
     threads = trainers(plan, rows, threads)
     cdef Worker me = trainer(plan, tape, call, threads)
     cdef Meeting meeting

@@ -96,7 +96,7 @@ cdef inline void prefetch_row(const Data* data, Py_ssize_t row, Py_ssize_t first
     cdef Py_ssize_t line
     cdef const char* x = data.start + row * data.row_stride + first * data.column_stride
     if data.column_stride <= 8:
-        for line in range(pieces((end - first) * data.column_stride, 64)):
+        for line in range(ceil_div((end - first) * data.column_stride, 64)):
             prefetch_far(x + line * 64)
 
 

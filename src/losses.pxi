@@ -75,6 +75,8 @@ cdef inline double loss_of(int loss, real[::1] work, const Row* row) noexcept no
     return mean_squared_error(work, row)
 
 
+# The gradient of each loss here is (h - t) * weight; one that is not adds its own case.
+
 cdef inline void error_of(real[::1] work, const Row* row, real weight) noexcept nogil:
     """d = (h - t) * weight."""
     cdef Py_ssize_t j
@@ -88,11 +90,9 @@ cdef inline void error_of(real[::1] work, const Row* row, real weight) noexcept 
 
 
 cdef inline Py_ssize_t winner(const real* h, Py_ssize_t n) noexcept nogil:
-    """The first of the largest; of one output, whether it is above one half."""
+    """The first of the largest."""
     cdef Py_ssize_t j, best = 0
     cdef real top = h[0]
-    if n == 1:
-        return top > 0.5
     for j in range(1, n):           # without branches: nobody can foresee them
         best = j if h[j] > top else best
         top = h[j] if h[j] > top else top
@@ -102,10 +102,8 @@ cdef inline Py_ssize_t winner(const real* h, Py_ssize_t n) noexcept nogil:
 cdef inline Py_ssize_t agreement(int loss, const real[::1] work, const Row* row) noexcept nogil:
     """Whether h has the target's winner; for targets of binary_cross_entropy, how many outputs are right."""
     cdef Py_ssize_t j, right = 0
-    if row.label >= 0:
-        return winner(&work[row.h], row.n) == row.label
-    if loss != BINARY_CROSS_ENTROPY:
-        return winner(&work[row.h], row.n) == winner(row.t, row.n)
-    for j in range(row.n):
-        right += (work[row.h + j] > 0.5) == (row.t[j] > 0.5)
-    return right
+    if row.n == 1 or (row.label < 0 and loss == BINARY_CROSS_ENTROPY):
+        for j in range(row.n):
+            right += (work[row.h + j] > 0.5) == (target_of(row, j) > 0.5)
+        return right
+    return winner(&work[row.h], row.n) == (row.label if row.label >= 0 else winner(row.t, row.n))

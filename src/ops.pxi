@@ -39,7 +39,7 @@ cdef bint multiply_rows(const Instruction* i, Worker* me, const real[::1] h, Mat
     else:
         p.add = True
         multiply(h, parameters, work, &p, work, me.scratch)
-    return not i.first or finite_rows(work, z, me.block.rows, i.outputs)
+    return not i.reads_input or finite_rows(work, z, me.block.rows, i.outputs)
 
 
 cdef bint multiply_share(const Instruction* i, Worker* me, Py_ssize_t h, const real[::1] parameters, real[::1] work) noexcept nogil:
@@ -50,7 +50,7 @@ cdef bint multiply_share(const Instruction* i, Worker* me, Py_ssize_t h, const r
     cdef Product p = product_of(matrix(h, 0), part(weights_from(i, 0), 0, columns.first), z, 1, width, i.inputs)
     start_rows(work, z, 1, parameters, i.biases + columns.first, width)
     row_product(work, parameters, work, &p)
-    return not i.first or finite_rows(work, z, 1, columns.end - columns.first)
+    return not i.reads_input or finite_rows(work, z, 1, columns.end - columns.first)
 
 
 cdef void sum_piece(const Instruction* i, Worker* me, Product* p, Py_ssize_t piece, const real[::1] parameters,
@@ -88,7 +88,7 @@ cdef void sum_node(const Instruction* i, Worker* me, const Node* node, const rea
     sums[0] = node.place
     for q in range(waiting_sums(i.cut_in)):
         sums[q + 1] = waiting_sum(me, q, stride)
-    for pair in range(pieces(node.size, 2)):
+    for pair in range(ceil_div(node.size, 2)):
         p.C.start, p.add, p.fold = sums[waiting], False, 0
         sum_piece(i, me, &p, node.first + 2 * pair, parameters, work)
         if node.size > 1:
@@ -122,7 +122,7 @@ cdef void combine(const Instruction* i, Worker* me, real[::1] work) noexcept nog
     cdef Py_ssize_t n = all_nodes(me, i.cut_in, i.target.row, nodes), r
     cdef Range rows = rows_at_hand(me, i.by_rows)
     cdef Matrix h = here(me, i.target)
-    cdef Py_ssize_t z = me.base + i.source.start if i.whole else in_place(me, nodes, n)
+    cdef Py_ssize_t z = me.base + i.source.start if i.whole else sum_target(me, nodes, n)
     cdef Range columns = columns_of_mine(me, i.cut_out, i.whole), at
     cdef bint flat = n <= 2 and columns.end - columns.first == padded(i.outputs)     # the rows follow each other
     for r in range(rows.first, rows.first + 1 if flat else rows.end):
@@ -130,7 +130,7 @@ cdef void combine(const Instruction* i, Worker* me, real[::1] work) noexcept nog
         add_tree(work, z, nodes, n, at, me.scratch if i.whole else 0)
         if z != h.start or i.code != IDENTITY:
             activate(i.code, work, z + at.first, work, h.start + at.first, at.end - at.first, i.number)
-    me.turn = 1 - me.turn
+    me.parity = 1 - me.parity
 
 
 cdef void back(const Instruction* i, Worker* me, const real[::1] parameters, real[::1] work) noexcept nogil:
@@ -183,10 +183,10 @@ cdef void learn_rows(const Instruction* i, Worker* me, Range mine, real[::1] par
         g.alpha, g.add = -me.block.c[0], True
         multiply(work, work, parameters, &g, work, me.scratch)
         return
-    for q in range(pieces(i.outputs, GRADIENT_COLUMNS)):
+    for q in range(ceil_div(i.outputs, GRADIENT_COLUMNS)):
         columns.first = q * GRADIENT_COLUMNS
         columns.end = smaller(i.outputs, columns.first + GRADIENT_COLUMNS)
-        for p in range(pieces(mine.end - mine.first, GRADIENT_ROWS)):
+        for p in range(ceil_div(mine.end - mine.first, GRADIENT_ROWS)):
             rows.first = mine.first + p * GRADIENT_ROWS
             rows.end = smaller(mine.end, rows.first + GRADIENT_ROWS)
             g = gradient_of(i, me, matrix(block, columns.end - columns.first), rows, columns)
@@ -280,7 +280,7 @@ cdef void drop(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     cdef Py_ssize_t r, j
     cdef Key key = key_of(me.call.seed, DROP, me.block.update, i.op)
     for r in range(me.block.rows):
-        keep(key, me.call.first_row + me.block.first + r, i, columns, work, mask.start + r * mask.row)
+        draw_mask(key, me.call.first_row + me.block.first + r, i, columns, work, mask.start + r * mask.row)
         for j in range(columns.first, columns.end):
             work[h.start + r * h.row + j] = work[x.start + r * x.row + j] * work[mask.start + r * mask.row + j]
 
@@ -338,7 +338,7 @@ cdef void judge(const Instruction* i, Worker* me, real[::1] work) noexcept nogil
     """JUDGE: each row's loss, whether it agrees, and d of the mean loss, which is dz where the loss cancels g'."""
     cdef const Call* call = me.call
     cdef Matrix z = here(me, i.source), h = here(me, i.target), d = here(me, i.other)
-    cdef Py_ssize_t r, kept = 0 if i.by_rows else me.block.losses_from
+    cdef Py_ssize_t r, at = 0 if i.by_rows else me.block.losses_from
     cdef Range rows = rows_at_hand(me, i.by_rows)
     cdef Row row
     row.n, row.label, row.t = i.outputs, -1, call.targets
@@ -348,9 +348,9 @@ cdef void judge(const Instruction* i, Worker* me, real[::1] work) noexcept nogil
             row.label = call.labels[me.block.start + r]
         else:
             row.t = call.targets + (me.block.start + r) * i.outputs
-        call.losses[kept + r] = loss_of(call.loss, work, &row)
+        call.losses[at + r] = loss_of(call.loss, work, &row)
         error_of(work, &row, me.block.weight)
-        call.agreeing[kept + r] = agreement(call.loss, work, &row)
+        call.agreeing[at + r] = agreement(call.loss, work, &row)
 
 
 cdef void take(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:

@@ -9,26 +9,27 @@ cdef class Plan:
     cdef object ops, blocks, parameters, center     # the program's, to see whether they are still the same
     cdef const real[::1] weights                    # views of them
     cdef const double[::1] centers, factors
-    cdef list rows, users                           # of each op: its columns in Program.ops, and the ops that read it
-    cdef object numbers, places, shown
+    cdef list table, users                          # of each op: its columns in Program.ops, and the ops that read it
+    cdef object numbers, block_table, shown
     cdef list cuts              # how threads share each value
     cdef Tape prediction
-    cdef dict tapes             # the latest of other calls, by what they depend on
+    cdef dict tapes             # some of other calls, by what they depend on
     cdef list idle              # arenas that no prediction is using
     cdef object memory          # of the latest training, or None: a fresh arena costs a page fault for each 4 KB
     cdef Py_ssize_t inputs, outputs
     cdef Matrix output          # where a prediction lies
     cdef bint direct            # whether only DENSE reads h_0
-    cdef int loss, callers      # predictions under way
+    cdef int loss               # that was checked with the ops
+    cdef int callers            # predictions under way
     cdef double scale, flops    # operations of one row
 
     def __init__(self, program):
         check(program, DTYPE, ACTIVATIONS, LOSSES)
         self.ops, self.blocks, self.parameters = program.ops, program.blocks, program.parameters
-        self.rows, self.numbers, self.places = program.ops.tolist(), program.numbers.tolist(), program.blocks.tolist()
+        self.table, self.numbers, self.block_table = program.ops.tolist(), program.numbers.tolist(), program.blocks.tolist()
         self.shown = program.layers.tolist()
-        self.users = [[] for _ in self.rows]
-        for v, op in enumerate(self.rows[1:], 1):
+        self.users = [[] for _ in self.table]
+        for v, op in enumerate(self.table[1:], 1):
             self.users[op[SOURCE]].append(v)
             if op[KIND] == ADD:
                 self.users[op[OTHER]].append(v)
@@ -37,18 +38,18 @@ cdef class Plan:
         self.scale, self.center = program.input_scale, program.center
         if self.center is not None:
             self.centers, self.factors = self.center, program.factor
-        self.inputs, self.outputs = self.rows[0][WIDTH], self.rows[len(self.rows) - 1][WIDTH]
-        self.flops = 2.0 * sum(self.width(op[SOURCE]) * op[WIDTH] for op in self.rows if op[KIND] == DENSE)
+        self.inputs, self.outputs = self.table[0][WIDTH], self.table[len(self.table) - 1][WIDTH]
+        self.flops = 2.0 * sum(self.width(op[SOURCE]) * op[WIDTH] for op in self.table if op[KIND] == DENSE)
         self.prediction = forward_tape(self, FORWARD_ROWS, program.loss, False)
-        self.output = self.prediction.places[len(self.rows) - 1]
-        self.direct = all(self.kind(u) == DENSE for v in range(len(self.rows)) if self.prediction.first[v]
-                          for u in self.users[v] if not self.prediction.first[u])
+        self.output = self.prediction.places[len(self.table) - 1]
+        self.direct = all(self.kind(u) == DENSE for v in range(len(self.table)) if self.prediction.is_input[v]
+                          for u in self.users[v] if not self.prediction.is_input[u])
         self.idle, self.tapes = [], {}
 
     def __reduce__(self):       # a copied or pickled program makes its own
         return type(None), ()
 
-    cdef Tape keep(self, key, Tape tape):
+    cdef Tape remember(self, key, Tape tape):
         """The tape, which calls that depend on the same find from now on."""
         if len(self.tapes) >= TAPES:
             self.tapes.clear()
@@ -56,27 +57,27 @@ cdef class Plan:
         return tape
 
     cdef Py_ssize_t width(self, v):
-        return self.rows[v][WIDTH]
+        return self.table[v][WIDTH]
 
     cdef Py_ssize_t source(self, v):
-        return self.rows[v][SOURCE]
+        return self.table[v][SOURCE]
 
     cdef int kind(self, v):
-        return self.rows[v][KIND]
+        return self.table[v][KIND]
 
-    cdef bint alone(self, v):
+    cdef bint read_once(self, v):
         """Whether one op alone reads a value."""
         return len(self.users[v]) == 1
 
     cdef Instruction* write(self, Tape tape, int kind, v) except NULL:
         """An instruction for op v, with what the program says of it."""
         cdef Instruction* i = tape.append(kind, v)
-        op = self.rows[v]
+        op = self.table[v]
         i.inputs, i.outputs, i.code = self.width(op[SOURCE]), op[WIDTH], op[CODE]
         i.cut_in, i.cut_out = self.cuts[op[SOURCE]], self.cuts[v]
         i.number = <real> <double> self.numbers[v]
         if op[KIND] == DENSE:
-            i.weights, i.biases = self.places[op[BLOCK_]][0], self.places[op[BLOCK_] + 1][0]
+            i.weights, i.biases = self.block_table[op[BLOCK]][0], self.block_table[op[BLOCK] + 1][0]
         if op[KIND] == DROPOUT:
             i.limit = <uint32_t> <double> (self.numbers[v] * 4294967296.0)
             i.number = <real> (1.0 / (1.0 - <double> self.numbers[v]))
@@ -85,7 +86,7 @@ cdef class Plan:
     cdef list with_weights(self):
         """Of each value, whether parameters lie at or below it: its gradient is needed."""
         found = [False]
-        for op in self.rows[1:]:
+        for op in self.table[1:]:
             found.append(op[KIND] == DENSE or found[op[SOURCE]] or (op[KIND] == ADD and found[op[OTHER]]))
         return found
 
@@ -93,7 +94,7 @@ cdef class Plan:
 cdef list cuts_of(Plan plan):
     """How each value is cut, by its width and that of the layers that sum over it: all that go on elementwise alike."""
     alike = []                  # of each value, the values that it shares its columns with
-    for v, op in enumerate(plan.rows):
+    for v, op in enumerate(plan.table):
         group = [v]
         for s in ([op[SOURCE]] if is_elementwise(op[KIND]) or op[KIND] == SOFTMAX else []) + [op[OTHER]] * (op[KIND] == ADD):
             if alike[s] is not group:
@@ -127,32 +128,32 @@ cdef Plan plan_of_loss(program):
 
 cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
     """All columns of every value, on the thread that has the rows. z of the output is kept where it is judged by it."""
-    cdef Tape tape = Tape(len(plan.rows) + 2, rows)
+    cdef Tape tape = Tape(len(plan.table) + 2, rows)
     cdef Instruction* i
     cdef Matrix z
-    last = len(plan.rows) - 1
+    last = len(plan.table) - 1
     tape.places = [tape.room(plan.inputs)]
-    tape.first = [True]                     # of each value, whether it is h_0 itself
+    tape.is_input = [True]                     # of each value, whether it is h_0 itself
     plan.write(tape, GATHER, 0).target = tape.places[0]
     for v in range(1, last + 1):
         kind, s = plan.kind(v), plan.source(v)
-        tape.first.append(kind == DROPOUT and tape.first[s])
+        tape.is_input.append(kind == DROPOUT and tape.is_input[s])
         if kind == DROPOUT:                 # off
             tape.places.append(tape.places[s])
             continue
         judged_by_z = judged and v == last and cancels(loss)
-        in_place = kind in (ACTIVATE, SOFTMAX) and plan.kind(s) == DENSE and plan.alone(s) and not judged_by_z and s not in plan.shown
-        if in_place:
+        overwrites = kind in (ACTIVATE, SOFTMAX) and plan.kind(s) == DENSE and plan.read_once(s) and not judged_by_z and s not in plan.shown
+        if overwrites:
             tape.places.append(tape.places[s])
         else:
             tape.places.append(tape.room(plan.width(v)))
         if judged_by_z and kind == SOFTMAX and loss == CROSS_ENTROPY:
             continue                        # with the loss
         i = plan.write(tape, MULTIPLY if kind == DENSE else kind, v)
-        i.whole, i.first = True, kind == DENSE and tape.first[s]
+        i.whole, i.reads_input = True, tape.is_input[s]
         i.source, i.target = tape.places[s], tape.places[v]
         if kind == ADD:
-            i.other = tape.places[plan.rows[v][OTHER]]
+            i.other = tape.places[plan.table[v][OTHER]]
     if judged:
         i = plan.write(tape, JUDGE, last)
         z = tape.places[plan.source(last)]
@@ -162,7 +163,10 @@ cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
 
 
 cdef void mark_meetings(Tape tape):
-    """Where threads that share one row must wait: before what reads other threads' columns, and after what one thread does."""
+    """Where threads that share one row must wait: before what reads other threads' columns, and after what one thread does.
+
+    ACTIVATE reads only columns that the same thread has written; h_0 each thread has whole.
+    """
     cdef Py_ssize_t n
     cdef int kind, after
     for n in range(1, tape.length):
@@ -179,35 +183,35 @@ cdef class Learning:
     cdef Tape tape
     cdef list needs             # of each value: whether its gradient is needed,
     cdef list small             # whether it is a layer that every thread runs alone,
-    cdef list whole             # whether every thread has all of its columns
-    cdef list h, d, kept        # where it and its gradient lie, and what its backward reads beside them
+    cdef list h_whole           # whether every thread has all of its columns
+    cdef list h, d, saved       # where it and its gradient lie, and what its backward reads beside them
     cdef list begun             # whether its d has something already,
-    cdef list spread            # and whether every thread has all columns of that
+    cdef list d_whole           # and whether every thread has all columns of that: only if it has those of h
     cdef bint drops             # whether dropout is on
     cdef bint by_rows           # whether threads share the rows of the output, since it is wide
 
     def __init__(self, Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, bint drops):
-        n = len(plan.rows)
+        n = len(plan.table)
         self.plan, self.tape, self.drops = plan, Tape(12 * n + 4, rows), drops
         self.needs = plan.with_weights()
         self.small = [plan.kind(v) == DENSE and self.needs[plan.source(v)]
                       and batch_size * plan.width(plan.source(v)) * plan.width(v) <= SMALL for v in range(n)]
-        self.whole = [True] * n
+        self.h_whole = [True] * n
         for v in range(n - 2, -1, -1):
-            self.whole[v] = any(plan.kind(u) == SOFTMAX or self.small[u] or (is_elementwise(plan.kind(u)) and self.whole[u])
+            self.h_whole[v] = any(plan.kind(u) == SOFTMAX or self.small[u] or (is_elementwise(plan.kind(u)) and self.h_whole[u])
                                 for u in plan.users[v])
-        self.h, self.d, self.kept = [None] * n, [None] * n, [None] * n
-        self.begun, self.spread = [False] * n, [True] * n
+        self.h, self.d, self.saved = [None] * n, [None] * n, [None] * n
+        self.begun, self.d_whole = [False] * n, [True] * n
 
     cdef bint passes(self, v):
         """Whether op v does nothing."""
         return self.plan.kind(v) == DROPOUT and not self.drops
 
-    cdef bint in_place(self, s):
-        """Whether d of the one op that reads value s becomes d of s where it lies."""
+    cdef bint shares_d(self, s):
+        """Whether d of the one op that reads value s becomes d of s where it lies: of ADD(x, y) that of x, else of y."""
         u = self.plan.users[s][0]
-        return self.plan.alone(s) and self.plan.kind(u) != DENSE and not (
-            self.plan.kind(u) == ADD and self.plan.source(u) != s and self.plan.alone(self.plan.source(u)))
+        return self.plan.read_once(s) and self.plan.kind(u) != DENSE and not (
+            self.plan.kind(u) == ADD and self.plan.source(u) != s and self.plan.read_once(self.plan.source(u)))
 
     cdef void lay_out(self, bint d_input):
         """Rooms for d of every value that needs it, from the output on."""
@@ -216,16 +220,16 @@ cdef class Learning:
         for v in range(len(self.needs) - 1, -1, -1):
             if self.needs[v]:
                 last = v == len(self.needs) - 1
-                if not last and self.in_place(v):
+                if not last and self.shares_d(v):
                     self.d[v] = self.d[self.plan.users[v][0]]
                 else:
                     self.d[v] = self.tape.room(self.plan.width(v))
 
 
 cdef bint fuses(Plan plan, v):
-    """Whether the sum that gives value v is activated as it is added up: where the derivative can do without z."""
-    return plan.kind(v) == ACTIVATE and not reads_z(plan.rows[v][CODE]) and (
-        plan.kind(plan.source(v)) == DENSE and plan.alone(plan.source(v)))
+    """Whether op v, an activation, goes into the COMBINE of its source: where the derivative can do without z."""
+    return plan.kind(v) == ACTIVATE and not reads_z(plan.table[v][CODE]) and (
+        plan.kind(plan.source(v)) == DENSE and plan.read_once(plan.source(v)))
 
 
 cdef forward_ops(Learning self, int loss, int judge):
@@ -233,13 +237,13 @@ cdef forward_ops(Learning self, int loss, int judge):
     cdef Plan plan = self.plan
     cdef Tape tape = self.tape
     cdef Instruction* i
-    last = len(plan.rows) - 1
+    last = len(plan.table) - 1
     self.h[0] = tape.room(plan.inputs)
     i = plan.write(tape, GATHER, 0)
-    i.target, i.whole = self.h[0], self.whole[0]
+    i.target, i.whole = self.h[0], self.h_whole[0]
     for v in range(1, last + 1):
         kind, s = plan.kind(v), plan.source(v)
-        u = plan.users[v][0] if plan.alone(v) else -1           # the op that goes on in place
+        u = plan.users[v][0] if plan.read_once(v) else -1           # the op that goes on in place
         if self.passes(v):
             self.h[v] = self.h[s]
             continue
@@ -247,20 +251,20 @@ cdef forward_ops(Learning self, int loss, int judge):
             if u < last:
                 self.h[v] = self.h[u] = tape.room(plan.width(v))
             else:
-                self.h[v] = self.d[u]       # z_L is read with the loss, which then leaves d there
+                self.h[v] = self.d[u]       # z_L lives in the room of d_L: the loss reads it and leaves d there
         if self.h[v] is None:
             self.h[v] = tape.room(plan.width(v))
         if kind == DENSE:
             write_dense(self, v, u)
         elif not fuses(plan, v) and not (kind == SOFTMAX and v == last and loss == CROSS_ENTROPY and judge != OUTPUT_GRADIENT):
             i = plan.write(tape, kind, v)
-            i.whole, i.source, i.target = self.whole[v], self.h[s], self.h[v]
+            i.whole, i.source, i.target = self.h_whole[v], self.h[s], self.h[v]
             if kind == ADD:
-                i.other = self.h[plan.rows[v][OTHER]]
+                i.other = self.h[plan.table[v][OTHER]]
             if kind == DROPOUT:
-                self.kept[v] = i.other = tape.room(plan.width(v))
+                self.saved[v] = i.other = tape.room(plan.width(v))
         if kind == ACTIVATE or kind == SOFTMAX:
-            self.kept[v] = self.h[s] if kind == ACTIVATE and reads_z(plan.rows[v][CODE]) else self.h[v]
+            self.saved[v] = self.h[s] if kind == ACTIVATE and reads_z(plan.table[v][CODE]) else self.h[v]
     i = plan.write(tape, TAKE if judge == OUTPUT_GRADIENT else JUDGE, last)
     i.source, i.target, i.other, i.by_rows = self.h[plan.source(last)], self.h[last], self.d[last], self.by_rows
     if judge == OUTPUT_GRADIENT:
@@ -281,11 +285,11 @@ cdef write_dense(Learning self, v, u):
         if kind == MEET and self.small[v]:
             continue
         i = plan.write(self.tape, kind, v)
-        i.alone, i.whole = self.small[v], self.whole[v] or (fused and self.whole[u])
+        i.alone, i.whole = self.small[v], self.h_whole[v]
         i.source = self.h[plan.source(v) if kind == SUM else v]
         i.target = self.h[u if fused else v]
-        i.by_rows = kind == COMBINE and u == len(plan.rows) - 1 and self.by_rows
-        i.code = plan.rows[u][CODE] if fused else IDENTITY
+        i.by_rows = kind == COMBINE and u == len(plan.table) - 1 and self.by_rows
+        i.code = plan.table[u][CODE] if fused else IDENTITY
         i.number = <real> <double> plan.numbers[u] if fused else 0
 
 
@@ -294,21 +298,21 @@ cdef backward_ops(Learning self, bint cancelled):
     cdef Plan plan = self.plan
     cdef Tape tape = self.tape
     cdef Instruction* i
-    last, late = len(plan.rows) - 1, []
+    last, late = len(plan.table) - 1, []
     for v in range(last, 0, -1):
         kind, s = plan.kind(v), plan.source(v)
         if not self.needs[v]:
             continue
-        if (kind == DENSE or kind == SOFTMAX) and not self.spread[v]:
+        if (kind == DENSE or kind == SOFTMAX) and not self.d_whole[v]:
             i = plan.write(tape, EXCHANGE, v)
             i.target = self.d[v]
-            self.spread[v] = True
+            self.d_whole[v] = True
         if kind == DENSE:
             if self.needs[s]:
                 i = plan.write(tape, BACK, v)
                 i.source, i.target, i.alone, i.add = self.d[v], self.d[s], self.small[v], self.begun[s]
                 self.begun[s] = True
-                self.spread[s] = self.spread[s] and self.small[v]
+                self.d_whole[s] = self.d_whole[s] and self.small[v]
             if self.small[v]:               # others may still read these weights
                 late.append(v)
             else:
@@ -316,14 +320,14 @@ cdef backward_ops(Learning self, bint cancelled):
             continue
         if not (self.passes(v) or kind == ADD or (v == last and cancelled)):
             i = plan.write(tape, {ACTIVATE: ACTIVATE_BACK, SOFTMAX: SOFTMAX_BACK, DROPOUT: DROPOUT_BACK}[kind], v)
-            i.source, i.target, i.whole = self.kept[v], self.d[v], self.spread[v]
-        for source in [s, plan.rows[v][OTHER]] if kind == ADD else [s]:
+            i.source, i.target, i.whole = self.saved[v], self.d[v], self.d_whole[v]
+        for source in [s, plan.table[v][OTHER]] if kind == ADD else [s]:
             if not self.needs[source]:
                 continue
-            self.spread[source] = self.spread[source] and self.spread[v]
+            self.d_whole[source] = self.d_whole[source] and self.d_whole[v]
             if self.d[source] != self.d[v] or self.begun[source]:
                 i = plan.write(tape, PASS, v)
-                i.source, i.target, i.whole, i.add = self.d[v], self.d[source], self.spread[v], self.begun[source]
+                i.source, i.target, i.whole, i.add = self.d[v], self.d[source], self.d_whole[v], self.begun[source]
             self.begun[source] = True
     if late:
         tape.append(MEET, 0)
@@ -340,10 +344,10 @@ cdef Tape learning_tape(Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, const
     """What every thread does with a block of at most so many rows of a batch."""
     cdef Learning making = Learning(plan, rows, batch_size, call.drops)
     cdef Instruction* i
-    last = len(plan.rows) - 1
+    last = len(plan.table) - 1
     z = plan.source(last)
     making.by_rows = (cancels(call.loss) and call.judge != OUTPUT_GRADIENT and rows * plan.outputs >= SHARED_OUTPUT
-                      and plan.kind(z) == DENSE and plan.alone(z) and not making.small[z])
+                      and plan.kind(z) == DENSE and plan.read_once(z) and not making.small[z])
     making.lay_out(call.d_input != NULL)
     forward_ops(making, call.loss, call.judge)
     backward_ops(making, cancels(call.loss) and call.judge != OUTPUT_GRADIENT)

@@ -7,7 +7,7 @@ cdef struct Chains:                     # z += h W for some columns: groups of s
 
 cdef inline void chains(const real[::1] h, const real[::1] w, real[::1] z, const Chains* c, int groups, int lanes) noexcept nogil:
     """`groups` of `lanes` chains side by side."""
-    cdef real sums[ROWS][MAX_LANES]
+    cdef real sums[TILE_ROWS][MAX_LANES]
     cdef real x
     cdef Py_ssize_t k, h0 = c.h, h_step = c.h_step, w0 = c.W.start, w_step = c.w_step, w_row = c.W.row
     cdef int i, j
@@ -47,7 +47,7 @@ cdef void row_product(const real[::1] h, const real[::1] w, real[::1] z, const P
     cdef Chains c
     c.h_step, c.z_step, c.w_step = 0, lanes, lanes
     while p.columns - j >= 4 * lanes:
-        for chunk in range(pieces(p.depth, CHUNK)):
+        for chunk in range(ceil_div(p.depth, CHUNK)):
             c.h, c.z, c.W = p.A.start + chunk * CHUNK, p.C.start + j, part(p.B, chunk * CHUNK, j)
             c.depth = smaller(CHUNK, p.depth - chunk * CHUNK)
             chains(h, w, z, &c, 4, lanes)
@@ -65,23 +65,23 @@ cdef void multiply_transposed(const real[::1] a, const real[::1] w, real[::1] d,
                               Py_ssize_t scratch) noexcept nogil:
     """D = A W^T, or D += it: p.B is W (columns, depth) as it lies.
 
-    Vectors run across the columns of D, where W has to be turned, or across its rows, as D^T = W A^T, where A
-    has to be turned and a block of D^T turned back: the fewer elements, the better.
+    Vectors run across the columns of D, where W has to be transposed, or across its rows, as D^T = W A^T, where A
+    has to be transposed and a block of D^T transposed back: the fewer elements, the better.
     """
-    cdef Py_ssize_t turned = scratch + PACKED, result = turned + p.depth * MAX_LANES
+    cdef Py_ssize_t right = scratch + PACKED, result = right + p.depth * MAX_LANES
     cdef Py_ssize_t group, block, r, j
-    cdef Matrix right = matrix(turned, MAX_LANES)
+    cdef Matrix A_T = matrix(right, MAX_LANES)
     cdef Product q = p[0]
-    if p.add or p.columns * p.depth <= p.rows * (p.columns + p.depth):
+    if p.add or 1 < p.depth and p.columns * p.depth <= p.rows * (p.columns + p.depth):
         q.B = matrix(p.B.start, 1, p.B.row)
         multiply(a, w, d, &q, work, scratch)
         return
-    for group in range(pieces(p.rows, MAX_LANES)):
+    for group in range(ceil_div(p.rows, MAX_LANES)):
         r = group * MAX_LANES
-        turn(a, part(p.A, r, 0), work, right, smaller(MAX_LANES, p.rows - r), p.depth)
-        for block in range(pieces(p.columns, TURNED_ROWS)):
-            j = block * TURNED_ROWS
-            q = product_of(part(p.B, j, 0), right, matrix(result, MAX_LANES), smaller(TURNED_ROWS, p.columns - j),
-                           pieces(smaller(MAX_LANES, p.rows - r), 8) * 8, p.depth)
+        transpose(a, part(p.A, r, 0), work, A_T, smaller(MAX_LANES, p.rows - r), p.depth)
+        for block in range(ceil_div(p.columns, TRANSPOSED_ROWS)):
+            j = block * TRANSPOSED_ROWS
+            q = product_of(part(p.B, j, 0), A_T, matrix(result, MAX_LANES), smaller(TRANSPOSED_ROWS, p.columns - j),
+                           ceil_div(smaller(MAX_LANES, p.rows - r), 8) * 8, p.depth)
             multiply(w, work, work, &q, work, scratch)
-            turn(work, q.C, d, part(p.C, r, j), q.rows, smaller(MAX_LANES, p.rows - r))
+            transpose(work, q.C, d, part(p.C, r, j), q.rows, smaller(MAX_LANES, p.rows - r))

@@ -15,8 +15,8 @@ cdef inline void philox(uint32_t[4][DRAWS] c, Key key, int draws) noexcept nogil
     """The four words of each counter (c[0][g], ..., c[3][g]), in place."""
     cdef uint64_t p, q
     cdef uint32_t a, b
-    cdef int turn, g
-    for turn in range(10):
+    cdef int r, g
+    for r in range(10):
         for g in range(draws):
             p = <uint64_t> 0xD2511F53U * c[0][g]
             q = <uint64_t> 0xCD9E8D57U * c[2][g]
@@ -41,7 +41,7 @@ cdef inline Key key_of(uint64_t seed, int purpose, uint64_t update, Py_ssize_t o
     return key
 
 
-cdef inline void keep(Key key, Py_ssize_t row, const Instruction* i, Range columns, real[::1] work, Py_ssize_t mask) noexcept nogil:
+cdef inline void draw_mask(Key key, Py_ssize_t row, const Instruction* i, Range columns, real[::1] work, Py_ssize_t mask) noexcept nogil:
     """The mask of a row of dropout, its columns from `mask` on: kept, which is i.number, where a word is not below i.limit.
 
     Column j has word (j // 16) % 4 of the counter (16 * (j // 64) + j % 16, row).
@@ -50,7 +50,7 @@ cdef inline void keep(Key key, Py_ssize_t row, const Instruction* i, Range colum
     cdef real drawn[4 * DRAWS]
     cdef Py_ssize_t block, j
     cdef int g, s
-    for block in range(columns.first // (4 * DRAWS), pieces(columns.end, 4 * DRAWS)):
+    for block in range(columns.first // (4 * DRAWS), ceil_div(columns.end, 4 * DRAWS)):
         for g in range(DRAWS):
             c[0][g] = <uint32_t> (block * DRAWS + g)
             c[1][g] = <uint32_t> row

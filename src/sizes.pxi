@@ -1,16 +1,16 @@
 # Every tuned number, with its reason. CHUNK, FEW, PART and NARROW are part of the numerics contract: they decide bits.
 
 cdef enum:                      # of the register tile and the products
-    ROWS = 6                    # of a tile: with the lanes of tile.pxi, as many sums as registers hold
+    TILE_ROWS = 6               # of a tile: with the lanes of tile.pxi, as many sums as registers hold
     MAX_LANES = 32
     ROW_LANES = 3 * MAX_LANES   # of a tile of one row, which needs more columns to fill the registers
     CHUNK = 256                 # of a summed index: a chain of more would round more, and A's chunk leaves the L1
-    BLOCK = 64 * ROWS           # rows of A that stay in the cache while B's panels pass,
+    ROW_BLOCK = 64 * TILE_ROWS           # rows of A that stay in the cache while B's panels pass,
     WIDE = 3 * ROW_LANES        # and columns of C while the chunks pass
     PACK_ROWS = 48              # from which on a panel of B is copied first: the copy pays after eight tiles
     PACKED = CHUNK * MAX_LANES  # elements of a copied panel
-    TURN = 64                   # columns that are turned at a time: four rows of them stay in the L1
-    TURNED_ROWS = 96            # of a block of D^T = W A^T before it is turned back
+    TRANSPOSED = 64             # columns that are transposed at a time: four rows of them stay in the L1
+    TRANSPOSED_ROWS = 96        # of a block of D^T = W A^T before it is transposed back
 
 cdef enum:                      # of a step of training
     GRADIENT_ROWS = 96          # of a block of dW between product and update: it stays in the L2
@@ -25,11 +25,12 @@ cdef enum:                      # pieces of a sum over neurons
     PART = 64                   # neurons of a piece at least, from eight pieces on
     NARROW = 64                 # outputs of a layer that does not need more than four threads
     MOST_WORKERS = 16           # threads that share a layer: more would sum up less than they exchange
-    MOST_NODES = 16 * MOST_WORKERS      # subtrees of all threads, at most
+    MOST_NODES = 20 * MOST_WORKERS      # subtrees of all threads, at most: of 2^31 neurons
     DEPTH = 40                  # of a tree of pieces, at most
 
 cdef enum:
     TAPES = 8                   # of a network that are kept: two of a fit, whose last batch is short, and some others
+    FEW_ROWS = 6                # that one thread predicts sooner than it shares them
     FORWARD_ROWS = 24           # that a thread carries through the network at a time: their h stay in the L1 and L2
 
 # Floating-point operations that are worth another thread: some microseconds, which waking it takes.

@@ -4,7 +4,7 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
                          real[::1] work) noexcept nogil:
     """One thread's part of one instruction, in training."""
     cdef Worker* team = me.lone if i.alone else me
-    me.lone.turn = me.turn
+    me.lone.parity = me.parity
     if i.kind == GATHER:
         gather(i, me, work)
     elif i.kind == SUM:
@@ -65,9 +65,9 @@ cdef void train_steps(const Call* call, Worker me, real[::1] parameters, real[::
     me.block, me.lone = &block, &lone
     lone = alone(me)
     block.losses_from = losses_of_mine(&me)
-    for step in range(pieces(call.samples, call.batch_size)):
+    for step in range(ceil_div(call.samples, call.batch_size)):
         begin_step(&me, step)
-        for q in range(pieces(block.batch, CHUNK)):
+        for q in range(ceil_div(block.batch, CHUNK)):
             first = q * CHUNK
             block.first, block.rows = first, smaller(CHUNK, block.batch - first)
             block.start = step * call.batch_size + first
@@ -96,7 +96,7 @@ cdef bint predict_block(Worker* me, const real[::1] x, const real[::1] parameter
             for r in range(me.block.rows if x is None else 0):
                 gather_row(&me.call.data, me.block.start + r, 0, i.outputs, work, me.base + i.target.start + r * i.target.row)
         elif i.kind == MULTIPLY:
-            if i.first and x is not None:
+            if i.reads_input and x is not None:
                 finite &= multiply_rows(i, me, x, matrix(me.block.start * i.inputs, i.inputs), parameters, work)
             else:
                 finite &= multiply_rows(i, me, work, here(me, i.source), parameters, work)
@@ -122,7 +122,7 @@ cdef bint predict_rows(const Call* call, Worker me, const real[::1] x, const rea
     me.block, block.weight = &block, 1
     while mine.first < mine.end:
         block.start = block.losses_from = mine.first
-        block.rows = smaller(call.room, mine.end - mine.first)
+        block.rows = smaller(call.most_rows, mine.end - mine.first)
         finite &= predict_block(&me, x, parameters, work)
         for r in range(block.rows if call.out != NULL else 0):
             for j in range(call.outputs):
@@ -148,10 +148,10 @@ cdef bint predict_together(const Call* call, Worker me, const real[::1] paramete
         if i.kind == GATHER:
             gather_row(&call.data, 0, 0, i.outputs, work, own + i.target.start)
         elif i.kind == MULTIPLY:
-            finite &= multiply_share(i, &me, own + i.source.start if i.first else i.source.start, parameters, work)
+            finite &= multiply_share(i, &me, own + i.source.start if i.reads_input else i.source.start, parameters, work)
         elif i.kind == ACTIVATE:
-            activate(i.code, work, i.source.start + columns.first, work, i.target.start + columns.first,
-                     columns.end - columns.first, i.number)
+            activate(i.code, work, (own if i.reads_input else 0) + i.source.start + columns.first, work,
+                     i.target.start + columns.first, columns.end - columns.first, i.number)
         elif i.kind == SOFTMAX and is_first(&me):
             softmax_rows(i, &me, work)
         elif i.kind == ADD and is_first(&me):

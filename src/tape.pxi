@@ -5,23 +5,25 @@ cdef enum:                      # kinds of ops, as in fastnn/program.py
     KINDS                       # how many there are
 
 cdef enum:                      # columns of Program.ops
-    KIND, SOURCE, OTHER, WIDTH, BLOCK_, CODE
+    KIND, SOURCE, OTHER, WIDTH, BLOCK, CODE
     OP_COLUMNS
 
-cdef enum:                      # kinds of instructions; those of ops stand for their forward side
-    GATHER = KINDS              # h_0 of the rows
-    MULTIPLY                    # z = h W + b, in prediction
-    SUM                         # h W + b over this thread's pieces of h
-    MEET                        # barrier
-    COMBINE                     # z = the sum of all pieces, h = g(z)
-    JUDGE                       # loss, and d
-    TAKE                        # d, as it is given
-    BACK                        # dh = dz W^T
-    ACTIVATE_BACK, SOFTMAX_BACK, DROPOUT_BACK       # in place
-    PASS                        # another op's d, or added to it
-    EXCHANGE                    # barrier, then a copy of the others' columns
-    LEARN                       # dW, db, and their update
-    GIVE                        # the gradient of the input
+# Kinds of instructions; those of ops stand for their forward side. What a kind reads and writes: source, other -> target.
+cdef enum:
+    GATHER = KINDS              # rows of the data -> h_0
+    MULTIPLY                    # h -> z = h W + b, in prediction
+    SUM                         # h -> sums, over this thread's pieces of h; the target tells how far rows are apart
+    MEET                        # a barrier
+    COMBINE                     # all sums -> h = g(z); z is added up in source where all threads need it
+    JUDGE                       # z, and h where an op has made it -> h in target, d in other, losses
+    TAKE                        # rows of the call -> d
+    BACK                        # dz -> dh = dz W^T
+    ACTIVATE_BACK, SOFTMAX_BACK, DROPOUT_BACK       # what is read beside it; d in target, in place
+    PASS                        # an op's d -> that of a value that others read as well
+    EXCHANGE                    # a barrier, then the others' columns (or rows) -> target
+    LEARN                       # h, and dz in other -> W and b, or their gradients
+    GIVE                        # d of h_0 -> the call
+    # ACTIVATE, SOFTMAX: z -> h; DROPOUT: x -> h, the mask in other; ADD: x, and y in other -> h
 
 cdef struct Cut:                # a layer's neurons, in pieces
     Py_ssize_t neurons, pieces
@@ -29,11 +31,11 @@ cdef struct Cut:                # a layer's neurons, in pieces
 cdef struct Instruction:
     int kind, code              # code: the activation
     bint whole                  # all columns on every thread, else each its own
-    bint by_rows                # each thread some rows of all columns
+    bint by_rows                # each thread some rows of all columns: COMBINE, JUDGE, EXCHANGE of a wide output
     bint alone                  # a layer so small that every thread runs it for itself
     bint add                    # to what is in the target
-    bint first                  # MULTIPLY of h_0
-    bint meets                  # threads that share a row meet after it
+    bint reads_input            # its source is h_0, of which each thread that shares one row has its own
+    bint meets                  # in the prediction of one row that threads share: they meet after it
     Py_ssize_t op               # which of the program's ops
     Py_ssize_t inputs, outputs
     Cut cut_in, cut_out         # how the threads share them
@@ -73,7 +75,7 @@ cdef struct Call:               # the same for all threads and steps
     double* losses              # a number for each row at hand, and
     int64_t* agreeing           # what agrees of it
     Result* result              # their sums
-    Py_ssize_t room             # rows at hand at most
+    Py_ssize_t most_rows        # rows at hand at most
     Matrix output               # of a prediction: where it lies,
     real* out                   # and where it goes
 
@@ -83,7 +85,7 @@ cdef class Tape:
     cdef object memory
     cdef Instruction* start
     cdef Py_ssize_t length, rows, size
-    cdef list places, first     # of each value, in prediction: where it lies, and whether it is h_0 itself
+    cdef list places, is_input  # of each value, in prediction: where it lies, and whether it is h_0 itself
 
     def __init__(self, Py_ssize_t most, Py_ssize_t rows):
         self.memory = np.zeros(most * sizeof(Instruction), np.uint8)

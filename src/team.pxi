@@ -3,11 +3,14 @@
 # A thread owns some neurons of every layer, the inputs too, and all weights that leave them: rows of W. What it owns are
 # whole pieces of a layer, whose sums are added in a binary tree: so the pieces, not the threads, decide the bits.
 
+# A thread's part of the work arena: values | gap | set 0 of sums | set 1 | scratch. What a thread lays into a set others
+# read after the next meeting; it writes there again after the one after that, and has used the other set in between.
+
 cdef struct Worker:
     Py_ssize_t thread, threads
     Py_ssize_t base, size       # where its part of the work arena begins, and how long a part is
     Py_ssize_t sums, set        # where in a part the sums over pieces begin, and how long a set of them is
-    Py_ssize_t rows, turn       # of each sum; two sets take turns: others may still read the latest, sums or dz
+    Py_ssize_t rows, parity     # of each sum; which of two sets is next: others may still read the latest, sums or dz
     Py_ssize_t scratch
     Meeting* meeting
     const Call* call
@@ -70,30 +73,30 @@ cdef inline Range rows_at_hand(const Worker* me, bint by_rows) noexcept nogil:
 cdef inline Range vectors_of_mine(const Worker* me, Py_ssize_t n) noexcept nogil:
     """This thread's share of n elements, in whole vectors."""
     cdef Range r
-    r.first = smaller(n, pieces(n, 16) * me.thread // me.threads * 16)
-    r.end = smaller(n, pieces(n, 16) * (me.thread + 1) // me.threads * 16)
+    r.first = smaller(n, ceil_div(n, 16) * me.thread // me.threads * 16)
+    r.end = smaller(n, ceil_div(n, 16) * (me.thread + 1) // me.threads * 16)
     return r
 
-cdef inline Cut cut_of(Py_ssize_t neurons, Py_ssize_t readers) noexcept nogil:
-    """How a layer is cut: into a power of two of pieces, up to one for each thread; none is longer than a chunk.
+cdef inline Cut cut_of(Py_ssize_t neurons, Py_ssize_t widest) noexcept nogil:
+    """How a layer is cut: into a power of two of pieces, up to MOST_WORKERS, or as many as make none longer than a chunk.
 
-    readers: the outputs of the widest layer that sums over it; a narrow one is done before threads pay for themselves.
+    widest: the outputs of the widest layer that sums over it; a narrow one is done before threads pay for themselves.
     """
     cdef Cut cut
     cut.neurons, cut.pieces = neurons, 1 if neurons < FEW else 2 if neurons < PART else 4
     while cut.pieces * CHUNK < neurons or (
-            cut.pieces < MOST_WORKERS and 2 * cut.pieces * PART <= neurons and readers >= NARROW):
+            cut.pieces < MOST_WORKERS and 2 * cut.pieces * PART <= neurons and widest >= NARROW):
         cut.pieces *= 2
     return cut
 
 cdef inline Py_ssize_t piece_start(Cut cut, Py_ssize_t piece) noexcept nogil:
     """The first of a piece's neurons; the next piece's first is its end."""
-    return smaller(cut.neurons, pieces(cut.neurons, 8) * piece // cut.pieces * 8)
+    return smaller(cut.neurons, ceil_div(cut.neurons, 8) * piece // cut.pieces * 8)
 
 cdef inline Range pieces_of_thread(Cut cut, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
     cdef Range r
-    r.first = pieces(cut.pieces * thread, threads)
-    r.end = pieces(cut.pieces * (thread + 1), threads)
+    r.first = ceil_div(cut.pieces * thread, threads)
+    r.end = ceil_div(cut.pieces * (thread + 1), threads)
     return r
 
 cdef inline Range neurons_of_thread(Cut cut, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
@@ -111,7 +114,7 @@ cdef inline Range columns_of_mine(const Worker* me, Cut cut, bint whole) noexcep
         r.first, r.end = 0, padded(cut.neurons)
         return r
     r = neurons_of_mine(me, cut)
-    if r.end == cut.neurons:
+    if r.first < r.end == cut.neurons:
         r.end = padded(cut.neurons)
     return r
 
@@ -147,7 +150,7 @@ cdef inline Py_ssize_t sums_of(Cut cut, Py_ssize_t threads) noexcept nogil:
 
 cdef inline Py_ssize_t sum_place(const Worker* me, Py_ssize_t thread, Py_ssize_t number, Py_ssize_t stride) noexcept nogil:
     """Where a thread's sum of this number begins; those that wait to be added are the first."""
-    return me.base + (thread - me.thread) * me.size + me.sums + me.turn * me.set + number * me.rows * stride
+    return me.base + (thread - me.thread) * me.size + me.sums + me.parity * me.set + number * me.rows * stride
 
 cdef inline Py_ssize_t waiting_sum(const Worker* me, Py_ssize_t number, Py_ssize_t stride) noexcept nogil:
     """Where one of this thread's sums begins that waits to be added."""
@@ -155,7 +158,7 @@ cdef inline Py_ssize_t waiting_sum(const Worker* me, Py_ssize_t number, Py_ssize
 
 cdef inline Py_ssize_t losses_of_mine(const Worker* me) noexcept nogil:
     """Where this thread's losses of the rows at hand begin."""
-    return me.thread * me.call.room
+    return me.thread * me.call.most_rows
 
 cdef inline Py_ssize_t nodes_of_mine(const Worker* me, Cut cut, Py_ssize_t stride, Node* nodes) noexcept nogil:
     """The subtrees that this thread sums, in order; returns their number."""
@@ -182,7 +185,7 @@ cdef inline Py_ssize_t all_nodes(const Worker* me, Cut cut, Py_ssize_t stride, N
 # A line that another core has read is slow to write (7 GB/s here), one that it has written is not (40 GB/s).
 # So where one other thread alone reads something, it writes there too.
 
-cdef inline Py_ssize_t in_place(const Worker* me, const Node* nodes, Py_ssize_t n) noexcept nogil:
+cdef inline Py_ssize_t sum_target(const Worker* me, const Node* nodes, Py_ssize_t n) noexcept nogil:
     """Where the sum of nodes that this thread alone reads is added up: into one of another thread's, if there is one."""
     return nodes[1].place if n == 2 and me.thread == 0 else nodes[0].place
 
@@ -218,13 +221,13 @@ cdef inline void add_tree(real[::1] work, Py_ssize_t target, Node* nodes, Py_ssi
 
 # --- exchange --------------------------------------------------------------------------------------------------
 
-cdef inline void hand_over(real[::1] work, Matrix source, Matrix target, Py_ssize_t rows, Range columns, bint lone) noexcept nogil:
-    """Copies the columns; a lone reader clears the source."""
+cdef inline void hand_over(real[::1] work, Matrix source, Matrix target, Py_ssize_t rows, Range columns, bint clear) noexcept nogil:
+    """Copies the columns; the only reader clears the source."""
     cdef Py_ssize_t r, j
     for r in range(rows):
         for j in range(columns.first, columns.end):
             work[target.start + r * target.row + j] = work[source.start + r * source.row + j]
-        for j in range(columns.first, columns.end if lone else columns.first):
+        for j in range(columns.first, columns.end if clear else columns.first):
             work[source.start + r * source.row + j] = 0
 
 
@@ -240,7 +243,7 @@ cdef void exchange(real[::1] work, Worker* me, Matrix d, Cut cut) noexcept nogil
         if thread != me.thread:
             laid.start = sum_place(me, thread, 0, 0)
             hand_over(work, laid, d, rows, neurons_of_thread(cut, thread, me.threads), me.threads == 2)
-    me.turn = 1 - me.turn
+    me.parity = 1 - me.parity
 
 
 cdef void exchange_rows(real[::1] work, Worker* me, Matrix d, Py_ssize_t columns) noexcept nogil:
@@ -258,7 +261,7 @@ cdef void exchange_rows(real[::1] work, Worker* me, Matrix d, Py_ssize_t columns
         laid.start = sum_place(me, thread, 0, 0)
         if thread != me.thread:
             hand_over(work, part(laid, r.first, 0), part(d, r.first, 0), r.end - r.first, all_columns, me.threads == 2)
-    me.turn = 1 - me.turn
+    me.parity = 1 - me.parity
 
 
 cdef Py_ssize_t team_of(Py_ssize_t wanted) except -1:

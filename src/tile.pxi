@@ -9,7 +9,7 @@
 
 cdef extern from *:
     """
-    /* ROWS x LANES accumulators fill the vector registers of each instruction set. GCC unrolls loops of at most
+    /* TILE_ROWS x LANES accumulators fill the vector registers of each instruction set. GCC unrolls loops of at most
        6 steps (setup.py): those over a tile's rows, and not those over its lanes, 8 or more, which are vectors. */
     #if defined(__AVX512F__)
     #define FASTNN_VECTOR 64
@@ -54,9 +54,13 @@ cdef inline Py_ssize_t smaller(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 cdef inline Py_ssize_t larger(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
     return a if a > b else b
 
-cdef inline Py_ssize_t pieces(Py_ssize_t length, Py_ssize_t size) noexcept nogil:
+cdef inline Py_ssize_t ceil_div(Py_ssize_t length, Py_ssize_t size) noexcept nogil:
     """How many pieces of at most `size` make up the length."""
     return (length + size - 1) // size
+
+cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
+    """A row's elements in whole vectors."""
+    return (n + 15) // 16 * 16
 
 cdef inline int lanes_of() noexcept nogil:
     """Columns of a tile: two vectors, and at least 8."""
@@ -64,7 +68,7 @@ cdef inline int lanes_of() noexcept nogil:
 
 cdef inline int rows_of() noexcept nogil:
     """Rows of a tile: fewer where 8 lanes take four registers."""
-    return ROWS // 2 if 2 * VECTOR // <int> sizeof(real) < 8 else ROWS
+    return TILE_ROWS // 2 if 2 * VECTOR // <int> sizeof(real) < 8 else TILE_ROWS
 
 cdef inline Product product_of(Matrix A, Matrix B, Matrix C, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
     """C = A B."""
@@ -76,8 +80,8 @@ cdef inline Product product_of(Matrix A, Matrix B, Matrix C, Py_ssize_t rows, Py
 cdef inline void tile(const real[::1] a, const real* b, Py_ssize_t b_row, real[::1] c, const Product* p,
                       int rows, int lanes) noexcept nogil:
     """The product for rows x lanes elements; the first p.columns of a row are written."""
-    cdef real sums[ROWS][ROW_LANES]
-    cdef real edge[ROWS][ROW_LANES]
+    cdef real sums[TILE_ROWS][ROW_LANES]
+    cdef real edge[TILE_ROWS][ROW_LANES]
     cdef real x, alpha = p.alpha
     cdef Matrix A = p.A, C = p.C
     cdef Py_ssize_t k, depth = p.depth, columns = p.columns
@@ -121,18 +125,18 @@ cdef inline void tile(const real[::1] a, const real* b, Py_ssize_t b_row, real[:
                 c[C.start + i * C.row + j] = fma(alpha, sums[i][j], 0)
 
 
-cdef inline void turn(const real[::1] a, Matrix A, real[::1] t, Matrix T,
+cdef inline void transpose(const real[::1] a, Matrix A, real[::1] t, Matrix T,
                       Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
     """T = A^T for A (rows, columns): four rows are interleaved, which makes vectors, and then spread."""
-    cdef real four[4 * TURN]
+    cdef real four[4 * TRANSPOSED]
     cdef Py_ssize_t g, q, i, k0, n, k
     cdef int s
-    for g in range(pieces(rows, 4)):
+    for g in range(ceil_div(rows, 4)):
         i = 4 * g
         if i + 4 <= rows:
-            for q in range(pieces(columns, TURN)):
-                k0 = q * TURN
-                n = smaller(TURN, columns - k0)
+            for q in range(ceil_div(columns, TRANSPOSED)):
+                k0 = q * TRANSPOSED
+                n = smaller(TRANSPOSED, columns - k0)
                 for k in range(n):
                     for s in range(4):
                         four[4 * k + s] = a[A.start + (i + s) * A.row + k0 + k]
@@ -150,9 +154,9 @@ cdef inline void panel(const real[::1] a, const real[::1] b, real[::1] c, const 
     """The same for a panel of `lanes` columns and any number of rows, in tiles of nearly equal height.
 
     Rows of B lie far apart: where many tiles pass over them, a copy without gaps pays for itself, and the next
-    panel's are fetched meanwhile. Where B is stored by columns, its panel is turned.
+    panel's are fetched meanwhile. Where B is stored by columns, its panel is transposed.
     """
-    cdef Py_ssize_t tiles = pieces(p.rows, rows_of()), n, height, k, i = 0
+    cdef Py_ssize_t tiles = ceil_div(p.rows, rows_of()), n, height, k, i = 0
     cdef Py_ssize_t depth = p.depth, columns = p.columns, b_row = p.B.row
     cdef const real* start = &b[p.B.start]
     cdef const real* packed_b = start
@@ -160,7 +164,7 @@ cdef inline void panel(const real[::1] a, const real[::1] b, real[::1] c, const 
     cdef int j
     cdef bint far = False
     if p.B.column != 1:
-        turn(b, matrix(p.B.start, p.B.column), packed, matrix(p0, lanes), smaller(columns, lanes), depth)
+        transpose(b, matrix(p.B.start, p.B.column), packed, matrix(p0, lanes), smaller(columns, lanes), depth)
         packed_b, b_row = &packed[p0], lanes
     elif p.rows >= PACK_ROWS and p.B.row != lanes:
         for k in range(depth):
@@ -196,12 +200,12 @@ cdef void multiply(const real[::1] a, const real[::1] b, real[::1] c, const Prod
                    Py_ssize_t scratch) noexcept nogil:
     """The product; work has room for PACKED elements from scratch on. The one place where the tiles are compiled."""
     cdef int lanes = lanes_of()
-    cdef Py_ssize_t blocks_across = pieces(p.columns, WIDE), block, chunk, i, j, k, end, fold
+    cdef Py_ssize_t blocks_across = ceil_div(p.columns, WIDE), block, chunk, i, j, k, end, fold
     cdef Product q = p[0]
-    for block in range(pieces(p.rows, BLOCK) * blocks_across):
-        i = block // blocks_across * BLOCK
-        q.rows = smaller(BLOCK, p.rows - i)
-        for chunk in range(pieces(p.depth, CHUNK)):
+    for block in range(ceil_div(p.rows, ROW_BLOCK) * blocks_across):
+        i = block // blocks_across * ROW_BLOCK
+        q.rows = smaller(ROW_BLOCK, p.rows - i)
+        for chunk in range(ceil_div(p.depth, CHUNK)):
             k = chunk * CHUNK
             q.depth = smaller(CHUNK, p.depth - k)
             q.add = p.add or k > 0

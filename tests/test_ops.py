@@ -156,6 +156,43 @@ def test_any_program(made, rows):
     check(made, rows)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_one_row_that_threads_share(dtype):
+    """Some columns each, of every op: wide enough that threads are worth it, h_0 read by any op."""
+    builder = Builder(2000)
+    h_0 = builder.dropout(builder.activate(0, ACTIVATIONS["tanh"]), 0.5)
+    one = builder.dense(h_0, 700, "layers.0")
+    two = builder.dense(0, 700, "layers.1")
+    both = builder.activate(builder.add(two, one), ACTIVATIONS["relu"])
+    p = builder.activate(builder.dense(both, 301, "layers.2"), ACTIVATIONS["softmax"])
+    q = builder.activate(builder.dense(builder.add(0, 0), 301, "layers.3"), ACTIVATIONS["gelu"])
+    mean_squared = LOSSES["mean_squared_error"].code
+    made = filled(builder.program([builder.add(p, q)], mean_squared, dtype, 0.5))
+    x = np.random.default_rng(0).normal(size=(3, 2000)).astype(dtype)
+    expected = np.empty((3, 301), dtype)
+    reference.forward(made, x, expected, 1)
+    for name in COMPILED:
+        core, bits = engine.get(name, dtype), set()
+        for threads in [1, 2, 3, 4] * 10:
+            for row in range(3):
+                out = np.full((1, 301), np.nan, dtype)
+                assert core.forward(made, x[row : row + 1], out, threads)
+                assert np.abs(out - expected[row]).max() < 200 * np.finfo(dtype).eps
+                bits.add((row, out.tobytes()))
+        assert len(bits) == 3
+
+
+def test_labels_of_one_output(engine_name):
+    """The only label, 0, says that the output is above one half."""
+    core, builder = engine.get(engine_name, "float64"), Builder(5)
+    value = builder.dense(0, 1, "layers.0")
+    made = filled(builder.program([value], LOSSES["mean_squared_error"].code, "float64"))
+    x, y = np.random.default_rng(0).normal(size=(50, 5)), np.zeros(50, np.int64)
+    out = np.empty((50, 1))
+    core.forward(made, x, out, 1)
+    assert core.evaluate(made, x, y, 1)[1] == (out > 0.5).sum()
+
+
 def test_gradients_with_dropout_are_central_differences(engine_name):
     """The masks stay as they are while a weight moves: they are a function of numbers alone."""
     core, made = engine.get(engine_name, "float64"), residual(loss="mean_squared_error")
