@@ -15,6 +15,7 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
+from . import losses
 from ._errors import shown
 
 Array = NDArray[Any]
@@ -163,7 +164,7 @@ def targets(
         expected = f"labels ({rows},) or targets ({rows}, {outputs})"
         raise ValueError(f"expected {name} as {expected}, got {array.shape}")
     check_finite(name, array, dtype)
-    if loss != "mean_squared_error":
+    if losses.get(loss).power == 0:
         check_probabilities(name, array, loss)
     return array
 

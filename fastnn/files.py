@@ -72,7 +72,7 @@ def _kinds(model: Model, found: Set[str]) -> Kinds:
             kinds[prefix + name] = (dtype, axes(name, *shape))
     if model["standardize"] and "inputs.center" in found:
         kinds["inputs.center"] = kinds["inputs.factor"] = ("float64", (inputs,))
-        real = model["loss"].name == "mean_squared_error"
+        real = model["loss"].power > 0
         if real and layers[-1].activation.name == "identity" and "outputs.center" in found:
             kinds["outputs.center"] = ("float64", (layers[-1].units,))
     if "outputs.center" not in kinds:

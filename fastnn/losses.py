@@ -10,11 +10,15 @@ from .activations import Activation
 
 @dataclass(frozen=True)
 class Loss:
-    """A loss: its name, the code that engines know it by, the output activation that it needs."""
+    """A loss: its name, the code that engines know it by, the output activation that it needs.
+
+    power: that of the targets' unit which the loss is measured in; 0 where targets are classes.
+    """
 
     name: str
     code: int
     output: str | None = None
+    power: int = 0
 
 
 LOSSES: dict[str, Loss] = {
@@ -22,7 +26,7 @@ LOSSES: dict[str, Loss] = {
     for loss in (
         Loss("cross_entropy", 0, output="softmax"),
         Loss("binary_cross_entropy", 1, output="sigmoid"),
-        Loss("mean_squared_error", 2),
+        Loss("mean_squared_error", 2, power=2),
     )
 }
 

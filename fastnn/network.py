@@ -281,7 +281,7 @@ class Network:
         self._check_learned()
         (rows,) = self._rows(self._data(x, y))
         arena, loss, agreeing = training.gradients(self._runner(), rows)
-        units = rows.scale**2  # of the loss
+        units = rows.scale**self.loss.power  # of the loss
         if units != 1.0:
             arena *= units
         return rows.figures(loss, agreeing, len(rows))["loss"], pairs(self.program, arena)
@@ -338,7 +338,7 @@ class Network:
     def _learn_scales(self, x: Array, y: Array) -> None:
         """Take the scales of inputs, and of targets that are real numbers, from these rows."""
         inputs = _statistics.columns(x)
-        real = self.loss.name == "mean_squared_error" and y.ndim == 2
+        real = self.loss.power > 0 and y.ndim == 2
         if real and self.activation.name == "identity":
             targets = _statistics.columns(y)
             deviation = float(np.sqrt(np.mean(targets.deviation**2)))

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _arrays
+from . import _arrays, losses
 from ._arrays import Array
 
 Meaning = Literal["class", "classes", "numbers"]  # of a row's targets: one class, or any of them
@@ -71,9 +71,10 @@ class Rows:
 
     def figures(self, loss: float, agreeing: int, rows: int) -> dict[str, float]:
         """Means from the sums over so many rows; y decides which figures there are."""
-        figures = {"loss": loss / rows * self.scale**2}
+        power = losses.get(self.loss).power
+        figures = {"loss": loss / rows * self.scale**power}
         if self.output_by_output:
             figures["binary_accuracy"] = agreeing / (rows * self.y.shape[1])
-        elif self.y.ndim == 1 or self.loss != "mean_squared_error":
+        elif self.y.ndim == 1 or power == 0:
             figures["accuracy"] = agreeing / rows
         return figures

@@ -49,6 +49,8 @@ cdef inline void draw_mask(Key key, Py_ssize_t row, const Instruction* i, Range 
     cdef uint32_t c[4][DRAWS]
     cdef real drawn[4 * DRAWS]
     cdef Py_ssize_t block, j
+    cdef uint32_t limit = i.limit
+    cdef real number = i.number
     cdef int g, s
     for block in range(columns.first // (4 * DRAWS), ceil_div(columns.end, 4 * DRAWS)):
         for g in range(DRAWS):
@@ -59,7 +61,7 @@ cdef inline void draw_mask(Key key, Py_ssize_t row, const Instruction* i, Range 
         philox(c, key, DRAWS)
         for s in range(4):
             for g in range(DRAWS):
-                drawn[s * DRAWS + g] = <real> 0.0 if c[s][g] < i.limit else i.number
+                drawn[s * DRAWS + g] = <real> <int> (c[s][g] >= limit) * number       # no branch: nobody foresees it
         for j in range(larger(columns.first, block * 4 * DRAWS), smaller(columns.end, (block + 1) * 4 * DRAWS)):
             work[mask + j] = drawn[j - block * 4 * DRAWS]
 
