@@ -39,7 +39,11 @@ CACHE_LINE = 64  # bytes
 
 @dataclass(slots=True, eq=False)
 class Program:
-    """Plain data; engines know nothing else of a network."""
+    """Plain data; engines know nothing else of a network.
+
+    What stands in parameters and state changes, and loss, optimizer, seed and update may; engines
+    look at the rest once: for other ops, blocks or scales, put new arrays in their place.
+    """
 
     dtype: np.dtype[Any]  # float32 or float64
     ops: NDArray[np.int64]  # (n, 6): KIND, SOURCE, OTHER, WIDTH, BLOCK, CODE
