@@ -156,6 +156,17 @@ def test_any_program(made, rows):
     check(made, rows)
 
 
+@pytest.mark.parametrize("widths", [(2, 140), (140, 2)], ids=str)
+def test_a_value_that_a_small_and_a_large_layer_read(widths):
+    """Every thread has all columns of the small one's part of d, and its own of the large one's."""
+    builder = Builder(200)
+    h = builder.activate(builder.dense(0, 130, "layers.0"), ACTIVATIONS["tanh"])
+    branches = [builder.dense(h, width, f"layers.{width}") for width in widths]
+    heads = [builder.dense(v, 7, f"layers.end{v}") for v in branches]
+    output = builder.activate(builder.add(*heads), ACTIVATIONS["softmax"])
+    check(filled(builder.program([output], LOSSES["cross_entropy"].code, "float64")), 33)
+
+
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
 def test_one_row_that_threads_share(dtype):
     """Some columns each, of every op: wide enough that threads are worth it, h_0 read by any op."""
