@@ -1,7 +1,7 @@
 """The compiled engine: the calls of fastnn/reference.py, with the same names and arguments, for one dtype.
 
 The rooms of the house are included below, each a page: sizes, numerics, activations, ... Down from Network.fit a batch
-goes through `train` here (checks, one parallel region), `train_steps` (steps), `perform` (an instruction of the tape that
+goes through `train` and `_learn` here (checks, one parallel region), `train_steps` (steps), `perform` (an instruction of the tape that
 plan.pxi made), an instruction's function (ops) and `multiply` (tile).
 
 How a training step runs. Each thread owns some neurons of every layer, the inputs too, and the weights that leave
@@ -19,7 +19,7 @@ them: rows of W for its neurons of the layer below. These weights never leave it
 A layer so small that a meeting takes longer runs whole on every thread; its update waits until all have met.
 
 All steps of a call run in one parallel region, and nothing is allocated in it. Which thread does what decides nothing
-about the bits: a sum over neurons is cut into pieces that depend on the layer's size alone, and added in a binary tree.
+about the bits: a sum over neurons is cut into pieces that depend on the layers' sizes alone, and added in a binary tree.
 
 Memory: each thread's part of the `work` arena holds the values of at most CHUNK rows and their gradients, its sums for
 the others, and scratch. A row is padded to whole vectors. Larger batches go through in blocks of CHUNK rows, whose
@@ -272,7 +272,7 @@ def activations(program, x, outs, threads):
 # --- training -----------------------------------------------------------------------------------------------------------
 
 cdef Py_ssize_t scratch_of(Plan plan) except -1:
-    """Elements of a thread's own scratch: a turned group of dz rows and its product, a block of dW, W's last columns."""
+    """Elements of a thread's own scratch: a transposed group of dz rows and its product, a block of dW, W's last columns."""
     cdef Py_ssize_t widest = 0, longest = 0, v
     cdef Cut cut
     for v in range(len(plan.table)):

@@ -75,7 +75,7 @@ cdef inline double loss_of(int loss, real[::1] work, const Row* row) noexcept no
     return mean_squared_error(work, row)
 
 
-# The gradient of each loss here is (h - t) * weight; one that is not adds its own case.
+# The gradient of each loss here is (h - t) * weight; a loss whose is not takes its own case here, by its code.
 
 cdef inline void error_of(real[::1] work, const Row* row, real weight) noexcept nogil:
     """d = (h - t) * weight."""
