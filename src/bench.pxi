@@ -4,43 +4,47 @@ cdef enum:
     PLAIN, FIRST_TRANSPOSED, SECOND_TRANSPOSED
 
 
-cdef void product_share(int form, Worker me, const real[::1] a, const real[::1] b, real[::1] out, const Product* all_of_it,
-                        real[::1] work) noexcept nogil:
-    """One thread's rows of a product, or its columns where there are more of them."""
-    cdef Product p = all_of_it[0]
-    cdef Py_ssize_t scratch = me.base + (-<size_t> &work[0]) % 64 // sizeof(real)      # to whole cache lines
+cdef list idle_regions = []     # that no product is using
+
+cdef void multiply_claimed(Region r, Worker me) noexcept nogil:
+    """Some rows of a product, or columns where there are more of them: as many shares as there may be threads."""
+    cdef Product p
+    cdef Range next_share = claim(r, r.threads, 1), mine
     cdef uint64_t mode = enter_mode()
-    cdef Range mine
-    if p.columns > p.rows:
-        mine = vectors_of_mine(&me, p.columns)
-        p.columns = mine.end - mine.first
-        p.B.start, p.C.start = mine.first * (p.B.row if form == SECOND_TRANSPOSED else 1), mine.first
-    else:
-        mine = rows_of_mine(&me, p.rows)
-        p.rows = mine.end - mine.first
-        p.A, p.C = part(p.A, mine.first, 0), part(p.C, mine.first, 0)
-    if form == SECOND_TRANSPOSED:
-        multiply_transposed(a, b, out, &p, work, scratch)
-    else:
-        multiply(a, b, out, &p, work, scratch)
+    while next_share.first < next_share.end:
+        p = r.product[0]
+        if p.columns > p.rows:
+            mine = vectors_of_thread(p.columns, next_share.first, r.threads)
+            p.columns = mine.end - mine.first
+            p.B.start, p.C.start = mine.first * (p.B.row if r.form == SECOND_TRANSPOSED else 1), mine.first
+        else:
+            mine = rows_of_thread(p.rows, next_share.first, r.threads)
+            p.rows = mine.end - mine.first
+            p.A, p.C = part(p.A, mine.first, 0), part(p.C, mine.first, 0)
+        if r.form == SECOND_TRANSPOSED:
+            multiply_transposed(r.x, r.weights, r.parameters, &p, r.work, me.scratch)
+        else:
+            multiply(r.x, r.weights, r.parameters, &p, r.work, me.scratch)
+        next_share = claim(r, r.threads, 1)
     leave_mode(mode)
 
 
-cdef _product(int form, const real[::1] a, const real[::1] b, real[::1] out, const Product* p, Py_ssize_t threads):
-    cdef cnp.npy_intp size = PACKED
+cdef _product(int form, a, b, out, const Product* p, Py_ssize_t threads):
+    cdef Py_ssize_t size = PACKED
+    global callers
     if form == SECOND_TRANSPOSED:
         size += (p.depth + TRANSPOSED_ROWS) * MAX_LANES
     if p.columns % 8 and (form != SECOND_TRANSPOSED or p.depth == 1):   # whole vectors are read: make the last one safe
         b = np.append(b, np.zeros(MAX_LANES, DTYPE))
-    cdef Worker me = worker_of(NULL, 0, 0, size)
-    size = size * threads + 64
-    cdef real[::1] work = cnp.PyArray_EMPTY(1, &size, cnp.NPY_FLOAT32 if sizeof(real) == 4 else cnp.NPY_FLOAT64, 0)
-    if threads == 1:
-        with nogil:
-            product_share(form, me, a, b, out, p, work)
-    else:
-        with nogil, parallel(num_threads=threads):
-            product_share(form, member(me), a, b, out, p, work)
+    cdef Region r = idle_regions.pop() if idle_regions else Region()
+    r.reserve(worker_of(NULL, 0, 0, size), threads)
+    r.x, r.weights, r.parameters, r.product, r.form = a, b, out, p, form
+    callers += 1
+    with nogil:
+        share(r, multiply_claimed)
+    callers -= 1
+    r.x = r.weights = r.parameters = None
+    idle_regions.append(r)
 
 
 cdef _product_of(int form, a, b, out, Py_ssize_t threads):
@@ -136,4 +140,15 @@ def evaluate_function(str name, const real[::1] x, real[::1] out):
 
 def build_info():
     """How this engine was compiled."""
-    return {"name": NAME, "compiler": COMPILER.decode(), "openmp": OPENMP, "vector_bytes": VECTOR, "tile": (rows_of(), lanes_of())}
+    return {"name": NAME, "compiler": COMPILER.decode(), "vector_bytes": VECTOR, "tile": (rows_of(), lanes_of())}
+
+
+def team_mode(bint patience, bint comes_and_goes):
+    """For tests: all threads that are asked for take part; in training another number of them every two steps."""
+    global patient, restless
+    patient, restless = patience, comes_and_goes
+
+
+def threads_of_latest():
+    """How many threads took part in the latest call that asked for more than one."""
+    return took_part

@@ -34,7 +34,6 @@ import numpy as np
 from fastnn.program import check
 
 cimport numpy as cnp
-from cython.parallel cimport parallel, threadid
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memset
@@ -143,78 +142,69 @@ cdef void use(Call* call, Tape tape):
 
 # --- prediction ---------------------------------------------------------------------------------------------------------
 
-cdef class Arena:
-    """Memory that predictions work in."""
-    cdef real[::1] view
-    cdef Py_ssize_t size
-
-    def __init__(self, Py_ssize_t size):
-        self.size, self.view = size, _zeros(size)
-
-
 cdef inline Worker predictor(Tape tape, const Call* call) noexcept:
     return worker_of(call, tape.size, 0, PACKED)
 
 
-cdef bint _forward(Plan plan, const Call* call, const real[::1] x, real[::1] work, double flops, Py_ssize_t threads):
-    cdef const real[::1] parameters = plan.weights
-    cdef Worker me = predictor(plan.prediction, call)
-    cdef Meeting meeting
-    cdef bint finite = True
-    cdef int overflows = 0
-    if flops < WORK:            # some microseconds: other Python threads wait less than it takes to wake them
-        return predict_rows(call, me, x, parameters, work)
-    if threads == 1:
-        with nogil:
-            finite = predict_rows(call, me, x, parameters, work)
-        return finite
-    memset(&meeting, 0, sizeof(meeting))
-    me.meeting = &meeting
-    with nogil, parallel(num_threads=threads):
-        if call.samples == 1:
-            finite = predict_together(call, member(me), parameters, work)
-        else:
-            finite = predict_rows(call, member(me), x, parameters, work)
-        if not finite:
-            (&overflows)[0] = 1
-    return not overflows
+cdef int64_t patience_for(double flops) noexcept nogil:
+    """How many ns helpers are waited for that so many operations are dealt out to."""
+    cdef int64_t ns = <int64_t> (flops / PATIENCE)
+    return ns if ns < LONGEST_PATIENCE else LONGEST_PATIENCE
+
+
+cdef void _forward(Region r, double flops) noexcept nogil:
+    if r.me.call.samples == 1:
+        deal(r, predict_together, 1, patience_for(flops))
+    else:
+        share(r, predict_claimed)
 
 
 def forward(program, x, out, Py_ssize_t threads):
     """The outputs (n, O). Returns whether z_1 is finite, which it is not where x is not."""
+    global callers
     cdef Plan plan = plan_of(program)
     cdef Data data = rows_at(plan, x), result = data_of(out, cnp.NPY_ARRAY_CARRAY)
     cdef double flops = plan.flops * data.rows
     cdef Call call = call_of(plan, data)
+    cdef Range all_rows
     if threads < 1:
         _check_threads(threads)
     if result.rows != data.rows or result.columns != plan.outputs or result.kind != OWN:
         raise ValueError(f"expected out to be {DTYPE} {(data.rows, plan.outputs)}, got {out.dtype} {out.shape}")
-    if plan.callers or 1 < data.rows <= FEW_ROWS:       # Python threads that predict at once share the cores
+    if 1 < data.rows <= FEW_ROWS:
         threads = 1
     threads = min(threads, 1 + <Py_ssize_t> (flops / WORK))
     if threads > 1:
         threads = team_of(threads)
-    cdef Arena arena = plan.idle.pop() if plan.idle else None
-    if arena is None or arena.size < threads * (plan.prediction.size + PACKED):
-        arena = Arena(threads * (plan.prediction.size + PACKED))
-    h_0 = None                  # x itself, if that is h_0 and worth the view
-    if (data.rows > FEW_ROWS and plan.scale == 1 and data.center == NULL and data.kind == OWN and plan.direct
-            and x.flags.c_contiguous):
-        h_0 = x.reshape(-1)
     use(&call, plan.prediction)
     call.output, call.out = plan.output, <real*> result.start
-    plan.callers += 1
-    try:
-        finite = _forward(plan, &call, h_0, arena.view, flops, threads)
-    finally:
-        plan.callers -= 1
-    plan.idle.append(arena)
+    cdef Region r = plan.idle.pop() if plan.idle else Region()
+    r.reserve(predictor(plan.prediction, &call), threads)
+    r.weights, r.x = plan.weights, None
+    if (data.rows > FEW_ROWS and plan.scale == 1 and data.center == NULL and data.kind == OWN and plan.direct
+            and x.flags.c_contiguous):
+        r.x = x.reshape(-1)     # x itself is h_0, and worth the view
+    if threads == 1:
+        all_rows.first, all_rows.end = 0, data.rows
+    if flops < WORK:            # some microseconds: other Python threads wait less than it takes to wake them
+        finite = predict_rows(&call, r.me, all_rows, r.x, r.weights, r.work)
+    else:
+        callers += 1
+        with nogil:
+            if threads == 1:
+                r.overflows = not predict_rows(&call, r.me, all_rows, r.x, r.weights, r.work)
+            else:
+                _forward(r, flops)
+        callers -= 1
+        finite = not r.overflows
+    r.x = None
+    plan.idle.append(r)
     return finite
 
 
 def evaluate(program, x, y, Py_ssize_t threads):
     """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
+    global callers
     cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
     _check_threads(threads)
@@ -225,16 +215,17 @@ def evaluate(program, x, y, Py_ssize_t threads):
     cdef Tape tape = plan.tapes.get(key) or plan.remember(key, forward_tape(plan, rows, call.loss, True))
     judged.tell(&call, y.ndim == 1)
     use(&call, tape)
-    threads = team_of(min(threads, ceil_div(call.samples, tape.rows)))
-    cdef Worker me = predictor(tape, &call)
-    cdef real[::1] work = _zeros(me.size * threads)
-    cdef const real[::1] parameters = plan.weights, no_x = None
-    with nogil, parallel(num_threads=threads):
-        predict_rows(&call, member(me), no_x, parameters, work)
+    threads = team_of(min(threads, ceil_div(call.samples, tape.rows), 1 + <Py_ssize_t> (plan.flops * call.samples / WORK)))
+    cdef Region r = Region().reserve(predictor(tape, &call), threads)
+    r.weights = plan.weights
+    callers += 1
+    with nogil:
+        share(r, predict_claimed)
+    callers -= 1
     cdef double total = 0
-    cdef Py_ssize_t r
-    for r in range(call.samples):
-        total += judged.losses[r]
+    cdef Py_ssize_t row
+    for row in range(call.samples):
+        total += judged.losses[row]
     return total, int(np.sum(judged.agreeing))
 
 
@@ -286,9 +277,11 @@ cdef Py_ssize_t scratch_of(Plan plan) except -1:
 cdef Worker trainer(Plan plan, Tape tape, const Call* call, Py_ssize_t threads) except *:
     """Where everything lies in a thread's part of the work arena."""
     cdef Worker me
-    cdef Py_ssize_t v, set = 0
+    cdef Py_ssize_t v, team, n, set = 0
     for v in range(1, len(plan.table)):
-        n = sums_of(plan.cuts[plan.source(v)], threads) if plan.kind(v) == DENSE else 1
+        n = 1
+        for team in range(1, threads + 1 if plan.kind(v) == DENSE else 1):      # some may be left out
+            n = larger(n, sums_of(plan.cuts[plan.source(v)], team))
         set = larger(set, n * tape.rows * stride_of(plan.width(v)))
     me = worker_of(call, tape.size + GAP, set + GAP, scratch_of(plan))
     me.rows = tape.rows
@@ -303,22 +296,24 @@ cdef Py_ssize_t trainers(Plan plan, Py_ssize_t rows, Py_ssize_t threads) except 
 
 cdef _learn(Plan plan, Call* call, real[::1] state, real[::1] gradients, Py_ssize_t threads):
     """train, gradients and backward: the same steps, with or without updates."""
+    global callers
     cdef Py_ssize_t rows = smaller(CHUNK, smaller(call.batch_size, call.samples))
     key = (rows, call.batch_size, call.drops, call.loss, call.judge == OUTPUT_GRADIENT, call.d_input != NULL)
     cdef Tape tape = plan.tapes.get(key) or plan.remember(key, learning_tape(plan, rows, call.batch_size, call))
     threads = trainers(plan, rows, threads)
-    cdef Worker me = trainer(plan, tape, call, threads)
-    cdef Meeting meeting
-    memory, plan.memory = plan.memory, None
-    if memory is None or len(memory) < me.size * threads:
-        memory = _zeros(me.size * threads)
-    cdef real[::1] work = memory, parameters = plan.parameters
     use(call, tape)
-    memset(&meeting, 0, sizeof(meeting))
-    me.meeting = &meeting
-    with nogil, parallel(num_threads=threads):
-        train_steps(call, member(me), parameters, state, gradients, work)
-    plan.memory = memory
+    cdef Region r = plan.region or Region()
+    plan.region = None
+    r.reserve(trainer(plan, tape, call, threads), threads)
+    r.parameters, r.state, r.gradients = plan.parameters, state, gradients
+    cdef Py_ssize_t steps = ceil_div(call.samples, call.batch_size)
+    cdef int64_t patience = patience_for(3.0 * plan.flops * call.samples)
+    callers += 1
+    with nogil:
+        deal(r, train_steps, steps, patience)
+    callers -= 1
+    r.gradients = r.state = None
+    plan.region = r
 
 
 def backward(program, x, d_output, gradients, d_input, threads):
@@ -365,20 +360,21 @@ def _rule(program):
 
 def apply_gradients(program, gradients, coefficients, threads):
     """One update of all parameters from an arena of gradients, with one row of coefficients (5,)."""
+    global callers
     cdef Plan plan = plan_of(program)
     cdef Call call
     _check_threads(threads)
     cdef const double[::1] row = _is(coefficients, "coefficients", np.float64, (COEFFICIENTS,))
-    cdef real[::1] parameters = plan.parameters
-    cdef const real[::1] g = _is(gradients, "gradients", DTYPE, program.parameters.shape)
-    call.optimizer, rule_state = _rule(program)
-    cdef real[::1] state = rule_state
-    call.slot, call.coefficients = len(parameters), &row[0]
-    cdef Worker me = worker_of(&call, 0, 0, 0)
-    threads = team_of(threads)
-    cdef Py_ssize_t n = threads
-    with nogil, parallel(num_threads=n):
-        update_share(&call, member(me), parameters, g, state)
+    _is(gradients, "gradients", DTYPE, program.parameters.shape)
+    call.optimizer, state = _rule(program)
+    call.slot, call.coefficients = len(program.parameters), &row[0]
+    threads = team_of(min(threads, ceil_div(call.slot, UPDATED)))
+    cdef Region r = Region().reserve(worker_of(&call, 0, 0, 0), threads)
+    r.parameters, r.gradients, r.state = plan.parameters, gradients, state
+    callers += 1
+    with nogil:
+        share(r, update_claimed)
+    callers -= 1
 
 
 def train(program, x, rows, y, batch_size, coefficients, threads):

@@ -14,13 +14,12 @@ cdef class Plan:
     cdef list cuts              # how threads share each value
     cdef Tape prediction
     cdef dict tapes             # some of other calls, by what they depend on
-    cdef list idle              # arenas that no prediction is using
-    cdef object memory          # of the latest training, or None: a fresh arena costs a page fault for each 4 KB
+    cdef list idle              # regions that no prediction is using,
+    cdef Region region          # and that of the latest training, or None where one is under way
     cdef Py_ssize_t inputs, outputs
     cdef Matrix output          # where a prediction lies
     cdef bint direct            # whether only DENSE reads h_0
     cdef int loss               # that was checked with the ops
-    cdef int callers            # predictions under way
     cdef double scale, flops    # operations of one row
 
     def __init__(self, program):

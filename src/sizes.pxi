@@ -31,9 +31,13 @@ cdef enum:                      # pieces of a sum over neurons
 cdef enum:
     TAPES = 8                   # of a network that are kept: two of a fit, whose last batch is short, and some others
     FEW_ROWS = 6                # that one thread predicts sooner than it shares them
+    UPDATED = 1 << 12           # weights of an update that a thread claims at least
     FORWARD_ROWS = 24           # that a thread carries through the network at a time: their h stay in the L1 and L2
 
 # Floating-point operations that are worth another thread: some microseconds, which waking it takes.
 cdef double WORK = 1 << 18      # of a prediction
 cdef double STEP_WORK = 1 << 20 # of a step of training
 cdef double PRODUCT_WORK = 1 << 19
+# Of them a ns, at least, for an eighth of the time that work takes: so long helpers are waited for before it is dealt out,
+cdef double PATIENCE = 400
+cdef int64_t LONGEST_PATIENCE = 100000      # but not longer than to wake them

@@ -55,28 +55,30 @@ cdef inline void begin_step(Worker* me, Py_ssize_t step) noexcept nogil:
         coefficients_of(call.coefficients + step * COEFFICIENTS, me.block.c)
 
 
-cdef void train_steps(const Call* call, Worker me, real[::1] parameters, real[::1] state, real[::1] gradients,
-                      real[::1] work) noexcept nogil:
-    """One thread's part of all steps of a call; every thread of the team runs this."""
-    cdef Py_ssize_t step, first, i, q
+cdef void train_steps(Region r, Worker me) noexcept nogil:
+    """One thread's part of a stretch of steps."""
+    cdef const Call* call = me.call
+    cdef Py_ssize_t step = r.step, first, i, q
     cdef Block block
     cdef Worker lone
     cdef uint64_t mode = enter_mode()
     me.block, me.lone = &block, &lone
     lone = alone(me)
     block.losses_from = losses_of_mine(&me)
-    for step in range(ceil_div(call.samples, call.batch_size)):
+    while step <= look_at(&r.last):
+        maybe_last(r, &me, step)
         begin_step(&me, step)
         for q in range(ceil_div(block.batch, CHUNK)):
             first = q * CHUNK
             block.first, block.rows = first, smaller(CHUNK, block.batch - first)
             block.start = step * call.batch_size + first
             for i in range(call.length):
-                perform(call.tape + i, &me, parameters, state, gradients, work)
+                perform(call.tape + i, &me, r.parameters, r.state, r.gradients, r.work)
             if is_first(&me) and call.judge != OUTPUT_GRADIENT:
                 for i in range(block.rows):
                     call.result.loss += call.losses[i]
                     call.result.agreeing += call.agreeing[i]
+        step += 1
     leave_mode(mode)
 
 
@@ -111,9 +113,9 @@ cdef bint predict_block(Worker* me, const real[::1] x, const real[::1] parameter
     return finite
 
 
-cdef bint predict_rows(const Call* call, Worker me, const real[::1] x, const real[::1] parameters, real[::1] work) noexcept nogil:
-    """One thread's rows: into call.out, or, where that is NULL, judged. Returns whether all z of the first layers are finite."""
-    cdef Range mine = rows_of_mine(&me, call.samples)
+cdef bint predict_rows(const Call* call, Worker me, Range mine, const real[::1] x, const real[::1] parameters,
+                       real[::1] work) noexcept nogil:
+    """Some rows: into call.out, or, where that is NULL, judged. Returns whether all z of the first layers are finite."""
     cdef Matrix h = here(&me, call.output)
     cdef Block block
     cdef bint finite = True
@@ -132,13 +134,23 @@ cdef bint predict_rows(const Call* call, Worker me, const real[::1] x, const rea
     return finite
 
 
-cdef bint predict_together(const Call* call, Worker me, const real[::1] parameters, real[::1] work) noexcept nogil:
+cdef void predict_claimed(Region r, Worker me) noexcept nogil:
+    """One thread's part of many rows."""
+    cdef Py_ssize_t n = me.call.samples, unit = smaller(me.call.most_rows, ceil_div(n, r.threads))
+    cdef Range mine = claim(r, n, unit)
+    while mine.first < mine.end:
+        if not predict_rows(me.call, me, mine, r.x, r.weights, r.work):
+            r.overflows = True
+        mine = claim(r, n, unit)
+
+
+cdef void predict_together(Region r, Worker me) noexcept nogil:
     """One thread's part of one row: some columns of every value, which lie in the first thread's part; h_0 in each."""
+    cdef const Call* call = me.call
     cdef const Instruction* i
     cdef Range columns
     cdef Py_ssize_t n, j, own = me.base
     cdef Block block
-    cdef bint finite = True
     cdef uint64_t mode = enter_mode()
     me.block, block.start, block.rows = &block, 0, 1
     me.base = 0
@@ -146,32 +158,35 @@ cdef bint predict_together(const Call* call, Worker me, const real[::1] paramete
         i = call.tape + n
         columns = vectors_of_mine(&me, i.outputs)
         if i.kind == GATHER:
-            gather_row(&call.data, 0, 0, i.outputs, work, own + i.target.start)
+            gather_row(&call.data, 0, 0, i.outputs, r.work, own + i.target.start)
         elif i.kind == MULTIPLY:
-            finite &= multiply_share(i, &me, own + i.source.start if i.reads_input else i.source.start, parameters, work)
+            if not multiply_share(i, &me, own + i.source.start if i.reads_input else i.source.start, r.weights, r.work):
+                r.overflows = True
         elif i.kind == ACTIVATE:
-            activate(i.code, work, (own if i.reads_input else 0) + i.source.start + columns.first, work,
+            activate(i.code, r.work, (own if i.reads_input else 0) + i.source.start + columns.first, r.work,
                      i.target.start + columns.first, columns.end - columns.first, i.number)
         elif i.kind == SOFTMAX and is_first(&me):
-            softmax_rows(i, &me, work)
+            softmax_rows(i, &me, r.work)
         elif i.kind == ADD and is_first(&me):
-            add_rows(i, &me, work)
+            add_rows(i, &me, r.work)
         if i.meets:
             meet(&me)
     if is_first(&me):
         for j in range(call.outputs):
-            call.out[j] = work[call.output.start + j]
+            call.out[j] = r.work[call.output.start + j]
     leave_mode(mode)
-    return finite
 
 
-cdef void update_share(const Call* call, Worker me, real[::1] parameters, const real[::1] gradients, real[::1] state) noexcept nogil:
+cdef void update_claimed(Region r, Worker me) noexcept nogil:
     """One thread's part of an update of all parameters."""
-    cdef Range mine = vectors_of_mine(&me, call.slot)
+    cdef const Call* call = me.call
+    cdef Range mine = claim(r, call.slot, UPDATED)
     cdef real c[COEFFICIENTS + 2]
     cdef uint64_t mode = enter_mode()
     cdef Span s
-    s.w, s.g, s.m, s.v, s.n = mine.first, mine.first, mine.first, mine.first + call.slot, mine.end - mine.first
     coefficients_of(call.coefficients, c)
-    update(call.optimizer, parameters, gradients, state, &s, c)
+    while mine.first < mine.end:
+        s.w, s.g, s.m, s.v, s.n = mine.first, mine.first, mine.first, mine.first + call.slot, mine.end - mine.first
+        update(call.optimizer, r.parameters, r.gradients, r.state, &s, c)
+        mine = claim(r, call.slot, UPDATED)
     leave_mode(mode)

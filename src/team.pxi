@@ -12,7 +12,8 @@ cdef struct Worker:
     Py_ssize_t sums, set        # where in a part the sums over pieces begin, and how long a set of them is
     Py_ssize_t rows, parity     # of each sum; which of two sets is next: others may still read the latest, sums or dz
     Py_ssize_t scratch
-    Meeting* meeting
+    bint late                   # whether the caller has waited too long for the others
+    Team* team
     const Call* call
     Block* block
     Worker* lone                # the same thread as a team of its own
@@ -25,19 +26,11 @@ cdef struct Node:               # a subtree's sum: pieces first to first + size,
 
 
 cdef inline Worker worker_of(const Call* call, Py_ssize_t sums, Py_ssize_t set, Py_ssize_t scratch) noexcept:
-    """A team of one, of which `member` makes more. A thread's part of the arena: values, sets of sums, scratch."""
+    """A team of one, of which `member_of` makes more. A thread's part of the arena: values, sets of sums, scratch."""
     cdef Worker me
     memset(&me, 0, sizeof(me))
     me.threads, me.call, me.sums, me.set, me.scratch = 1, call, sums, set, sums + 2 * set
     me.size = me.scratch + scratch
-    return me
-
-cdef inline Worker member(Worker me) noexcept nogil:
-    """The thread that asks, as one of the team of its region."""
-    me.thread = threadid()
-    me.threads = team_size()
-    me.base = me.thread * me.size
-    me.scratch = me.base + me.sums + 2 * me.set
     return me
 
 cdef inline Worker alone(Worker me) noexcept nogil:
@@ -49,9 +42,9 @@ cdef inline Worker alone(Worker me) noexcept nogil:
 cdef inline bint is_first(const Worker* me) noexcept nogil:
     return me.thread == 0
 
-cdef inline void meet(const Worker* me) noexcept nogil:
-    if me.threads > 1:
-        wait_for(me.meeting, me.thread, me.threads)
+cdef inline void meet(Worker* me) noexcept nogil:
+    if me.threads > 1 and meet_all(me.team, <int> me.thread):
+        me.late = True
 
 
 # --- shares ------------------------------------------------------------------------------------------------
@@ -70,12 +63,15 @@ cdef inline Range rows_at_hand(const Worker* me, bint by_rows) noexcept nogil:
     """All rows of the block, or this thread's share of them."""
     return rows_of_mine(me, me.block.rows) if by_rows else rows_of_thread(me.block.rows, 0, 1)
 
-cdef inline Range vectors_of_mine(const Worker* me, Py_ssize_t n) noexcept nogil:
-    """This thread's share of n elements, in whole vectors."""
+cdef inline Range vectors_of_thread(Py_ssize_t n, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
+    """A thread's share of n elements, in whole vectors."""
     cdef Range r
-    r.first = smaller(n, ceil_div(n, 16) * me.thread // me.threads * 16)
-    r.end = smaller(n, ceil_div(n, 16) * (me.thread + 1) // me.threads * 16)
+    r.first = smaller(n, ceil_div(n, 16) * thread // threads * 16)
+    r.end = smaller(n, ceil_div(n, 16) * (thread + 1) // threads * 16)
     return r
+
+cdef inline Range vectors_of_mine(const Worker* me, Py_ssize_t n) noexcept nogil:
+    return vectors_of_thread(n, me.thread, me.threads)
 
 cdef inline Cut cut_of(Py_ssize_t neurons, Py_ssize_t widest) noexcept nogil:
     """How a layer is cut: into a power of two of pieces, up to MOST_WORKERS, or as many as make none longer than a chunk.
@@ -264,10 +260,97 @@ cdef void exchange_rows(real[::1] work, Worker* me, Matrix d, Py_ssize_t columns
     me.parity = 1 - me.parity
 
 
+# --- regions: what a caller and its helpers do together ------------------------------------------------------------
+
+cdef class Region
+ctypedef void (*Part)(Region r, Worker me) noexcept nogil
+
+cdef class Region:
+    """What the threads of a call share: its arrays, an arena to work in, and how far they have come."""
+    cdef Team team
+    cdef Py_ssize_t threads     # that the call may have, itself included
+    cdef Worker me
+    cdef Part part              # what each does
+    cdef const real[::1] x, weights
+    cdef real[::1] parameters, state, gradients, work
+    cdef int64_t claimed        # of what is shared, so much from the start on
+    cdef int64_t step, last     # a stretch of steps that are dealt out: all threads go from `step` to `last`
+    cdef bint overflows         # whether a z is not finite
+    cdef const Product* product         # of a benchmark: x times the weights, or one of them transposed
+    cdef int form
+
+    def __cinit__(self):
+        begin_team(&self.team)
+        self.team.work, self.team.what = <Work> take_part, <void*> self
+        self.x = self.weights = self.parameters = self.state = self.gradients = self.work = None
+
+    cdef Region reserve(self, Worker me, Py_ssize_t threads):
+        """With an arena for so many threads; a fresh one costs a page fault for each 4 KB."""
+        if self.work is None or self.work.shape[0] < threads * me.size:
+            self.work = _zeros(threads * me.size)
+        self.me, self.threads, self.overflows = me, threads, False
+        self.me.team = &self.team
+        return self
+
+
+cdef void take_part(Region r, int thread) noexcept nogil:
+    """One thread's part: of what is dealt out to several, or, with a part of the arena, of what it claims."""
+    cdef Worker me = r.me
+    me.base = thread * me.size
+    me.scratch += me.base
+    me.threads = r.team.threads
+    me.thread = thread if me.threads > 1 else 0
+    r.part(r, me)
+
+
 cdef Py_ssize_t team_of(Py_ssize_t wanted) except -1:
-    """As many threads as a region may have and the system gives; the region is about to begin."""
+    """How many threads a call may have that wants so many: other callers have some, and the system may give fewer."""
+    cdef Py_ssize_t threads
     wanted = smaller(wanted, MOST_THREADS)
-    cdef Py_ssize_t threads = make_team(<int> wanted)
-    if OPENMP and threads < wanted:
+    if not patient:
+        wanted = larger(1, wanted - callers)
+    threads = 1 + make_helpers(<int> wanted - 1)
+    if threads < wanted:
         warnings.warn(f"expected {wanted} threads, the system gave {threads}", RuntimeWarning)
     return threads
+
+
+cdef inline Range claim(Region r, Py_ssize_t n, Py_ssize_t unit) noexcept nogil:
+    """What nobody has yet, of n: whole units, many at first and few in the end. Empty where nothing is left."""
+    cdef Py_ssize_t left = n - look_at(&r.claimed), more
+    cdef Range mine
+    more = larger(1, left // (2 * r.threads * unit)) * unit
+    mine.first = smaller(n, add_to(&r.claimed, more) if left > 0 else n)
+    mine.end = smaller(n, mine.first + more)
+    return mine
+
+
+cdef void share(Region r, Part part) noexcept nogil:
+    """All claim some of the work until nothing is left. Who has not begun by then is not waited for."""
+    r.part, r.claimed = part, 0
+    ask(&r.team, <int> r.threads - 1, CALLED)
+    take_part(r, 0)
+    finish(&r.team)
+
+
+cdef void deal(Region r, Part part, Py_ssize_t steps, int64_t patience) noexcept nogil:
+    """Steps that each thread has its share of, in stretches, between which threads come and go.
+
+    patience: the ns that helpers are waited for at the start.
+    """
+    r.part, r.step = part, 0
+    ask(&r.team, <int> r.threads - 1, ASKED)
+    while r.step < steps:
+        r.last = steps - 1
+        form(&r.team, <int> (1 + r.step % r.threads if restless else r.threads), patience)
+        patience = 0
+        take_part(r, 0)
+        gather_all(&r.team)
+        r.step = r.last + 1
+    finish(&r.team)
+
+
+cdef inline void maybe_last(Region r, Worker* me, Py_ssize_t step) noexcept nogil:
+    """The caller ends the stretch with this step where a thread is late or one more is ready. The others see it after a meeting."""
+    if is_first(me) and step > r.step and (me.late or restless or (me.threads <= r.team.asked and ready(&r.team))):
+        r.last = step

@@ -1,133 +1,11 @@
 # cython: language_level=3
-"""Threads that a region will need, made before it begins, and none left when the process forks.
+"""threads.h: the threads of a call."""
+from libc.stdint cimport int64_t, uint64_t
 
-OpenMP's runtime keeps a caller's helpers for its next region. It ends the process where it cannot make one, and
-a child that was forked while they were there would wait for them for ever.
-"""
-from libc.stdint cimport uint64_t
+ctypedef void (*Work)(void* what, int number) noexcept nogil
 
-cdef extern from *:
+cdef extern from "threads.h":
     """
-    #include <stdint.h>
-    #define FASTNN_MOST_THREADS 64
-    #ifdef _OPENMP
-    #include <limits.h>
-    #include <omp.h>
-    #include <pthread.h>
-    #include <sched.h>
-    #include <stdlib.h>
-    #ifdef __linux__
-    #include <signal.h>
-    #include <sys/syscall.h>
-    #include <unistd.h>
-    #endif
-
-    #define FASTNN_OPENMP _OPENMP
-    #define fastnn_team_size() omp_get_num_threads()
-
-    static __thread int fastnn_made = 1;            /* threads of this thread's latest team, itself included, */
-    static __thread int fastnn_most = INT_MAX;      /* and how many the system gives */
-    static pthread_attr_t fastnn_attributes;
-
-    typedef struct { pthread_t thread; pthread_mutex_t *gate; long number; } fastnn_trial;
-
-    static void *fastnn_pass(void *argument) {
-        fastnn_trial *trial = argument;
-    #ifdef __linux__
-        trial->number = syscall(SYS_gettid);
-    #endif
-        pthread_mutex_lock(trial->gate);
-        pthread_mutex_unlock(trial->gate);
-        return NULL;
-    }
-
-    /* How many of so many more threads the system gives at once. */
-    static int fastnn_try(int threads) {
-        fastnn_trial trials[FASTNN_MOST_THREADS];
-        pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
-        int made = 0, i;
-        pthread_mutex_lock(&gate);
-        while (made < threads) {
-            trials[made].gate = &gate;
-            if (pthread_create(&trials[made].thread, &fastnn_attributes, fastnn_pass, &trials[made])) break;
-            made++;
-        }
-        pthread_mutex_unlock(&gate);
-        for (i = 0; i < made; i++) {
-            pthread_join(trials[i].thread, NULL);
-    #ifdef __linux__    /* a thread that has ended counts against the limits until the kernel has forgotten it */
-            while (syscall(SYS_tgkill, getpid(), trials[i].number, 0) == 0) sched_yield();
-    #endif
-        }
-        pthread_mutex_destroy(&gate);
-        return made;
-    }
-
-    static int fastnn_team(int threads) {
-        int made;
-        if (threads > fastnn_most) threads = fastnn_most;
-        if (threads > fastnn_made) {
-            made = fastnn_made + fastnn_try(threads - fastnn_made);
-            if (made < threads) threads = fastnn_most = (made + 1) / 2;     /* work needs memory as well */
-            #pragma omp parallel num_threads(threads)
-            __asm__ volatile("");
-        }
-        if (threads > 1) fastnn_made = threads;     /* helpers beyond a team's size end when it begins */
-        return threads;
-    }
-
-    static void fastnn_release(void) {
-        omp_pause_resource_all(omp_pause_soft);
-        fastnn_made = 1;
-        fastnn_most = INT_MAX;
-    }
-
-    /* The stacks are as large as the runtime's: "size" or "size B", K (the default), M or G. */
-    static void fastnn_start_threads(void) {
-        const char *text = getenv("OMP_STACKSIZE");
-        char *end;
-        size_t size;
-        pthread_attr_init(&fastnn_attributes);
-        if (text || (text = getenv("GOMP_STACKSIZE"))) {
-            size = strtoul(text, &end, 10);
-            while (*end == ' ') end++;
-            size <<= *end == 'b' || *end == 'B' ? 0 : *end == 'm' || *end == 'M' ? 20
-                     : *end == 'g' || *end == 'G' ? 30 : 10;
-            pthread_attr_setstacksize(&fastnn_attributes, size);        /* refuses nonsense, as the runtime does */
-        }
-    #ifndef __clang__   /* Clang's runtime has handlers of its own */
-        pthread_atfork(fastnn_release, NULL, NULL);
-    #endif
-    }
-    #else
-    #define FASTNN_OPENMP 0
-    #define fastnn_team_size() 1
-    #define fastnn_team(threads) 1
-    #define fastnn_start_threads() ((void) 0)
-    #endif
-
-    #include <sched.h>
-    #if defined(__x86_64__) || defined(__i386__)
-    #define FASTNN_PAUSE() __builtin_ia32_pause()
-    #else
-    #define FASTNN_PAUSE() ((void) 0)
-    #endif
-
-    /* The threads of a team meet: OpenMP's own barrier burns a whole time slice wherever another process
-       has taken the core of the thread that is waited for; this one steps aside after some microseconds.
-       Each thread counts its meetings in cache lines of its own, which only it writes. */
-    typedef struct { int round[FASTNN_MOST_THREADS][32]; } fastnn_meeting;
-
-    static inline void fastnn_meet(fastnn_meeting *meeting, int thread, int threads) {
-        int round = meeting->round[thread][0] + 1, other, spins = 0;
-        __atomic_store_n(&meeting->round[thread][0], round, __ATOMIC_RELEASE);
-        for (other = 0; other < threads; other++)
-            while (__atomic_load_n(&meeting->round[other][0], __ATOMIC_ACQUIRE) - round < 0) {
-                if (++spins > 2000) sched_yield();
-                FASTNN_PAUSE();
-            }
-    }
-
     /* Engines compute in one mode, whatever the caller's: to nearest, without traps, subnormal numbers as zero on
        the way in and out. Moments of dead neurons would stay subnormal for ever, at 30 times the time a step. */
     #if defined(__SSE2__)
@@ -149,14 +27,32 @@ cdef extern from *:
     static inline uint64_t fastnn_enter_mode(void) { return 0; }
     static inline void fastnn_leave_mode(uint64_t before) { (void) before; }
     #endif
+
+    /* A number that many threads take from; returns what it was before. */
+    static inline int64_t fastnn_add(int64_t *number, int64_t more) { return __atomic_fetch_add(number, more, __ATOMIC_SEQ_CST); }
+    static inline int64_t fastnn_look(int64_t *number) { return __atomic_load_n(number, __ATOMIC_SEQ_CST); }
     """
-    int OPENMP "FASTNN_OPENMP"
     int MOST_THREADS "FASTNN_MOST_THREADS"
-    int team_size "fastnn_team_size" () noexcept nogil
-    int make_team "fastnn_team" (int threads) noexcept      # under the GIL: callers take turns
+    int ASKED "FASTNN_ASKED"
+    int CALLED "FASTNN_CALLED"
+    int callers "fastnn_callers"
+    int took_part "fastnn_took_part"
+    int patient "fastnn_patient"
+    int restless "fastnn_restless"
+    ctypedef struct Team "fastnn_team":
+        Work work
+        void* what
+        int threads, asked
     void start_threads "fastnn_start_threads" () noexcept
-    ctypedef struct Meeting "fastnn_meeting":
-        pass
-    void wait_for "fastnn_meet" (Meeting* meeting, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil
+    int make_helpers "fastnn_make" (int helpers) noexcept
+    void begin_team "fastnn_begin_team" (Team* team) noexcept
+    void ask "fastnn_ask" (Team* team, int helpers, int state) noexcept nogil
+    int ready "fastnn_ready" (Team* team) noexcept nogil
+    void form "fastnn_form" (Team* team, int most, int64_t patience) noexcept nogil
+    bint meet_all "fastnn_meet" (Team* team, int thread) noexcept nogil
+    void gather_all "fastnn_gather" (Team* team) noexcept nogil
+    void finish "fastnn_finish" (Team* team) noexcept nogil
+    int64_t add_to "fastnn_add" (int64_t* number, int64_t more) noexcept nogil
+    int64_t look_at "fastnn_look" (int64_t* number) noexcept nogil
     uint64_t enter_mode "fastnn_enter_mode" () noexcept nogil
     void leave_mode "fastnn_leave_mode" (uint64_t before) noexcept nogil
