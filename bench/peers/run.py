@@ -27,6 +27,7 @@ PEERS = {
     "PyTorch": Peer("pytorch", ("torch",), '"torch==2.13.0"'),
     "scikit-learn": Peer("scikit", ("sklearn",), "scikit-learn"),
     "ONNX Runtime": Peer("onnx_runtime", ("onnxruntime", "onnx"), "onnxruntime onnx"),
+    "OpenVINO": Peer("openvino_runtime", ("openvino",), "openvino"),
 }
 
 
@@ -108,6 +109,12 @@ def table(title: str, columns: str, rows: list[list[str]]) -> None:
 def ratio(slow: Entry | None, fast: Entry | None) -> float | None:
     """How many times as fast, by medians."""
     return slow.median / fast.median if slow and fast else None
+
+
+def fastest_of(found: dict[str, Entry], names: list[str]) -> Entry | None:
+    """The fastest of those that were measured."""
+    present = [found[name] for name in names if name in found]
+    return min(present, key=lambda entry: entry.median, default=None)
 
 
 def number(value: float | None, goal: float | None = None) -> str:
