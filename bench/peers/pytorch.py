@@ -151,6 +151,23 @@ def prediction(spec: Spec) -> Task:
     return Task(run, cases.prediction_error(spec, x.numpy(), predict()))
 
 
+def products(spec: Spec) -> Task:
+    """MKL's products, which PyTorch uses on x86-64."""
+    if not torch.backends.mkl.is_available():
+        raise RuntimeError("expected a PyTorch with MKL, got one without")
+    a, b, out = cases.operands(spec)
+    left, right, result = map(torch.from_numpy, (a, b, out))
+    left = left.T if spec["form"] == "tn" else left
+    right = right.T if spec["form"] == "nt" else right
+
+    def run() -> float:
+        torch.mm(left, right, out=result)
+        return 1.0
+
+    run()
+    return Task(run, cases.product_error(spec, a, b, out))
+
+
 def digits(spec: Spec) -> Task:
     """The recipe from a fresh Glorot start; compiling and scaling the data are not counted."""
     pixels, labels, test_pixels, test_labels = cases.mnist(spec["directory"])

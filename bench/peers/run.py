@@ -90,7 +90,7 @@ class Run:
         figures = {label: entry.figures() for label, entry in result.items()}
         self.rows.append({"group": group, **case, "seconds per unit": figures})
         medians = ", ".join(f"{label} {entry.median:.3g} s" for label, entry in result.items())
-        what = " ".join(str(value) for key, value in case.items() if key != "goals")
+        what = " ".join(str(value) for key, value in case.items() if key != "goal")
         print(f"  {group} {what}: {medians}", file=sys.stderr, flush=True)
         forget(self.workers)
         return result
