@@ -6,6 +6,7 @@ from collections.abc import Callable
 from statistics import geometric_mean, median
 
 from . import cases
+from .busy import busy
 from .cases import net_name
 from .cost import cost
 from .memory import memory
@@ -159,4 +160,5 @@ def builds(run: Run) -> None:
 GROUPS: dict[str, Callable[[Run], None]] = {
     "training": training, "products": products, "prediction": prediction, "digits": digits,
     "threads": threads, "builds": builds, "memory": memory, "scale": scale, "cost": cost,
+    "busy": busy,
 }  # fmt: skip

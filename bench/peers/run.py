@@ -80,13 +80,19 @@ class Run:
             entries.append(prepare(name, self.peer(name), spec, expected, tolerance))
         return entries
 
+    def pace(self, quick: float, full: float) -> tuple[int, float]:
+        """How many turns, and of how many milliseconds."""
+        return (3, quick) if self.quick else (7, full)
+
     def measure(
-        self, group: str, case: Spec, entries: list[Entry | None], quick: float, full: float
-    ) -> dict[str, Entry]:
+        self, group: str, case: Spec, entries: list[Entry | None], quick: float, full: float,
+        each: bool = False,
+    ) -> dict[str, Entry]:  # fmt: skip
         """Take turns of so many milliseconds, keep the figures for the file, drop the tasks."""
         present = [entry for entry in entries if entry]
-        rounds, milliseconds = (3, quick) if self.quick else (7, full)
-        result = {entry.label: entry for entry in take_turns(present, milliseconds, rounds)}
+        rounds, milliseconds = self.pace(quick, full)
+        done = take_turns(present, milliseconds, rounds, each)
+        result = {entry.label: entry for entry in done}
         figures = {label: entry.figures() for label, entry in result.items()}
         self.rows.append({"group": group, **case, "seconds per unit": figures})
         medians = ", ".join(f"{label} {entry.median:.3g} s" for label, entry in result.items())
