@@ -9,6 +9,7 @@ from . import cases
 from .busy import busy
 from .cases import net_name
 from .cost import cost
+from .libxsmm import libxsmm
 from .memory import memory
 from .products import products
 from .run import Run, fastest_of, microseconds, number, percent, ratio, speed, table
@@ -160,5 +161,5 @@ def builds(run: Run) -> None:
 GROUPS: dict[str, Callable[[Run], None]] = {
     "training": training, "products": products, "prediction": prediction, "digits": digits,
     "threads": threads, "builds": builds, "memory": memory, "scale": scale, "cost": cost,
-    "busy": busy,
+    "busy": busy, "libxsmm": libxsmm,
 }  # fmt: skip
