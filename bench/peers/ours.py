@@ -56,12 +56,26 @@ def training(spec: Spec) -> Task:
     head = cases.CHECKED_STEPS * spec["batch"]
     net.fit(x[:head], y[:head], epochs=1, shuffle=False, **settings)
     loss = cases.cross_entropy(net.predict(x[:head]), y[:head])
+    timed = spec.get("timed", len(x))
+    x, y = x[:timed], y[:timed]
+    settings |= {"epochs": spec["epochs"], "shuffle": spec.get("shuffle", True)}
 
     def run() -> float:
-        net.fit(x, y, epochs=spec["epochs"], **settings)
+        net.fit(x, y, **settings)
         return float(spec["epochs"] * len(x))
 
     return Task(run, loss)
+
+
+def gradients(spec: Spec) -> Task:
+    x, y = cases.data(spec["sizes"], spec["rows"])
+    net = network(spec)
+
+    def run() -> float:
+        net.gradients(x, y)
+        return 1.0
+
+    return Task(run, cases.gradient_error(spec, x, y, net.gradients(x, y)[1]))
 
 
 def products(spec: Spec) -> Task:

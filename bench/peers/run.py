@@ -71,13 +71,14 @@ class Run:
         """Everyone on one net from the same start, each with the loss that float64 gives."""
         expected = cases.expected_loss(spec)
         tolerance = (1e-4 if spec["optimizer"] == "sgd" else 2e-3) * max(1.0, expected)
-        spec = {"group": "training", "threads": 2, "quick": self.quick} | spec
+        spec = {"group": "training", "threads": 2, "quick": self.quick, **spec}
         entries = [prepare("fastnn", self.ours(), spec | ours, expected, tolerance)]
         for name in peers:
             if name == "scikit-learn" and spec["sizes"][-1] == 2:
                 # its one logistic output learns at another rate: only the start can be compared
                 expected = cases.expected_loss(spec, steps=0)
-            entries.append(prepare(name, self.peer(name), spec, expected, tolerance))
+            worker = self.peer(name, spec["threads"])
+            entries.append(prepare(name, worker, spec, expected, tolerance))
         return entries
 
     def pace(self, quick: float, full: float) -> tuple[int, float]:
