@@ -14,6 +14,7 @@ from .memory import memory
 from .products import products
 from .run import Run, fastest_of, microseconds, number, percent, ratio, speed, table
 from .scale import scale
+from .server import server
 from .tiny import tiny
 from .turns import prepare
 
@@ -162,5 +163,5 @@ def builds(run: Run) -> None:
 GROUPS: dict[str, Callable[[Run], None]] = {
     "training": training, "products": products, "prediction": prediction, "digits": digits,
     "threads": threads, "builds": builds, "memory": memory, "scale": scale, "cost": cost,
-    "busy": busy, "tiny": tiny, "libxsmm": libxsmm,
+    "busy": busy, "tiny": tiny, "server": server, "libxsmm": libxsmm,
 }  # fmt: skip

@@ -15,6 +15,7 @@ from fastnn import engine
 
 from . import cases
 from .cases import Spec, Task
+from .server import load
 from .turns import ROOT
 
 
@@ -122,6 +123,10 @@ def callers(spec: Spec) -> Task:
         return float(count * repeat)
 
     return Task(run, cases.prediction_error(spec, x, net.predict(x)))
+
+
+def server(spec: Spec) -> Task:
+    return load(spec, network(spec).predict)
 
 
 def digits(spec: Spec) -> Task:

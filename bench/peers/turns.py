@@ -141,6 +141,11 @@ def complain(message: str) -> None:
     print(f"  ! {message}", file=sys.stderr, flush=True)
 
 
+def rank(ordered: list[float], percent: int) -> float:
+    """What so many percent of the numbers do not exceed."""
+    return ordered[(len(ordered) * percent - 1) // 100]
+
+
 @dataclass
 class Entry:
     """One contestant of a case: a prepared task of a worker, and its timings so far."""
@@ -158,7 +163,7 @@ class Entry:
 
     def percentile(self, percent: int) -> float:
         """What so many percent of the timings do not exceed."""
-        return sorted(self.seconds)[(len(self.seconds) * percent - 1) // 100]
+        return rank(sorted(self.seconds), percent)
 
     def figures(self) -> dict[str, Any]:
         """What the JSON file keeps."""
