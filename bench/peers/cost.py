@@ -44,7 +44,8 @@ def installed(name: str) -> float | None:
 def cost(run: Run) -> None:
     """Goal 8: fresh interpreters in turns."""
     modules = {"NumPy": "numpy", "fastnn": "fastnn._public", "JAX": "jax", "PyTorch": "torch",
-               "scikit-learn": "sklearn.neural_network", "ONNX Runtime": "onnxruntime"}  # fmt: skip
+               "scikit-learn": "sklearn.neural_network", "ONNX Runtime": "onnxruntime",
+               "OpenVINO": "openvino"}  # fmt: skip
     modules = {name: module for name, module in modules.items() if name not in missing()}
     figures: dict[str, list[tuple[float, float]]] = {name: [] for name in modules}
     for turn in range(5 if run.quick else 21):

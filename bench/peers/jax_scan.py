@@ -80,7 +80,8 @@ def training(spec: Spec) -> Task:
     batch, hidden = spec["batch"], spec["hidden"]
     data = jnp.asarray(x), jnp.asarray(y.astype(np.int32))
     head = cases.CHECKED_STEPS * batch
-    order = cases.orders(len(x))
+    timed, joined = spec.get("timed", len(x)), spec.get("joined", 1)
+    order = cases.orders(timed)
 
     def starting(way: str) -> tuple[Callable[[], float], float]:
         """A function that runs one epoch, and the loss after the checked steps."""
@@ -96,10 +97,11 @@ def training(spec: Spec) -> Task:
         loss = cases.cross_entropy(np.asarray(probabilities), y[:head])
 
         def run() -> float:
-            shuffled = order().astype(np.int32).reshape(-1, batch)
+            shuffled = np.concatenate([order() for _ in range(joined)])
+            shuffled = shuffled.astype(np.int32).reshape(-1, batch)
             *carry[:], last = run_epoch(*carry, data, shuffled)
             last.block_until_ready()
-            return float(len(x))
+            return float(len(shuffled) * batch)
 
         return run, loss
 
@@ -107,3 +109,17 @@ def training(spec: Spec) -> Task:
     best = "inside" if spec["quick"] else fastest({way: run for way, (run, _) in ways.items()})
     ways[best][0]()  # compiled before the turns
     return Task(ways[best][0], max(loss for _, loss in ways.values()), note=best)
+
+
+def gradients(spec: Spec) -> Task:
+    x, y = cases.data(spec["sizes"], spec["rows"])
+    parameters = jax.tree.map(jnp.asarray, cases.weights(spec["sizes"]))
+    data = jnp.asarray(x), jnp.asarray(y.astype(np.int32))
+    both = jax.jit(jax.value_and_grad(partial(mean_loss, spec["hidden"])))
+
+    def run() -> float:
+        both(parameters, *data)[0].block_until_ready()  # one program: all are ready together
+        return 1.0
+
+    found = jax.tree.map(np.asarray, both(parameters, *data)[1])
+    return Task(run, cases.gradient_error(spec, x, y, found))

@@ -15,6 +15,7 @@ from fastnn import engine
 
 from . import cases
 from .cases import Spec, Task
+from .server import load
 from .turns import ROOT
 
 
@@ -56,12 +57,26 @@ def training(spec: Spec) -> Task:
     head = cases.CHECKED_STEPS * spec["batch"]
     net.fit(x[:head], y[:head], epochs=1, shuffle=False, **settings)
     loss = cases.cross_entropy(net.predict(x[:head]), y[:head])
+    timed = spec.get("timed", len(x))
+    x, y = x[:timed], y[:timed]
+    settings |= {"epochs": spec["epochs"], "shuffle": spec.get("shuffle", True)}
 
     def run() -> float:
-        net.fit(x, y, epochs=spec["epochs"], **settings)
+        net.fit(x, y, **settings)
         return float(spec["epochs"] * len(x))
 
     return Task(run, loss)
+
+
+def gradients(spec: Spec) -> Task:
+    x, y = cases.data(spec["sizes"], spec["rows"])
+    net = network(spec)
+
+    def run() -> float:
+        net.gradients(x, y)
+        return 1.0
+
+    return Task(run, cases.gradient_error(spec, x, y, net.gradients(x, y)[1]))
 
 
 def products(spec: Spec) -> Task:
@@ -108,6 +123,10 @@ def callers(spec: Spec) -> Task:
         return float(count * repeat)
 
     return Task(run, cases.prediction_error(spec, x, net.predict(x)))
+
+
+def server(spec: Spec) -> Task:
+    return load(spec, network(spec).predict)
 
 
 def digits(spec: Spec) -> Task:

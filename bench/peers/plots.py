@@ -61,7 +61,7 @@ def training(rows: list[dict[str, Any]], path: Path) -> None:
             goals = [goal(row, peer) for row in chosen]
             ends = [(x - 0.125, x + 0.125) for x in places]
             axes.hlines(goals, *zip(*ends, strict=True), color="black", lw=1.5,
-                        label="goal" if i == 2 else None)  # fmt: skip
+                        label="goal" if i == 0 else None)  # fmt: skip
         axes.axhline(1, color="black", lw=0.5)
         axes.set_yscale("log", base=2)
         axes.set_yticks([1, 2, 4, 8, 16], ["1", "2", "4", "8", "16"])
@@ -77,11 +77,7 @@ def training(rows: list[dict[str, Any]], path: Path) -> None:
 
 def goal(row: dict[str, Any], peer: str) -> float:
     """The goal of this ratio; NaN where there is none."""
-    to_jax, adam_to_jax, to_torch, _ = row["goals"]
-    if row["optimizer"] == "adam":
-        to_jax, to_torch = adam_to_jax, nan
-    to_scikit = 5.0 if row["sizes"][0] < 2048 else nan
-    return float({"JAX": to_jax, "PyTorch": to_torch, "scikit-learn": to_scikit}[peer])
+    return float(row["goal"]) if peer in ("JAX", "PyTorch") else nan
 
 
 def scale(rows: list[dict[str, Any]], path: Path) -> None:

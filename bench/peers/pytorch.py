@@ -101,7 +101,7 @@ def training(spec: Spec) -> Task:
     """The fastest variant, by a race after warming up."""
     x, y = (torch.from_numpy(a) for a in cases.data(spec["sizes"], spec["rows"]))
     batch, rate = spec["batch"], cases.RATES[spec["optimizer"]]
-    order = cases.orders(len(x))
+    order = cases.orders(spec.get("timed", len(x)))
 
     def epoch(step: Step, limit: float = 1e9) -> float:
         begin = time.perf_counter()
@@ -131,9 +131,28 @@ def training(spec: Spec) -> Task:
 
     def run() -> float:
         epoch(step)
-        return float(len(x))
+        return float(spec.get("timed", len(x)))
 
     return Task(run, max(losses), note=best)
+
+
+def gradients(spec: Spec) -> Task:
+    x, y = cases.data(spec["sizes"], spec["rows"])
+    net = model(spec)
+    data = torch.from_numpy(x), torch.from_numpy(y)
+    parameters = list(net.parameters())
+
+    def both() -> tuple[Tensor, ...]:
+        return torch.autograd.grad(cross_entropy(net(data[0]), data[1]), parameters)
+
+    def run() -> float:
+        both()
+        return 1.0
+
+    found = [gradient.numpy().T for gradient in both()]
+    return Task(
+        run, cases.gradient_error(spec, x, y, list(zip(found[::2], found[1::2], strict=True)))
+    )
 
 
 def prediction(spec: Spec) -> Task:
@@ -149,6 +168,23 @@ def prediction(spec: Spec) -> Task:
         return 1.0
 
     return Task(run, cases.prediction_error(spec, x.numpy(), predict()))
+
+
+def products(spec: Spec) -> Task:
+    """MKL's products, which PyTorch uses on x86-64."""
+    if not torch.backends.mkl.is_available():
+        raise RuntimeError("expected a PyTorch with MKL, got one without")
+    a, b, out = cases.operands(spec)
+    left, right, result = map(torch.from_numpy, (a, b, out))
+    left = left.T if spec["form"] == "tn" else left
+    right = right.T if spec["form"] == "nt" else right
+
+    def run() -> float:
+        torch.mm(left, right, out=result)
+        return 1.0
+
+    run()
+    return Task(run, cases.product_error(spec, a, b, out))
 
 
 def digits(spec: Spec) -> Task:

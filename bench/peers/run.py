@@ -27,6 +27,7 @@ PEERS = {
     "PyTorch": Peer("pytorch", ("torch",), '"torch==2.13.0"'),
     "scikit-learn": Peer("scikit", ("sklearn",), "scikit-learn"),
     "ONNX Runtime": Peer("onnx_runtime", ("onnxruntime", "onnx"), "onnxruntime onnx"),
+    "OpenVINO": Peer("openvino_runtime", ("openvino",), "openvino"),
 }
 
 
@@ -70,26 +71,33 @@ class Run:
         """Everyone on one net from the same start, each with the loss that float64 gives."""
         expected = cases.expected_loss(spec)
         tolerance = (1e-4 if spec["optimizer"] == "sgd" else 2e-3) * max(1.0, expected)
-        spec = {"group": "training", "threads": 2, "quick": self.quick} | spec
+        spec = {"group": "training", "threads": 2, "quick": self.quick, **spec}
         entries = [prepare("fastnn", self.ours(), spec | ours, expected, tolerance)]
         for name in peers:
             if name == "scikit-learn" and spec["sizes"][-1] == 2:
                 # its one logistic output learns at another rate: only the start can be compared
                 expected = cases.expected_loss(spec, steps=0)
-            entries.append(prepare(name, self.peer(name), spec, expected, tolerance))
+            worker = self.peer(name, spec["threads"])
+            entries.append(prepare(name, worker, spec, expected, tolerance))
         return entries
 
+    def pace(self, quick: float, full: float) -> tuple[int, float]:
+        """How many turns, and of how many milliseconds."""
+        return (3, quick) if self.quick else (7, full)
+
     def measure(
-        self, group: str, case: Spec, entries: list[Entry | None], quick: float, full: float
-    ) -> dict[str, Entry]:
+        self, group: str, case: Spec, entries: list[Entry | None], quick: float, full: float,
+        each: bool = False,
+    ) -> dict[str, Entry]:  # fmt: skip
         """Take turns of so many milliseconds, keep the figures for the file, drop the tasks."""
         present = [entry for entry in entries if entry]
-        rounds, milliseconds = (3, quick) if self.quick else (7, full)
-        result = {entry.label: entry for entry in take_turns(present, milliseconds, rounds)}
+        rounds, milliseconds = self.pace(quick, full)
+        done = take_turns(present, milliseconds, rounds, each)
+        result = {entry.label: entry for entry in done}
         figures = {label: entry.figures() for label, entry in result.items()}
         self.rows.append({"group": group, **case, "seconds per unit": figures})
         medians = ", ".join(f"{label} {entry.median:.3g} s" for label, entry in result.items())
-        what = " ".join(str(value) for key, value in case.items() if key != "goals")
+        what = " ".join(str(value) for key, value in case.items() if key != "goal")
         print(f"  {group} {what}: {medians}", file=sys.stderr, flush=True)
         forget(self.workers)
         return result
@@ -108,6 +116,12 @@ def table(title: str, columns: str, rows: list[list[str]]) -> None:
 def ratio(slow: Entry | None, fast: Entry | None) -> float | None:
     """How many times as fast, by medians."""
     return slow.median / fast.median if slow and fast else None
+
+
+def fastest_of(found: dict[str, Entry], names: list[str]) -> Entry | None:
+    """The fastest of those that were measured."""
+    present = [found[name] for name in names if name in found]
+    return min(present, key=lambda entry: entry.median, default=None)
 
 
 def number(value: float | None, goal: float | None = None) -> str:

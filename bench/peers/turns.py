@@ -1,7 +1,8 @@
 """Worker processes that take turns, so that every peer meets the same moods of the machine.
 
-Between its turns a worker is stopped (SIGSTOP). Thread pools of the peers spin for a while after
-each call, which is part of their speed and so is left on; a stopped process cannot spin.
+Between its turns a worker is stopped (SIGSTOP); only `together` has several run at once. Thread
+pools of the peers spin for a while after each call, which is part of their speed and so is left on;
+a stopped process cannot spin.
 """
 
 from __future__ import annotations
@@ -48,6 +49,7 @@ def cores(count: int) -> list[int]:
 def environment(threads: int, extra: dict[str, str]) -> dict[str, str]:
     """The variables of a worker: its threads, and this tree's fastnn if it is built in place."""
     variables = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | extra
+    variables["CI"] = "true"  # else each import of OpenVINO is reported to its makers meanwhile
     variables.pop("PYTHONDONTWRITEBYTECODE", None)  # else each import compiles what is in place
     if any((ROOT / "fastnn").glob("_core_*.so")):
         variables["PYTHONPATH"] = str(ROOT)
@@ -71,20 +73,32 @@ class Worker:
 
     def ask(self, **request: Any) -> dict[str, Any]:
         """Wake the worker, send a request, wait for its answer, stop it again."""
+        self.send(**request)
+        return self.receive()
+
+    def send(self, **request: Any) -> None:
+        """Wake the worker and send a request; what comes next must be `receive`."""
+        assert self.process.stdin
+        try:
+            self.process.send_signal(signal.SIGCONT)
+            self.process.stdin.write(json.dumps(request).encode() + b"\n")
+            self.process.stdin.flush()
+        except BrokenPipeError as error:
+            self.close()
+            raise PeerError(f"{self.name}: {error}") from None
+
+    def receive(self) -> dict[str, Any]:
+        """Wait for the answer and stop the worker again."""
         process = self.process
-        assert process.stdin
         assert process.stdout
         try:
-            process.send_signal(signal.SIGCONT)
-            process.stdin.write(json.dumps(request).encode() + b"\n")
-            process.stdin.flush()
             if not select.select([process.stdout], [], [], PATIENCE)[0]:
                 raise PeerError(f"no answer in {PATIENCE:.0f} s")
             line = process.stdout.readline()
             if not line:
                 raise PeerError(f"died with exit code {process.wait()}")
             process.send_signal(signal.SIGSTOP)
-        except (BrokenPipeError, PeerError) as error:
+        except PeerError as error:
             self.close()
             raise PeerError(f"{self.name}: {error}") from None
         reply: dict[str, Any] = json.loads(line)
@@ -127,6 +141,11 @@ def complain(message: str) -> None:
     print(f"  ! {message}", file=sys.stderr, flush=True)
 
 
+def rank(ordered: list[float], percent: int) -> float:
+    """What so many percent of the numbers do not exceed."""
+    return ordered[(len(ordered) * percent - 1) // 100]
+
+
 @dataclass
 class Entry:
     """One contestant of a case: a prepared task of a worker, and its timings so far."""
@@ -142,10 +161,15 @@ class Entry:
     def median(self) -> float:
         return statistics.median(self.seconds)
 
+    def percentile(self, percent: int) -> float:
+        """What so many percent of the timings do not exceed."""
+        return rank(sorted(self.seconds), percent)
+
     def figures(self) -> dict[str, Any]:
         """What the JSON file keeps."""
         return {
             "median": self.median, "fastest": min(self.seconds), "slowest": max(self.seconds),
+            "99th percentile": self.percentile(99),
             "timings": len(self.seconds), "note": self.note, **self.facts,
         }  # fmt: skip
 
@@ -170,13 +194,18 @@ def prepare(
     return Entry(label, worker, label, reply["note"], [], {})
 
 
-def take_turns(entries: list[Entry], milliseconds: float, rounds: int) -> list[Entry]:
-    """Measure A B C A B C ...; returns those that got through all rounds."""
+def take_turns(
+    entries: list[Entry], milliseconds: float, rounds: int, each: bool = False
+) -> list[Entry]:
+    """Measure A B C A B C ...; returns those that got through all rounds.
+
+    each: one timing for each call, for percentiles.
+    """
     alive = list(entries)
     for _ in range(rounds):
         for entry in list(alive):
             try:
-                reply = entry.worker.ask(measure=milliseconds, task=entry.task)
+                reply = entry.worker.ask(measure=milliseconds, task=entry.task, each=each)
             except PeerError as error:
                 complain(str(error))
                 alive.remove(entry)
@@ -184,6 +213,19 @@ def take_turns(entries: list[Entry], milliseconds: float, rounds: int) -> list[E
             entry.seconds += reply["seconds"]
             entry.facts = reply["facts"]
     return alive
+
+
+def together(entries: list[Entry], milliseconds: float) -> float:
+    """Measure all of them at the same time, each in a worker of its own: units of work a second."""
+    try:
+        for entry in entries:
+            entry.worker.send(measure=milliseconds, task=entry.task)
+        replies = [entry.worker.receive() for entry in entries]
+    except PeerError:
+        for entry in entries:  # an answer that nobody waits for would be taken for the next one
+            entry.worker.close()
+        raise
+    return sum(1 / statistics.fmean(reply["seconds"]) for reply in replies)
 
 
 def forget(workers: Workers) -> None:

@@ -3,6 +3,7 @@
 {"versions": true}                        -> {"versions": {...}}
 {"prepare": spec, "task": name}           -> {"check": number, "note": text}
 {"measure": milliseconds, "task": name}   -> {"seconds": [per unit of work, ...], "facts": {}}
+                          "each": true       one timing for each call, however short
 {"forget": true}                          -> {}
 """
 
@@ -20,16 +21,17 @@ from .cases import Task
 SHORTEST = 2e-4  # seconds: one timing is never shorter, so that the clock does not count
 
 
-def timings(task: Task, milliseconds: float) -> list[float]:
+def timings(task: Task, milliseconds: float, each: bool) -> list[float]:
     """Seconds per unit of work, each from one timing, for about that long.
 
     The first timing, with cold caches and sleeping threads, counts only if it fills the time.
+    each: a timing is one call, as percentiles of latencies need it.
     """
     clock = time.perf_counter
     start = clock()
     units = task.run()
     first = clock() - start
-    repeat = max(1, int(SHORTEST / first))
+    repeat = 1 if each else max(1, int(SHORTEST / first))
     end = start + milliseconds / 1000
     seconds = [first / units] if clock() > end else []
     while not seconds or clock() < end:
@@ -50,7 +52,8 @@ def answer(peer: Any, tasks: dict[str, Task], request: dict[str, Any]) -> dict[s
         task = tasks[request["task"]] = getattr(peer, spec["group"])(spec)
         return {"check": task.check, "note": task.note}
     task = tasks[request["task"]]
-    return {"seconds": timings(task, request["measure"]), "facts": task.facts}
+    seconds = timings(task, request["measure"], request.get("each", False))
+    return {"seconds": seconds, "facts": task.facts}
 
 
 def main() -> None:
