@@ -20,7 +20,7 @@ from . import _arrays, schedules
 from ._arrays import Array
 from ._errors import DivergenceError
 from ._progress import Progress, Unit, progress
-from ._random import SHUFFLE, stream
+from ._random import SHUFFLE, rewound
 from .engine import Engine
 from .optimizers import Optimizer
 from .program import Program, flops, zero_state, zeros_like_parameters
@@ -194,6 +194,7 @@ class Run:
         self.total_steps = settings.epochs * -(-len(rows) // batch_size)
         self.rate = math.nan  # of the latest step
         self.order = np.arange(len(rows), dtype=np.int32)
+        self.random = np.random.Philox(0)  # a new one for each epoch takes longer than its words
         program = runner.program
         step_cost = STEP_COST + 3 * flops(program) * batch_size  # two products back for one forward
         steps = min(CALL_COST // step_cost, CALL_SIZE // (program.inputs * batch_size))
@@ -242,7 +243,8 @@ class Run:
         """Every row once; returns the means of loss and accuracy. Raises DivergenceError."""
         self.now = self.begun()
         if self.settings.shuffle:
-            shuffle(self.runner.engine, self.order, self.settings.seed, self.state.epochs)
+            rewound(self.random, self.settings.seed, SHUFFLE, self.state.epochs)
+            shuffle(self.runner.engine, self.order, self.random)
         loss, agreeing = 0.0, 0
         figures: dict[str, float] = {}
         try:
@@ -319,9 +321,8 @@ def prepare(program: Program, state: State, optimizer: Optimizer) -> None:
     state.optimizer = optimizer
 
 
-def shuffle(engine: Engine, order: NDArray[np.int32], seed: int, epoch: int) -> None:
-    """Draw the order of rows (B,) in place, a function of the seed and the number of the epoch."""
-    random = stream(seed, SHUFFLE, epoch)
+def shuffle(engine: Engine, order: NDArray[np.int32], random: np.random.Philox) -> None:
+    """Draw the order of rows (B,) in place."""
     for part in _arrays.pieces(len(order), SHUFFLED):
         words = random.random_raw(-(-(part.stop - part.start) // 2)).view(np.uint32)
         engine.shuffle(order[: part.stop], words[: part.stop - part.start])
