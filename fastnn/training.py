@@ -236,7 +236,7 @@ class Run:
             self.settle()  # again: an interrupt may have come just before the first time
             raise
         finally:
-            self.runner.program.plan = None  # and with it the engine's memory for training
+            self.runner.engine.rest(self.runner.program)
         return self.history
 
     def validated_epoch(self, number: int) -> tuple[dict[str, float], float]:

@@ -76,7 +76,7 @@ include "steps.pxi"
 def _zeros(size):
     """Zeros that start on a cache line."""
     memory = np.zeros(size * DTYPE.itemsize + 64, np.uint8)
-    first = -memory.ctypes.data % 64
+    first = -<size_t> start_of(memory) % 64
     return memory[first:first + size * DTYPE.itemsize].view(DTYPE)
 
 
@@ -419,6 +419,13 @@ def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t t
     judged.tell(&call)
     _learn(plan, &call, state, np.zeros(0, DTYPE) if call.batch_size <= CHUNK else _zeros(len(plan.parameters)), threads)
     return judged.result.loss, judged.result.agreeing
+
+
+def rest(program):
+    """Give back the memory of the latest training, if it is more than a little."""
+    plan = program.plan
+    if type(plan) is Plan and (<Plan> plan).memory is not None and len((<Plan> plan).memory) > KEPT:
+        (<Plan> plan).memory = None
 
 
 include "bench.pxi"
