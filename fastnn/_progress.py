@@ -9,10 +9,9 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Self
 
 COLUMNS = 80  # of a terminal that does not say
 BAR, SHORTEST_BAR = 20, 5  # columns of the bar itself
@@ -28,28 +27,37 @@ class Unit:
 
 
 class Progress:
-    """No progress shown; the others show it. total: how much there is to do, None if unknown."""
+    """No progress shown; the others show it. total: how much there is to do, None if unknown.
+
+    A text is anything that has one: it is asked for only where it is shown.
+    """
 
     def __init__(self, title: str, total: int | None, unit: Unit) -> None:
         self.title, self.total, self.unit = title, total, unit
         self.start = time.perf_counter()
         self.done, self.seconds = 0, 0.0
 
-    def advance(self, amount: int, text: str) -> None:
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def advance(self, amount: int, text: object) -> None:
         """So much more is done; a text on how it goes."""
         self.done += amount
         self.seconds = time.perf_counter() - self.start
         self.show(text)
 
-    def with_speed(self, text: str) -> str:
+    def with_speed(self, text: object) -> str:
         """The text, and what was done in a second up to the latest advance."""
         speed = self.done / self.unit.size / max(self.seconds, 1e-9)
-        return ", ".join([*([text] if text else []), f"{speed:,.0f} {self.unit.name}/s"])
+        return ", ".join(filter(None, [str(text), f"{speed:,.0f} {self.unit.name}/s"]))
 
-    def show(self, text: str) -> None:
+    def show(self, text: object) -> None:
         """Show that it goes on."""
 
-    def finish(self, text: str) -> None:
+    def finish(self, text: object) -> None:
         """Show what stays: a text on how it went."""
 
     def close(self) -> None:
@@ -59,7 +67,7 @@ class Progress:
 class Lines(Progress):
     """One line at the end."""
 
-    def finish(self, text: str) -> None:
+    def finish(self, text: object) -> None:
         """Write it."""
         write(f"{self.title}: {self.with_speed(text)}\n")
 
@@ -72,7 +80,7 @@ class Bar(Progress):
         self.drawn = 0  # columns
         self.due = 0.0  # seconds
 
-    def show(self, text: str) -> None:
+    def show(self, text: object) -> None:
         """Draw it, unless it was drawn just now."""
         if self.seconds >= self.due or self.done == self.total:
             self.due = self.seconds + PAUSE
@@ -84,7 +92,7 @@ class Bar(Progress):
         write(f"\r{line.ljust(self.drawn)}" if line or self.drawn else "")
         self.drawn = len(line)
 
-    def finish(self, text: str) -> None:
+    def finish(self, text: object) -> None:
         """The whole line, at any length: nothing will be drawn over it."""
         self.draw("")
         write(f"\r{self.title}: {self.with_speed(text)}\n")
@@ -103,14 +111,14 @@ class Notebook(Progress):
         scale = unit.size != 1 and 1 / unit.size
         self.bar = bar(total=total, desc=title, unit=f" {unit.name}", unit_scale=scale)
 
-    def advance(self, amount: int, text: str) -> None:
+    def advance(self, amount: int, text: object) -> None:
         """Move the bar, and set the text beside it."""
-        self.bar.set_postfix_str(text, refresh=False)
+        self.bar.set_postfix_str(str(text), refresh=False)
         self.bar.update(amount)
 
-    def finish(self, text: str) -> None:
+    def finish(self, text: object) -> None:
         """Set the final text."""
-        self.bar.set_postfix_str(text)
+        self.bar.set_postfix_str(str(text))
 
     def close(self) -> None:
         """Leave the bar where it is."""
@@ -179,11 +187,6 @@ def chosen(title: str, total: int | None, unit: Unit) -> Progress:
     return (Bar if is_terminal() else Lines)(title, total, unit)
 
 
-@contextmanager
-def progress(title: str, total: int | None, unit: Unit, shown: bool = True) -> Iterator[Progress]:
-    """Something that shows how far the work in the `with` block has come, or nothing."""
-    bar = chosen(title, total, unit) if shown else Progress(title, total, unit)
-    try:
-        yield bar
-    finally:
-        bar.close()
+def progress(title: str, total: int | None, unit: Unit, shown: bool = True) -> Progress:
+    """Something that shows how far the work in its `with` block has come, or nothing."""
+    return (chosen if shown else Progress)(title, total, unit)

@@ -5,6 +5,8 @@ Source: Salmon et al., Parallel random numbers: as easy as 1, 2, 3 (SC 2011).
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -14,9 +16,21 @@ LOW = np.uint64(0xFFFFFFFF)  # the low word
 
 def stream(seed: int, purpose: int, index: int) -> np.random.Philox:
     """The random stream of one purpose, e.g. the order of rows in epoch `index`."""
-    return np.random.Philox(
-        key=np.array([seed, purpose], np.uint64), counter=np.array([0, 0, index, 0], np.uint64)
-    )
+    return rewound(np.random.Philox(0), seed, purpose, index)
+
+
+def rewound(random: np.random.Philox, seed: int, purpose: int, index: int) -> np.random.Philox:
+    """The stream in a generator that is there already: a new one takes longer than 200 words."""
+    state: Any = {
+        "bit_generator": "Philox",
+        "state": {"counter": (0, 0, index, 0), "key": (seed, purpose)},
+        "buffer": (0, 0, 0, 0),
+        "buffer_pos": 4,  # nothing in it
+        "has_uint32": 0,
+        "uinteger": 0,
+    }
+    random.state = state
+    return random
 
 
 def philox(counters: NDArray[np.uint64], key: tuple[int, int]) -> NDArray[np.uint64]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import numbers
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import ClassVar, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ from ._errors import flag, fraction, positive, shown, unknown
 from .schedules import Schedule
 
 WIDTH = 5  # numbers per step
+BLOCK = 1024  # steps whose corrections are had at once
 
 
 class Optimizer(Protocol):
@@ -37,7 +39,7 @@ class Optimizer(Protocol):
     def coefficients(
         self, steps: NDArray[np.int64], rates: NDArray[np.float64]
     ) -> NDArray[np.float64]:
-        """The numbers (S, 5) of updates `steps` (S,), counted from 0, at these rates (S,)."""
+        """The numbers (S, 5) of updates `steps` (S,), in order from 0 on, at these rates (S,)."""
 
 
 def power(base: float, exponents: NDArray[np.int64]) -> NDArray[np.float64]:
@@ -47,6 +49,19 @@ def power(base: float, exponents: NDArray[np.int64]) -> NDArray[np.float64]:
         result = np.where(exponents & 1, result * base, result)
         base, exponents = base * base, exponents >> 1
     return result
+
+
+@lru_cache(maxsize=4, typed=True)  # the powers of a float32 have other bits
+def corrections(
+    beta_1: float, beta_2: float, epsilon: float, first: int, end: int
+) -> NDArray[np.float64]:
+    """Adam's numbers of the steps `first` to `end`, but the first is what divides the rate."""
+    t = np.arange(first, end) + 1
+    table = np.empty((len(t), WIDTH))
+    table[:, 0] = 1.0 - power(beta_1, t)
+    table[:, 1] = 1.0 / np.sqrt(1.0 - power(beta_2, t))
+    table[:, 2:] = beta_1, beta_2, epsilon
+    return table
 
 
 @dataclass(frozen=True)
@@ -130,10 +145,10 @@ class Adam:
         self, steps: NDArray[np.int64], rates: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """[rate / (1 - beta_1^t), 1 / sqrt(1 - beta_2^t), beta_1, beta_2, epsilon], t from 1."""
-        table = np.empty((len(steps), WIDTH))
-        table[:, 0] = rates / (1.0 - power(self.beta_1, steps + 1))
-        table[:, 1] = 1.0 / np.sqrt(1.0 - power(self.beta_2, steps + 1))
-        table[:, 2:] = self.beta_1, self.beta_2, self.epsilon
+        first, last = int(steps[0]) // BLOCK, int(steps[-1]) // BLOCK
+        known = self.beta_1, self.beta_2, self.epsilon
+        table = corrections(*known, first * BLOCK, (last + 1) * BLOCK)[steps - first * BLOCK]
+        table[:, 0] = rates / table[:, 0]
         return table
 
 

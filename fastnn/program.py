@@ -6,6 +6,7 @@ statement of where parameters lie: each an array of two axes in one arena.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -190,8 +191,8 @@ def axes(name: str, rows: int, columns: int) -> tuple[int, ...]:
 def pairs(program: Program, arena: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
     """Views [(W (I, O), b (O,)), ...] of the dense layers, in an arena like the parameters."""
     blocks = list(views(program, arena).values())
-    dense = program.ops[program.ops[:, KIND] == DENSE]
-    return [(blocks[block], blocks[block + 1]) for block in dense[:, BLOCK].tolist()]
+    dense = [op[BLOCK] for op in program.ops.tolist() if op[KIND] == DENSE]
+    return [(blocks[block], blocks[block + 1]) for block in dense]
 
 
 def check(program: Program, dtype: np.dtype[Any], activations: int, losses: int) -> None:
@@ -305,7 +306,7 @@ def _check_scales(program: Program, inputs: int) -> None:
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     """Zeros that start on a cache line."""
     dtype = np.dtype(dtype)
-    size = int(np.prod(shape)) * dtype.itemsize
+    size = math.prod(shape) * dtype.itemsize
     memory = np.zeros(size + CACHE_LINE, np.uint8)
     first = -memory.ctypes.data % CACHE_LINE
     return memory[first : first + size].view(dtype).reshape(shape)
@@ -320,8 +321,8 @@ def aligned_copy(array: NDArray[Any]) -> NDArray[Any]:
 
 def flops(program: Program) -> int:
     """Floating-point operations of one row's way forward, products only."""
-    dense = program.ops[program.ops[:, KIND] == DENSE]
-    return 2 * int(program.ops[dense[:, SOURCE], WIDTH] @ dense[:, WIDTH])
+    ops: list[list[int]] = program.ops.tolist()
+    return 2 * sum(ops[op[SOURCE]][WIDTH] * op[WIDTH] for op in ops if op[KIND] == DENSE)
 
 
 def prepare(program: Program, optimizer: int, slots: int) -> None:

@@ -430,6 +430,10 @@ def train(
     return loss, agree
 
 
+def rest(program: Program) -> None:
+    """Give back the memory of the latest training: nothing is kept here."""
+
+
 def within(x: Array, limit: float) -> bool:
     """Whether -limit <= x <= limit for all of x; a NaN is not."""
     return bool((np.abs(x.astype(np.float64)) <= limit).all())

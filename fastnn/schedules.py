@@ -131,9 +131,9 @@ def checked_rates(
         raise ValueError(f"expected {name} to be {steps} numbers, got {shown(rates)}") from None
     if array.shape != (steps,):
         raise ValueError(f"expected {name} of shape {(steps,)}, got {array.shape}")
-    fine = (array >= 0) & (array < math.inf)
-    if not fine.all():
-        step = int(fine.argmin())
+    lowest, highest = array[array.argmin()], array[array.argmax()]  # a NaN where there is one
+    if not 0 <= lowest <= highest < math.inf:
+        step = int(((array >= 0) & (array < math.inf)).argmin())
         found = f"{array[step]} at step {first_step + step} of {total_steps}"
         raise ValueError(f"expected {name} to be finite and not negative, got {found}")
     return array

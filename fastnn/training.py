@@ -20,7 +20,7 @@ from . import _arrays, schedules
 from ._arrays import Array
 from ._errors import DivergenceError
 from ._progress import Progress, Unit, progress
-from ._random import SHUFFLE, stream
+from ._random import SHUFFLE, rewound
 from .engine import Engine
 from .optimizers import Optimizer
 from .program import Program, flops, zero_state, zeros_like_parameters
@@ -38,6 +38,8 @@ CALL_SIZE = 1 << 23  # numbers of x at most, since some must be converted
 UNIT_ROWS, UNIT_COST = 256, 1 << 32  # a larger batch goes in units, multiples of 256 rows as cheap
 MOST_UNITS = 256  # of those rows together: sums over rows are cut, and never in one long chain
 SHUFFLED = 1 << 18  # rows shuffled in one call; even, since a draw has two words
+
+SAMPLES = Unit("samples")
 
 
 @dataclass
@@ -170,6 +172,16 @@ def gradients(
     return arena, loss, agreeing
 
 
+class Described:
+    """Figures, and their text where it is asked for: loss 0.1234, accuracy 0.9876."""
+
+    def __init__(self, figures: dict[str, float]) -> None:
+        self.figures = figures
+
+    def __str__(self) -> str:
+        return ", ".join(f"{name} {value:.4f}" for name, value in self.figures.items())
+
+
 @dataclass
 class Epoch:
     """Where an epoch began, and which calls of the engine have come back since."""
@@ -194,7 +206,9 @@ class Run:
         self.total_steps = settings.epochs * -(-len(rows) // batch_size)
         self.rate = math.nan  # of the latest step
         self.order = np.arange(len(rows), dtype=np.int32)
+        self.random = np.random.Philox(0)  # a new one for each epoch takes longer than its words
         program = runner.program
+        self.largest = float(np.finfo(program.dtype).max)  # of a weight
         step_cost = STEP_COST + 3 * flops(program) * batch_size  # two products back for one forward
         steps = min(CALL_COST // step_cost, CALL_SIZE // (program.inputs * batch_size))
         self.in_units = batch_size > unit(program)
@@ -222,27 +236,28 @@ class Run:
             self.settle()  # again: an interrupt may have come just before the first time
             raise
         finally:
-            self.runner.program.plan = None  # and with it the engine's memory for training
+            self.runner.engine.rest(self.runner.program)
         return self.history
 
     def validated_epoch(self, number: int) -> tuple[dict[str, float], float]:
         """One epoch and its validation, shown; returns their figures, and the epoch's seconds."""
         title, shown = f"epoch {number}/{self.settings.epochs}", self.settings.verbose > 0
-        with progress(title, len(self.rows), Unit("samples"), shown=shown) as bar:
+        with progress(title, len(self.rows), SAMPLES, shown=shown) as bar:
             start = time.perf_counter()
             logs = self.epoch(number, bar)
             seconds = time.perf_counter() - start
             if self.validation is not None:
                 figures = evaluate(self.runner, self.validation)
                 logs.update((f"val_{name}", value) for name, value in figures.items())
-            bar.finish(described(logs))
+            bar.finish(Described(logs))
         return logs, seconds
 
     def epoch(self, number: int, bar: Progress) -> dict[str, float]:
         """Every row once; returns the means of loss and accuracy. Raises DivergenceError."""
         self.now = self.begun()
         if self.settings.shuffle:
-            shuffle(self.runner.engine, self.order, self.settings.seed, self.state.epochs)
+            rewound(self.random, self.settings.seed, SHUFFLE, self.state.epochs)
+            shuffle(self.runner.engine, self.order, self.random)
         loss, agreeing = 0.0, 0
         figures: dict[str, float] = {}
         try:
@@ -252,7 +267,7 @@ class Run:
                 if not math.isfinite(loss):
                     break
                 figures = self.rows.figures(loss, agreeing, part.stop)
-                bar.advance(part.stop - part.start, described(figures))
+                bar.advance(part.stop - part.start, Described(figures))
         finally:  # after Ctrl-C, too
             finite = self.settle()
         if not finite:
@@ -270,7 +285,7 @@ class Run:
         state, weights = self.state, self.runner.program.parameters
         state.steps = self.now.steps + sum(steps for steps, _ in self.now.calls)
         loss = sum(loss for _, (loss, _) in self.now.calls)
-        if math.isfinite(loss) and np.isfinite(weights).all():
+        if math.isfinite(loss) and self.runner.engine.within(weights[None], self.largest):
             return True
         weights[:] = self.now.weights
         state.optimizer = None  # its state is lost
@@ -319,14 +334,8 @@ def prepare(program: Program, state: State, optimizer: Optimizer) -> None:
     state.optimizer = optimizer
 
 
-def shuffle(engine: Engine, order: NDArray[np.int32], seed: int, epoch: int) -> None:
-    """Draw the order of rows (B,) in place, a function of the seed and the number of the epoch."""
-    random = stream(seed, SHUFFLE, epoch)
+def shuffle(engine: Engine, order: NDArray[np.int32], random: np.random.Philox) -> None:
+    """Draw the order of rows (B,) in place."""
     for part in _arrays.pieces(len(order), SHUFFLED):
         words = random.random_raw(-(-(part.stop - part.start) // 2)).view(np.uint32)
         engine.shuffle(order[: part.stop], words[: part.stop - part.start])
-
-
-def described(figures: dict[str, float]) -> str:
-    """loss 0.1234, accuracy 0.9876"""
-    return ", ".join(f"{name} {value:.4f}" for name, value in figures.items())

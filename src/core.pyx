@@ -48,6 +48,10 @@ cdef extern from *:
     const char* NAME_OF_BUILD "FASTNN_BUILD"
     const char* COMPILER "__VERSION__"
 
+ctypedef fused integer:
+    int32_t
+    int64_t
+
 NAME = NAME_OF_BUILD.decode()
 DTYPE = np.dtype(np.float32 if sizeof(real) == 4 else np.float64)
 
@@ -71,7 +75,7 @@ include "steps.pxi"
 def _zeros(size):
     """Zeros that start on a cache line."""
     memory = np.zeros(size * DTYPE.itemsize + 64, np.uint8)
-    first = -memory.ctypes.data % 64
+    first = -<size_t> start_of(memory) % 64
     return memory[first:first + size * DTYPE.itemsize].view(DTYPE)
 
 
@@ -83,6 +87,20 @@ def _is(array, name, dtype, shape):
     if not array.flags.c_contiguous:
         raise ValueError(f"expected {name} to be C-contiguous, got strides {array.strides}")
     return array
+
+
+cdef inline void* start_of(array) noexcept:
+    """Where the elements of a checked array lie; the caller keeps it alive. A memoryview costs a microsecond."""
+    return cnp.PyArray_DATA(<cnp.ndarray> array)
+
+
+cdef inline bint all_below(const integer* numbers, Py_ssize_t n, Py_ssize_t end) noexcept nogil:
+    """Whether all are from 0 to end - 1."""
+    cdef Py_ssize_t i
+    cdef int outside = 0
+    for i in range(n):
+        outside |= not 0 <= numbers[i] < end
+    return not outside
 
 
 def _check_threads(threads):
@@ -103,29 +121,26 @@ cdef Data rows_at(Plan plan, x) except *:
 
 cdef class Judged:
     """Labels or targets of some rows, checked, and room for what is found of each row."""
-    cdef object labels, targets
-    cdef const int64_t[::1] label_view
-    cdef const real[::1] target_view
-    cdef double[::1] losses
-    cdef int64_t[::1] agreeing
+    cdef object y, losses, agreeing
     cdef Result result
 
-    def __init__(self, Plan plan, y, n, room):
-        self.labels, self.targets = np.zeros(1, np.int64), np.zeros(1, DTYPE)
+    def __init__(self, Plan plan, y, Py_ssize_t n, Py_ssize_t room):
         if y.dtype == np.int64 and y.ndim == 1:
             # they are indices: nobody may change them once they are checked
-            self.labels = _is(y, "labels", np.int64, (n,)).copy()
-            if n and not 0 <= y.min() <= y.max() < plan.outputs:
+            self.y = _is(y, "labels", np.int64, (n,)).copy()
+            if not all_below(<const int64_t*> start_of(self.y), n, plan.outputs):
                 raise ValueError(f"expected labels from 0 to {plan.outputs - 1}, got {y.min()} to {y.max()}")
         else:
-            self.targets = _is(y, "targets", DTYPE, (n, plan.outputs)).reshape(-1)
-        self.label_view, self.target_view = self.labels, self.targets
-        self.losses, self.agreeing = np.zeros(room), np.zeros(room, np.int64)
+            self.y = _is(y, "targets", DTYPE, (n, plan.outputs))
+        self.losses, self.agreeing = np.empty(room), np.empty(room, np.int64)
 
-    cdef void tell(self, Call* call, bint labels):
-        call.judge = LABELS if labels else TARGETS
-        call.labels, call.targets = &self.label_view[0], &self.target_view[0]
-        call.losses, call.agreeing, call.result = &self.losses[0], &self.agreeing[0], &self.result
+    cdef void tell(self, Call* call):
+        if self.y.ndim == 1:
+            call.judge, call.labels = LABELS, <const int64_t*> start_of(self.y)
+        else:
+            call.judge, call.targets = TARGETS, <const real*> start_of(self.y)
+        call.losses, call.agreeing = <double*> start_of(self.losses), <int64_t*> start_of(self.agreeing)
+        call.result = &self.result
 
 
 cdef Call call_of(Plan plan, Data data):
@@ -213,7 +228,7 @@ def evaluate(program, x, y, Py_ssize_t threads):
     cdef Py_ssize_t rows = smaller(FORWARD_ROWS, call.samples)
     key = rows, call.loss
     cdef Tape tape = plan.tapes.get(key) or plan.remember(key, forward_tape(plan, rows, call.loss, True))
-    judged.tell(&call, y.ndim == 1)
+    judged.tell(&call)
     use(&call, tape)
     threads = team_of(min(threads, ceil_div(call.samples, tape.rows), 1 + <Py_ssize_t> (plan.flops * call.samples / WORK)))
     cdef Region r = Region().reserve(predictor(tape, &call), threads)
@@ -225,7 +240,7 @@ def evaluate(program, x, y, Py_ssize_t threads):
     cdef double total = 0
     cdef Py_ssize_t row
     for row in range(call.samples):
-        total += judged.losses[row]
+        total += call.losses[row]
     return total, int(np.sum(judged.agreeing))
 
 
@@ -283,16 +298,17 @@ cdef Worker trainer(Plan plan, Tape tape, const Call* call, Py_ssize_t threads) 
         for team in range(1, threads + 1 if plan.kind(v) == DENSE else 1):      # some may be left out
             n = larger(n, sums_of(plan.cuts[plan.source(v)], team))
         set = larger(set, n * tape.rows * stride_of(plan.width(v)))
-    me = worker_of(call, tape.size + GAP, set + GAP, scratch_of(plan))
+    me = worker_of(call, tape.size + GAP, set + GAP, plan.scratch)
     me.rows = tape.rows
     return me
 
 
 cdef Py_ssize_t trainers(Plan plan, Py_ssize_t rows, Py_ssize_t threads) except -1:
     """A thread is worth it for some microseconds of work between two meetings, and where it gets neurons."""
-    most = max([plan.cuts[plan.source(v)]['pieces'] for v in range(len(plan.table)) if plan.kind(v) == DENSE])
-    return team_of(min(threads, most, MOST_WORKERS, 1 + int(3.0 * rows * plan.flops / STEP_WORK)))
+    return team_of(min(threads, plan.most_pieces, MOST_WORKERS, 1 + int(3.0 * rows * plan.flops / STEP_WORK)))
 
+
+cdef real[::1] no_state = _zeros(1)     # and no gradients: what a call does not touch
 
 cdef _learn(Plan plan, Call* call, real[::1] state, real[::1] gradients, Py_ssize_t threads):
     """train, gradients and backward: the same steps, with or without updates."""
@@ -328,10 +344,10 @@ def backward(program, x, d_output, gradients, d_input, threads):
     if d_input is not None:
         d_rows = _is(d_input, "d_input", DTYPE, (call.samples, plan.inputs)).reshape(-1)
         call.d_input = &d_rows[0]
-    _learn(plan, &call, np.zeros(0, DTYPE), gradients, threads)
+    _learn(plan, &call, no_state, gradients, threads)
 
 
-def gradients(program, x, y, gradients, threads, first_row=None):
+def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None):
     """Gradients of the mean loss over the rows; returns the sum of their losses and the agreeing rows.
 
     Where first_row says which row of its batch x begins with, dropout is on.
@@ -339,13 +355,13 @@ def gradients(program, x, y, gradients, threads, first_row=None):
     cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
     _check_threads(threads)
-    cdef Judged judged = Judged(plan, y, call.samples, MOST_WORKERS * smaller(CHUNK, call.samples))
+    cdef Judged judged = Judged(plan, y, call.samples, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.samples))
     _is(gradients, "gradients", DTYPE, program.parameters.shape)
-    judged.tell(&call, y.ndim == 1)
+    judged.tell(&call)
     call.loss = program.loss
     if first_row is not None:
         call.drops, call.first_row, call.seed, call.update = True, first_row, program.seed, program.update
-    _learn(plan, &call, np.zeros(0, DTYPE), gradients, threads)
+    _learn(plan, &call, no_state, gradients, threads)
     return judged.result.loss, judged.result.agreeing
 
 
@@ -377,7 +393,7 @@ def apply_gradients(program, gradients, coefficients, threads):
     callers -= 1
 
 
-def train(program, x, rows, y, batch_size, coefficients, threads):
+def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t threads):
     """One update for every row of coefficients (S, 5); returns the sum of losses and what agrees.
 
     Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y.
@@ -385,22 +401,29 @@ def train(program, x, rows, y, batch_size, coefficients, threads):
     cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
     _check_threads(threads)
-    steps, m = len(coefficients), len(rows)
-    cdef const double[:, ::1] numbers = _is(coefficients, "coefficients", np.float64, (steps, COEFFICIENTS))
-    cdef const int32_t[::1] order = _is(rows, "rows", np.int32, (m,)).copy()     # indices, as labels are
+    cdef Py_ssize_t steps = len(coefficients), m = len(rows)
+    _is(coefficients, "coefficients", np.float64, (steps, COEFFICIENTS))
+    order = _is(rows, "rows", np.int32, (m,)).copy()    # indices, as labels are
     if batch_size < 1 or not (steps - 1) * batch_size < m <= steps * batch_size:
         raise ValueError(f"expected rows for {steps} batches of {batch_size}, got {m}")
-    lowest, highest = np.min(order), np.max(order)
-    if not 0 <= lowest <= highest < call.data.rows:
-        raise ValueError(f"expected rows from 0 to {call.data.rows - 1}, got {lowest} to {highest}")
+    call.order = <const int32_t*> start_of(order)
+    if not all_below(call.order, m, call.data.rows):
+        raise ValueError(f"expected rows from 0 to {call.data.rows - 1}, got {np.min(order)} to {np.max(order)}")
     call.optimizer, state = _rule(program)
-    call.samples, call.batch_size, call.order = m, min(batch_size, m), &order[0]
-    call.coefficients, call.learning, call.slot = &numbers[0, 0], True, len(plan.parameters)
+    call.samples, call.batch_size = m, smaller(batch_size, m)
+    call.coefficients, call.learning, call.slot = <const double*> start_of(coefficients), True, len(plan.parameters)
     call.drops, call.seed, call.update, call.loss = True, program.seed, program.update, program.loss
-    cdef Judged judged = Judged(plan, y, m, MOST_WORKERS * smaller(CHUNK, call.batch_size))
-    judged.tell(&call, y.ndim == 1)
-    _learn(plan, &call, state, np.zeros(0, DTYPE) if call.batch_size <= CHUNK else _zeros(len(plan.parameters)), threads)
+    cdef Judged judged = Judged(plan, y, m, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.batch_size))
+    judged.tell(&call)
+    _learn(plan, &call, state, no_state if call.batch_size <= CHUNK else _zeros(len(plan.parameters)), threads)
     return judged.result.loss, judged.result.agreeing
+
+
+def rest(program):
+    """Give back the memory of the latest training, if it is more than a little."""
+    plan = program.plan
+    if type(plan) is Plan and (<Plan> plan).region is not None and (<Plan> plan).region.work.shape[0] > KEPT:
+        (<Plan> plan).region = None
 
 
 include "bench.pxi"

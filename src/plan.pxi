@@ -20,6 +20,8 @@ cdef class Plan:
     cdef Matrix output          # where a prediction lies
     cdef bint direct            # whether only DENSE reads h_0
     cdef int loss               # that was checked with the ops
+    cdef Py_ssize_t most_pieces         # of a layer that is summed over: as many threads can share it
+    cdef Py_ssize_t scratch     # elements that a thread of a training needs for itself
     cdef double scale, flops    # operations of one row
 
     def __init__(self, program):
@@ -44,6 +46,8 @@ cdef class Plan:
         self.direct = all(self.kind(u) == DENSE for v in range(len(self.table)) if self.prediction.is_input[v]
                           for u in self.users[v] if not self.prediction.is_input[u])
         self.idle, self.tapes = [], {}
+        self.most_pieces = max([self.cuts[op[SOURCE]]['pieces'] for op in self.table if op[KIND] == DENSE])
+        self.scratch = scratch_of(self)
 
     def __reduce__(self):       # a copied or pickled program makes its own
         return type(None), ()

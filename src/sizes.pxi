@@ -29,6 +29,8 @@ cdef enum:                      # pieces of a sum over neurons
     DEPTH = 40                  # of a tree of pieces, at most
 
 cdef enum:
+    KEPT = 1 << 16              # elements that training works in and the next one finds: a fit of a tiny net is as short as
+                                # the page faults of new ones
     TAPES = 8                   # of a network that are kept: two of a fit, whose last batch is short, and some others
     FEW_ROWS = 6                # that one thread predicts sooner than it shares them
     UPDATED = 1 << 12           # weights of an update that a thread claims at least

@@ -16,6 +16,7 @@ import pytest
 
 import fastnn
 from fastnn import engine, initializers
+from fastnn._random import SHUFFLE, stream
 from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
 from fastnn.optimizers import SGD, Adam
@@ -448,7 +449,7 @@ def test_the_order_of_rows_is_the_same_on_every_engine():
         for name in engine.available():
             order = np.arange(rows, dtype=np.int32)
             for epoch in range(3):
-                shuffle(engine.get(name), order, 2**63 + 5, epoch)
+                shuffle(engine.get(name), order, stream(2**63 + 5, SHUFFLE, epoch))
                 assert np.bincount(order, minlength=rows).tolist() == [1] * rows
                 orders.setdefault(epoch, set()).add(order.tobytes())
         assert all(len(bits) == 1 for bits in orders.values())

@@ -36,10 +36,20 @@ def test_adam_hands_over_the_corrections_of_its_means():
 
 
 def test_adam_gives_the_same_bits_however_the_steps_are_cut():
-    rates = np.full(1000, 1e-3)
-    whole = fastnn.Adam().coefficients(np.arange(1000), rates)
-    single = [fastnn.Adam().coefficients(np.array([s]), rates[:1])[0] for s in range(1000)]
+    steps = np.arange(3000)
+    rates, t = np.full(3000, 1e-3), steps + 1
+    whole = fastnn.Adam().coefficients(steps, rates)
+    single = [fastnn.Adam().coefficients(steps[s : s + 1], rates[:1])[0] for s in steps]
     assert whole.tobytes() == np.array(single).tobytes()
+    assert whole[:, 0].tolist() == (rates / (1 - optimizers.power(0.9, t))).tolist()
+
+
+def test_betas_that_are_equal_but_of_other_types():
+    """What is known of one is not taken for the other: its powers have other bits."""
+    steps, rates = np.arange(9), np.ones(9)
+    for beta in (np.float32(0.9), float(np.float32(0.9))):
+        table = fastnn.Adam(beta_1=beta).coefficients(steps, rates)
+        assert table[:, 0].tolist() == (rates / (1 - optimizers.power(beta, steps + 1))).tolist()
 
 
 def test_get_takes_a_name_or_an_optimizer():

@@ -11,6 +11,7 @@ import re
 import signal
 import sys
 import threading
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -222,6 +223,22 @@ def test_where_memory_is_short_the_optimizer_stays(data, monkeypatch):
     for one in (net, twin):
         one.fit(*data, epochs=1, optimizer="adam", verbose=0)
     assert weights(net) == weights(twin)
+
+
+def test_a_fit_gives_its_memory_back_and_keeps_what_it_knows(compiled):
+    x, y = np.ones((256, 50), np.float32), np.zeros(256, int)
+    net = fastnn.mlp([50, 800, 3], engine=compiled().NAME, num_threads=1)
+    net.predict(x)
+    plan = net.program.plan
+    tracemalloc.start()
+    try:
+        net.fit(x, y, epochs=1, batch_size=256, optimizer="sgd", verbose=0)
+        left, most = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert net.program.plan is plan
+    assert most > 2 * 256 * 800 * 4  # h and dh
+    assert left < 256 * 800 * 4 / 10
 
 
 @pytest.mark.parametrize("batch_size", [301, 302, sys.maxsize])
