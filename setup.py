@@ -1,9 +1,7 @@
 """Builds one engine source, src/core.pyx, once for each instruction set and dtype."""
 
-import os
 import platform
 import subprocess
-import sys
 import tempfile
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -39,8 +37,7 @@ def accepts(compiler: list[str], *flags: str) -> bool:
     """Whether the compiler builds and links a shared object with these flags, without complaint."""
     with tempfile.TemporaryDirectory() as folder:
         source = Path(folder, "probe.c")
-        omp = "#include <omp.h>\nint f(void) { return omp_get_max_threads(); }"
-        source.write_text(omp if "-fopenmp" in flags else "int f(void) { return 0; }")
+        source.write_text("int f(void) { return 0; }")
         command = [
             *compiler,
             *flags,
@@ -62,14 +59,10 @@ class BuildEngines(build_ext):
 
     def build_extensions(self):
         compiler = self.compiler.compiler_so[:1]
-        wanted = os.environ.get("FASTNN_NO_OPENMP", "0") in ("", "0")
-        openmp = wanted and accepts(compiler, "-fopenmp")
-        if not openmp:
-            print("fastnn: built without OpenMP: one thread", file=sys.stderr)
         optional = [flag for flag in GCC_ONLY if accepts(compiler, flag)]
         for extension in self.extensions:
-            extension.extra_compile_args += CONTRACT + optional + ["-fopenmp"] * openmp
-            extension.extra_link_args += ["-fopenmp"] * openmp
+            extension.extra_compile_args += [*CONTRACT, *optional, "-pthread"]
+            extension.extra_link_args += ["-pthread"]
         with ThreadPoolExecutor(len(self.extensions)) as pool:
             list(pool.map(self.build_extension, self.extensions))
 
@@ -86,8 +79,8 @@ def engines() -> list[Extension]:
         Extension(
             f"fastnn._core_{name}_{dtype}",
             [f"src/core_{name}_{dtype}.pyx"],
-            depends=[str(room) for room in Path("src").glob("*.p[yx][xdi]")],
-            include_dirs=[np.get_include()],
+            depends=[*map(str, Path("src").glob("*.p[yx][xdi]")), "src/threads.h"],
+            include_dirs=[np.get_include(), "src"],
             define_macros=[*MACROS, ("FASTNN_BUILD", f'"{name}"')],
             extra_compile_args=flags(features),
         )

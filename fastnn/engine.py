@@ -177,6 +177,15 @@ def cpus() -> int:
     return len(os.sched_getaffinity(0)) if affine else os.cpu_count() or 1
 
 
+def cores() -> int:
+    """How many cores those CPUs are: hyperthreads share one, and its multipliers."""
+    if not hasattr(os, "sched_getaffinity"):
+        return cpus()
+    topology = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    allowed = os.sched_getaffinity(0)
+    return len({read(topology.format(cpu)).strip() or str(cpu) for cpu in allowed})
+
+
 def openmp_num_threads() -> float:
     """The first number of OMP_NUM_THREADS; infinity if there is none, as OpenMP has it."""
     first = os.environ.get("OMP_NUM_THREADS", "").partition(",")[0].strip()
@@ -185,7 +194,7 @@ def openmp_num_threads() -> float:
 
 
 def default_num_threads() -> int:
-    """FASTNN_NUM_THREADS if that is set, else as many as affinity and cgroup quota allow.
+    """FASTNN_NUM_THREADS if that is set, else as many cores as affinity and cgroup quota allow.
 
     But not more than OMP_NUM_THREADS, by which others share the CPUs out: joblib sets it to 1 in
     its workers.
@@ -196,7 +205,7 @@ def default_num_threads() -> int:
             found = shown(wanted)
             raise ValueError(f"expected a whole number in FASTNN_NUM_THREADS, got {found}")
         return useful("FASTNN_NUM_THREADS", int(wanted))
-    return int(max(1, min(cpus(), math.ceil(min(cgroup_quota(), cpus())), openmp_num_threads())))
+    return int(max(1, min(cores(), math.ceil(min(cgroup_quota(), cores())), openmp_num_threads())))
 
 
 def useful(name: str, num_threads: int) -> int:

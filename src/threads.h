@@ -9,6 +9,7 @@
 #include <pthread.h>
 #include <signal.h>
 #include <stdint.h>
+#include <stdlib.h>
 #include <string.h>
 #include <time.h>
 
@@ -19,6 +20,7 @@
 #endif
 
 #define FASTNN_MOST_THREADS 64
+#define FASTNN_STACK (1 << 19)      /* bytes of a helper's stack: a few arrays of some KB lie there */
 #define FASTNN_LOOKS 64             /* at a word before the clock is asked: some microseconds at most */
 #define FASTNN_SPIN 20000           /* ns that a thread spins before it sleeps: about what waking it takes */
 #define FASTNN_LATE 2000000         /* ns that a helper may keep callers waiting, of three times as much: less than a time slice, */
@@ -137,21 +139,31 @@ static int fastnn_make(int helpers) {
     sigset_t all, before;
     pthread_attr_t detached;
     pthread_t thread;
+    int more;
+    void *room = NULL;
     if (helpers > FASTNN_MOST_THREADS) helpers = FASTNN_MOST_THREADS;
-    if (helpers <= fastnn_made) return helpers;
+    for (more = helpers - fastnn_made; more > 0; more /= 2)     /* their work needs memory as well */
+        if ((room = malloc((size_t) 2 * FASTNN_STACK * more))) break;
+    if (more <= 0) return helpers < fastnn_made ? helpers : fastnn_made;
+    free(room);
+    helpers = fastnn_made + more;
     sigfillset(&all);
     pthread_sigmask(SIG_BLOCK, &all, &before);  /* signals are the caller's */
     pthread_attr_init(&detached);
     pthread_attr_setdetachstate(&detached, PTHREAD_CREATE_DETACHED);
+    pthread_attr_setstacksize(&detached, FASTNN_STACK);
     for (; fastnn_made < helpers; fastnn_made++) {
         fastnn_helper *helper = &fastnn_helpers[fastnn_made];
         memset(helper, 0, sizeof *helper);
         fastnn_begin_word(&helper->state);
         if (pthread_create(&thread, &detached, fastnn_serve, helper)) break;
+    #ifdef __linux__
+        pthread_setname_np(thread, "fastnn");
+    #endif
     }
     pthread_attr_destroy(&detached);
     pthread_sigmask(SIG_SETMASK, &before, NULL);
-    return fastnn_made < helpers ? fastnn_made : helpers;
+    return fastnn_made;
 }
 
 static void fastnn_forget(void) { fastnn_made = fastnn_callers = 0; }      /* the child of a fork has no helpers */

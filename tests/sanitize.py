@@ -24,35 +24,6 @@ FLAGS = {
     "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=undefined", "-fno-wrapv"],
     "thread": ["-fsanitize=thread"],
 }
-# ThreadSanitizer does not see how OpenMP's library begins and ends a region, but this it does.
-TEAM = """
-#include <pthread.h>
-static __thread int number, size = 1;
-typedef struct { void (*run)(void *); void *data; int number, size; } member;
-static void *start(void *argument) {
-    member *me = argument;
-    number = me->number;
-    size = me->size;
-    me->run(me->data);
-    return 0;
-}
-void GOMP_parallel(void (*run)(void *), void *data, unsigned threads, unsigned flags) {
-    member team[64];
-    pthread_t handles[64];
-    unsigned i;
-    for (i = 1; i < threads; i++) {
-        team[i] = (member){run, data, i, threads};
-        if (pthread_create(&handles[i], 0, start, &team[i])) __builtin_abort();
-    }
-    size = threads;
-    run(data);
-    size = 1;
-    for (i = 1; i < threads; i++) pthread_join(handles[i], 0);
-}
-int omp_get_thread_num(void) { return number; }
-int omp_get_num_threads(void) { return size; }
-int omp_pause_resource_all(int kind) { return 0; }
-"""
 RUNTIMES = {"address": ["libasan.so", "libubsan.so"], "thread": ["libtsan.so"]}
 OPTIONS = {
     "ASAN_OPTIONS": "detect_leaks=0",  # Python frees little at its end
@@ -78,16 +49,6 @@ def build(kind: str, folder: Path) -> None:
     recipe["build"](["-q", "build_ext", *where], folder / "c")
 
 
-def team(folder: Path) -> str:
-    """The shared object of TEAM."""
-    (folder / "team.c").write_text(TEAM)
-    path = str(folder / "team.so")
-    subprocess.check_call(
-        ["gcc", "-shared", "-fPIC", *FLAGS["thread"], str(folder / "team.c"), "-o", path]
-    )
-    return path
-
-
 def main(kind: str = "address", *arguments: str) -> int:
     """The exit code of pytest: not 0 where a sanitizer complained."""
     os.chdir(ROOT)
@@ -97,8 +58,6 @@ def main(kind: str = "address", *arguments: str) -> int:
             subprocess.check_output(["gcc", f"-print-file-name={file}"], text=True).strip()
             for file in RUNTIMES[kind]
         ]
-        if kind == "thread":
-            runtimes.append(team(Path(name)))
         environment = {**os.environ, **OPTIONS, "PYTHONPATH": name}
         environment["LD_PRELOAD"] = " ".join(runtimes)
         tests = [str(ROOT / "tests" / file) for file in TESTS[kind]]

@@ -88,6 +88,21 @@ FUSED = [name for name in COMPILED if fuses(engine.get(name))]
 ROUNDED_TWICE = [name for name in COMPILED if name not in FUSED]
 
 
+@pytest.fixture(autouse=True)
+def everyone():
+    """All threads that are asked for take part, however busy the machine is."""
+    yield from teams(patience=True, comes_and_goes=False)
+
+
+def teams(**mode):
+    cores = [engine.get(name, dtype) for name in COMPILED for dtype in DTYPES]
+    for core in cores:
+        core.team_mode(**mode)
+    yield
+    for core in cores:
+        core.team_mode(patience=False, comes_and_goes=False)
+
+
 def fused(dtype):
     """The engines that fuse, for this dtype."""
     return [engine.get(name, dtype) for name in FUSED]
@@ -410,6 +425,43 @@ def test_many_small_steps_never_race(sizes, optimizer):
     expected = digest(*trained(core, program, x, y, 40, optimizer, 1))
     for threads in (2, 4):
         assert digest(*trained(core, program, x, y, 40, optimizer, threads)) == expected
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("sizes", "rows"), LARGE, ids=str)
+def test_four_threads_take_part(sizes, rows, dtype):
+    """Where more threads would not pay, fewer are taken than asked for; not in these."""
+    names = ["tanh"] * (len(sizes) - 2) + ["softmax"]
+    program = make_program(sizes, names, "cross_entropy", dtype)
+    x, y = make_data(sizes, rows, dtype)
+    for core in fused(dtype):
+        trained(core, program, x, y, rows, OPTIMIZERS[0], 4)
+        assert core.threads_of_latest() == 4
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS, ids=str)
+@pytest.mark.parametrize(
+    ("sizes", "rows", "batch_size"),
+    [
+        ([131, 257, 129, 11], 900, 64),
+        ([907, 37, 14, 5], 400, 29),
+        ([90, 131, 301], 1100, CHUNK + 9),
+        ([1040, 1100, 9], 700, 50),
+    ],
+    ids=str,
+)
+def test_threads_come_and_go_within_a_fit(sizes, rows, batch_size, optimizer):
+    """One thread, two, three, ..., one again: each takes over what others did in the step before."""
+    names = ["tanh"] * (len(sizes) - 2) + ["softmax"]
+    program = make_program(sizes, names, "cross_entropy", "float32")
+    x, y = make_data(sizes, rows, "float32")
+    for core in fused("float32"):
+        expected = digest(*trained(core, program, x, y, batch_size, optimizer, 1))
+        for patience in (True, False):  # all of so many threads, or whoever is there
+            core.team_mode(patience, comes_and_goes=True)
+            for threads in (2, 3, 4, 16):
+                found = trained(core, program, x, y, batch_size, optimizer, threads)
+                assert digest(*found) == expected, (core.NAME, threads)
 
 
 # Networks: the initial weights, the order of rows, schedules, history.

@@ -141,7 +141,7 @@ def test_default_threads_follow_the_environment(monkeypatch):
 )  # fmt: skip
 def test_default_threads_follow_openmp(monkeypatch, setting, threads):
     monkeypatch.delenv("FASTNN_NUM_THREADS", raising=False)
-    monkeypatch.setattr(engine, "cpus", lambda: 4)
+    monkeypatch.setattr(engine, "cores", lambda: 4)
     monkeypatch.setattr(engine, "cgroup_quota", lambda: math.inf)
     monkeypatch.setenv("OMP_NUM_THREADS", setting)
     assert engine.default_num_threads() == threads
@@ -175,6 +175,21 @@ def test_default_threads_follow_affinity_and_quota(monkeypatch, quota, threads):
     monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.setattr(os, "sched_getaffinity", lambda pid: {0, 1, 2, 5}, raising=False)
     monkeypatch.setattr(engine, "cgroup_quota", lambda: quota)
+    monkeypatch.setattr(engine, "read", lambda path: "")  # nothing is known of hyperthreads
+    assert engine.default_num_threads() == threads
+
+
+@pytest.mark.parametrize(
+    ("allowed", "threads"), [({0, 1, 2, 3}, 2), ({0, 2}, 1), ({0, 1}, 2), ({3}, 1), ({0, 2, 9}, 2)]
+)
+def test_hyperthreads_of_one_core_count_once(monkeypatch, allowed, threads):
+    folder = "/sys/devices/system/cpu/cpu{}/topology/thread_siblings_list"
+    siblings = {0: "0,2", 1: "1,3", 2: "0,2", 3: "1,3"}
+    files = {folder.format(cpu): f"{text}\n" for cpu, text in siblings.items()}
+    monkeypatch.delenv("FASTNN_NUM_THREADS", raising=False)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda pid: allowed, raising=False)
+    monkeypatch.setattr(engine, "read", lambda path: files.get(path, ""))
     assert engine.default_num_threads() == threads
 
 
