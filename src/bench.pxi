@@ -152,3 +152,17 @@ def team_mode(bint patience, bint comes_and_goes):
 def threads_of_latest():
     """How many threads took part in the latest call that asked for more than one."""
     return took_part
+
+
+def team_times(bint on):
+    """(s, meetings, s of each thread) since they were last asked for: of trainings, if every thread had a core of its own.
+
+    The first is the sum, over the phases between two meetings, of the time on its core that the slowest thread took.
+    """
+    global timed, critical, meetings
+    cdef int t
+    found = 1e-9 * critical, meetings, [1e-9 * work_time[t] for t in range(MOST_THREADS) if work_time[t]]
+    timed, critical, meetings = on, 0, 0
+    for t in range(MOST_THREADS):
+        work_time[t] = 0
+    return found

@@ -1,8 +1,8 @@
 """The compiled engine: the calls of fastnn/reference.py, with the same names and arguments, for one dtype.
 
 The rooms of the house are included below, each a page: sizes, numerics, activations, ... Down from Network.fit a batch
-goes through `train` and `_learn` here (checks, one parallel region), `train_steps` (steps), `perform` (an instruction of the tape that
-plan.pxi made), an instruction's function (ops) and `multiply` (tile).
+goes through `train` and `_learn` here (checks, one region of threads), `deal` (team), `train_steps` (steps), `perform`
+(an instruction of the tape that plan.pxi made), its function (ops) and `multiply` (tile).
 
 How a training step runs. Each thread owns some neurons of every layer, the inputs too, and the weights that leave
 them: rows of W for its neurons of the layer below. These weights never leave its core's cache. What travels is z and dz:
@@ -18,13 +18,14 @@ them: rows of W for its neurons of the layer below. These weights never leave it
 
 A layer so small that a meeting takes longer runs whole on every thread; its update waits until all have met.
 
-All steps of a call run in one parallel region, and nothing is allocated in it. Which thread does what decides nothing
-about the bits: a sum over neurons is cut into pieces that depend on the layers' sizes alone, and added in a binary tree.
+All steps of a call run in one region, and nothing is allocated in it. Threads come and go between two steps. Which thread
+does what decides nothing about the bits: a sum over neurons is cut into pieces that depend on the layers' sizes alone,
+and added in a binary tree.
 
 Memory: each thread's part of the `work` arena holds the values of at most CHUNK rows and their gradients, its sums for
 the others, and scratch. A row is padded to whole vectors. Larger batches go through in blocks of CHUNK rows, whose
-gradients are added in order. Prediction shares the rows instead: a thread carries its own through all layers; only one
-row alone, of a wide network, is shared by neurons.
+gradients are added in order. In a prediction threads claim rows instead, and carry them through all layers; only one row
+alone, of a wide network, is shared by neurons.
 """
 import warnings
 from time import perf_counter

@@ -118,7 +118,38 @@ static int fastnn_made;             /* helpers that there are */
 static int fastnn_callers;          /* calls under way: they share the cores */
 static int fastnn_took_part;        /* threads in the latest call that asked for some */
 static int fastnn_patient;          /* in tests: all helpers are waited for, and none rests */
-static int fastnn_restless;         /* in tests: stretches of one step, by other threads each */
+static int fastnn_restless;         /* in tests: stretches of two steps, by other threads each */
+
+/* In benchmarks: what threads would take if each had a core. Of the phases between two meetings, the slowest thread's time
+   on its core, summed; even and odd phases apart, since a thread may be one ahead. */
+static int fastnn_timed;
+static int64_t fastnn_work_time[FASTNN_MOST_THREADS], fastnn_phase[2][FASTNN_MOST_THREADS][16];
+static int64_t fastnn_critical, fastnn_meetings;
+static __thread int64_t fastnn_mark;
+
+static int64_t fastnn_core_time(void) {         /* ns of this thread */
+    struct timespec t;
+    clock_gettime(CLOCK_THREAD_CPUTIME_ID, &t);
+    return (int64_t) t.tv_sec * 1000000000 + t.tv_nsec;
+}
+
+static void fastnn_end_phase(int thread, int round) {
+    int64_t time = fastnn_core_time() - fastnn_mark;
+    fastnn_phase[round & 1][thread][0] = time;
+    fastnn_work_time[thread] += time;
+}
+
+static void fastnn_begin_phase(int thread, int threads, int round) {
+    int64_t slowest = 0;
+    int other;
+    for (other = 0; other < threads; other++)
+        if (fastnn_phase[round & 1][other][0] > slowest) slowest = fastnn_phase[round & 1][other][0];
+    if (thread == 0) {
+        fastnn_critical += slowest;
+        fastnn_meetings++;
+    }
+    fastnn_mark = fastnn_core_time();
+}
 
 static void *fastnn_serve(void *argument) {
     fastnn_helper *me = argument;
@@ -127,6 +158,7 @@ static void *fastnn_serve(void *argument) {
         if (state == FASTNN_ASKED) fastnn_swap(&me->state, state, FASTNN_READY);
         else if (state == FASTNN_CALLED) fastnn_swap(&me->state, state, FASTNN_WORK);
         else if (state == FASTNN_WORK) {
+            if (fastnn_timed) fastnn_mark = fastnn_core_time();
             me->team->work(me->team->what, me->number);
             fastnn_set(&me->state, FASTNN_READY);
         } else fastnn_leave(&me->state, state);
@@ -205,8 +237,9 @@ static void fastnn_ask(fastnn_team *team, int helpers, int state) {
     team->threads = team->most = 1;
     for (i = 0; i < fastnn_made && team->asked < helpers; i++) {
         fastnn_helper *helper = &fastnn_helpers[i];
-        if (fastnn_get(&helper->state) == FASTNN_IDLE && (helper->until <= now || fastnn_patient)
-                && fastnn_swap(&helper->state, FASTNN_IDLE, FASTNN_TAKEN)) {
+        if (fastnn_get(&helper->state) != FASTNN_IDLE || !fastnn_swap(&helper->state, FASTNN_IDLE, FASTNN_TAKEN)) continue;
+        if (helper->until > now && !fastnn_patient) fastnn_set(&helper->state, FASTNN_IDLE);
+        else {
             helper->team = team;
             team->helpers[team->asked++] = helper;
             helper->number = team->asked;
@@ -238,11 +271,13 @@ static void fastnn_form(fastnn_team *team, int most, int64_t patience) {
     for (i = 0; i < team->threads; i++) team->round[i].value = 0;
     for (i = 0; i < team->asked; i++)
         if (team->helpers[i]->number) fastnn_set(&team->helpers[i]->state, FASTNN_WORK);
+    if (fastnn_timed) fastnn_mark = fastnn_core_time();
 }
 
 /* The threads of a stretch meet. Returns whether the caller does better without one of them, who rests from its end on. */
 static inline int fastnn_meet(fastnn_team *team, int thread) {
     int round = team->round[thread].value + 1, other, i, late = 0;
+    if (fastnn_timed) fastnn_end_phase(thread, round);
     fastnn_set(&team->round[thread], round);
     for (other = 0; other < team->threads; other++) {
         int64_t waited = fastnn_leave(&team->round[other], round - 1);
@@ -252,6 +287,7 @@ static inline int fastnn_meet(fastnn_team *team, int thread) {
                 late = 1;
             }
     }
+    if (fastnn_timed) fastnn_begin_phase(thread, team->threads, round);
     return late;
 }
 

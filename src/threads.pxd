@@ -39,6 +39,10 @@ cdef extern from "threads.h":
     int took_part "fastnn_took_part"
     int patient "fastnn_patient"
     int restless "fastnn_restless"
+    int timed "fastnn_timed"
+    int64_t work_time "fastnn_work_time" [64]
+    int64_t critical "fastnn_critical"
+    int64_t meetings "fastnn_meetings"
     ctypedef struct Team "fastnn_team":
         Work work
         void* what
