@@ -140,7 +140,7 @@ cdef void predict_claimed(Region r, Worker me) noexcept nogil:
     cdef Range mine = claim(r, n, unit)
     while mine.first < mine.end:
         if not predict_rows(me.call, me, mine, r.x, r.weights, r.work):
-            r.overflows = True
+            put(&r.overflows, True)
         mine = claim(r, n, unit)
 
 
@@ -161,7 +161,7 @@ cdef void predict_together(Region r, Worker me) noexcept nogil:
             gather_row(&call.data, 0, 0, i.outputs, r.work, own + i.target.start)
         elif i.kind == MULTIPLY:
             if not multiply_share(i, &me, own + i.source.start if i.reads_input else i.source.start, r.weights, r.work):
-                r.overflows = True
+                put(&r.overflows, True)
         elif i.kind == ACTIVATE:
             activate(i.code, r.work, (own if i.reads_input else 0) + i.source.start + columns.first, r.work,
                      i.target.start + columns.first, columns.end - columns.first, i.number)

@@ -275,7 +275,7 @@ cdef class Region:
     cdef real[::1] parameters, state, gradients, work
     cdef int64_t claimed        # of what is shared, so much from the start on
     cdef int64_t step, last     # a stretch of steps that are dealt out: all threads go from `step` to `last`
-    cdef bint overflows         # whether a z is not finite
+    cdef int64_t overflows      # whether a z is not finite
     cdef const Product* product         # of a benchmark: x times the weights, or one of them transposed
     cdef int form
 
@@ -341,7 +341,7 @@ cdef void deal(Region r, Part part, Py_ssize_t steps, int64_t patience) noexcept
     r.part, r.step = part, 0
     ask(&r.team, <int> r.threads - 1, ASKED)
     while r.step < steps:
-        r.last = steps - 1
+        put(&r.last, steps - 1)
         form(&r.team, <int> (1 + r.step % r.threads if restless else r.threads), patience)
         patience = 0
         take_part(r, 0)
@@ -353,4 +353,4 @@ cdef void deal(Region r, Part part, Py_ssize_t steps, int64_t patience) noexcept
 cdef inline void maybe_last(Region r, Worker* me, Py_ssize_t step) noexcept nogil:
     """The caller ends the stretch with this step where a thread is late or one more is ready. The others see it after a meeting."""
     if is_first(me) and step > r.step and (me.late or restless or (me.threads <= r.team.asked and ready(&r.team))):
-        r.last = step
+        put(&r.last, step)

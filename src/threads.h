@@ -27,7 +27,7 @@
 #define FASTNN_WINDOW 20000000      /* within so many ns; if it takes more */
 #define FASTNN_REST 64              /* it rests for so many times what it took, each time twice as long, */
 #define FASTNN_LONGEST 1000000000   /* but not longer */
-#define FASTNN_MISSES 16            /* calls in a row that end before it begins: asking costs a microsecond or more each */
+#define FASTNN_MISSES 16            /* calls in a row that end before it begins; from then on each is as bad as a wait of SPIN */
 
 static inline int64_t fastnn_now(void) {        /* ns */
     struct timespec t;
@@ -100,8 +100,9 @@ typedef struct {
     struct fastnn_team *team;
     int number;                     /* of the thread in its team; 0 where it has no part */
     int misses;                     /* calls in a row that it was not there for */
-    int64_t lost, since, latest;    /* ns that it kept callers waiting since then, and when it did so last */
-    int64_t rest, until;            /* how long it rests, and to what time */
+    int64_t lost, since;            /* ns that it kept callers waiting since then, */
+    int64_t latest, asked;          /* when it did so last, and when it was asked last */
+    int64_t rest, until;            /* how long it rests, and to what time; 0 after it was of use */
 } fastnn_helper;
 
 typedef struct fastnn_team {
@@ -208,11 +209,10 @@ static void fastnn_begin_team(fastnn_team *team) {
 }
 
 static void fastnn_send_to_rest(fastnn_helper *helper, int64_t lost) {
-    int64_t now = fastnn_now(), rest = FASTNN_REST * lost;
-    if (now - helper->until < 4 * helper->rest && rest < 2 * helper->rest) rest = 2 * helper->rest;
+    int64_t rest = FASTNN_REST * lost > 2 * helper->rest ? FASTNN_REST * lost : 2 * helper->rest;
     helper->rest = rest < FASTNN_LONGEST ? rest : FASTNN_LONGEST;
-    helper->until = now + helper->rest;
-    helper->lost = helper->misses = 0;
+    helper->until = fastnn_now() + helper->rest;
+    helper->lost = 0;
 }
 
 /* The caller has waited so many ns for a helper. Returns whether it does better without. */
@@ -220,8 +220,8 @@ static int fastnn_is_late(fastnn_helper *helper, int64_t waited) {
     int64_t now;
     if (waited == 0 || fastnn_patient) return 0;
     now = fastnn_now();
-    if (now - helper->since > FASTNN_WINDOW) {
-        helper->since = helper->latest;         /* work before the wait counts as well */
+    if (now - helper->since > FASTNN_WINDOW) {      /* work before the wait counts as well */
+        helper->since = helper->latest > helper->asked ? helper->latest : helper->asked;
         helper->lost = 0;
     }
     helper->latest = now;
@@ -241,6 +241,7 @@ static void fastnn_ask(fastnn_team *team, int helpers, int state) {
         if (helper->until > now && !fastnn_patient) fastnn_set(&helper->state, FASTNN_IDLE);
         else {
             helper->team = team;
+            helper->asked = now;
             team->helpers[team->asked++] = helper;
             helper->number = team->asked;
             fastnn_set(&helper->state, state);
@@ -315,12 +316,13 @@ static void fastnn_finish(fastnn_team *team) {
         } else {
             int64_t waited = fastnn_leave(&helper->state, FASTNN_WORK);
             if (fastnn_is_late(helper, waited)) fastnn_send_to_rest(helper, helper->lost);
+            else helper->rest = 0;
             helper->misses = 0;
             begun += helper->number != 0;
         }
         fastnn_set(&helper->state, FASTNN_IDLE);        /* from here on it is anybody's */
     }
     if (begun + 1 > team->most) team->most = begun + 1;
-    fastnn_took_part = team->most;
+    __atomic_store_n(&fastnn_took_part, team->most, __ATOMIC_RELAXED);
     team->asked = 0;
 }

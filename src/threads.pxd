@@ -28,9 +28,10 @@ cdef extern from "threads.h":
     static inline void fastnn_leave_mode(uint64_t before) { (void) before; }
     #endif
 
-    /* A number that many threads take from; returns what it was before. */
+    /* Numbers that several threads read and write. Adding returns what was there before. */
     static inline int64_t fastnn_add(int64_t *number, int64_t more) { return __atomic_fetch_add(number, more, __ATOMIC_SEQ_CST); }
     static inline int64_t fastnn_look(int64_t *number) { return __atomic_load_n(number, __ATOMIC_SEQ_CST); }
+    static inline void fastnn_put(int64_t *number, int64_t value) { __atomic_store_n(number, value, __ATOMIC_SEQ_CST); }
     """
     int MOST_THREADS "FASTNN_MOST_THREADS"
     int ASKED "FASTNN_ASKED"
@@ -58,5 +59,6 @@ cdef extern from "threads.h":
     void finish "fastnn_finish" (Team* team) noexcept nogil
     int64_t add_to "fastnn_add" (int64_t* number, int64_t more) noexcept nogil
     int64_t look_at "fastnn_look" (int64_t* number) noexcept nogil
+    void put "fastnn_put" (int64_t* number, int64_t value) noexcept nogil
     uint64_t enter_mode "fastnn_enter_mode" () noexcept nogil
     void leave_mode "fastnn_leave_mode" (uint64_t before) noexcept nogil

@@ -451,7 +451,7 @@ def test_four_threads_take_part(sizes, rows, dtype):
     ids=str,
 )
 def test_threads_come_and_go_within_a_fit(sizes, rows, batch_size, optimizer):
-    """One thread, two, three, ..., one again: each takes over what others did in the step before."""
+    """One thread, two, three, ..., one again: each goes on from what others did."""
     names = ["tanh"] * (len(sizes) - 2) + ["softmax"]
     program = make_program(sizes, names, "cross_entropy", "float32")
     x, y = make_data(sizes, rows, "float32")
