@@ -9,19 +9,8 @@
 
 cdef extern from *:
     """
-    /* TILE_ROWS x LANES accumulators fill the vector registers of each instruction set. GCC unrolls loops of at most
-       6 steps (setup.py): those over a tile's rows, and not those over its lanes, 8 or more, which are vectors. */
-    #if defined(__AVX512F__)
-    #define FASTNN_VECTOR 64
-    #elif defined(__AVX__)
-    #define FASTNN_VECTOR 32
-    #else
-    #define FASTNN_VECTOR 16
-    #endif
     #define fastnn_prefetch_far(address) __builtin_prefetch(address, 0, 2)
     """
-    enum:
-        VECTOR "FASTNN_VECTOR"      # bytes
     void prefetch "__builtin_prefetch" (const void* address) noexcept nogil             # into all caches,
     void prefetch_far "fastnn_prefetch_far" (const void* address) noexcept nogil        # or all but the nearest
 
@@ -63,12 +52,32 @@ cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
     return (n + 15) // 16 * 16
 
 cdef inline int lanes_of() noexcept nogil:
-    """Columns of a tile: two vectors, and at least 8."""
+    """Columns of a tile, at least 8: GCC unrolls loops of at most 6 steps (setup.py), and must not these, which are vectors."""
+    return ACROSS * VECTOR // <int> sizeof(real) if ACROSS * VECTOR // <int> sizeof(real) > 8 else 8
+
+cdef inline int pair_of() noexcept nogil:
+    """Columns of two vectors, at least 8."""
     return 2 * VECTOR // <int> sizeof(real) if 2 * VECTOR // <int> sizeof(real) > 8 else 8
+
+cdef inline int width_of(Py_ssize_t columns) noexcept nogil:
+    """Columns of the next panel of so many: the whole tile's, or what their rest fills better."""
+    cdef int lanes = lanes_of()
+    if 4 * columns > 3 * lanes:
+        return lanes
+    if columns > 24 and lanes > 32:
+        return 32
+    if columns > 8:
+        return 16 if lanes > 16 else lanes
+    return 8
 
 cdef inline int rows_of() noexcept nogil:
     """Rows of a tile: fewer where 8 lanes take four registers."""
-    return TILE_ROWS // 2 if 2 * VECTOR // <int> sizeof(real) < 8 else TILE_ROWS
+    return TILE_ROWS // 2 if ACROSS * VECTOR // <int> sizeof(real) < 8 else TILE_ROWS
+
+cdef inline void prefetch_lanes(const real* row, int lanes) noexcept nogil:
+    cdef int line
+    for line in range(lanes * <int> sizeof(real) // 64):
+        prefetch(row + line * (64 // <int> sizeof(real)))
 
 cdef inline Product product_of(Matrix A, Matrix B, Matrix C, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
     """C = A B."""
@@ -89,8 +98,7 @@ cdef inline void tile(const real[::1] a, const real* b, Py_ssize_t b_row, real[:
     if depth < 1:               # with a loop that may not run, the sums would pass through memory
         return
     for i in range(rows):
-        prefetch(&c[C.start] + i * C.row)       # C comes from afar while A and B are worked on
-        prefetch(&c[C.start] + i * C.row + lanes // 2)
+        prefetch_lanes(&c[C.start] + i * C.row, lanes)      # C comes from afar while A and B are worked on
         for j in range(lanes):
             sums[i][j] = 0
     for k in range(depth):
@@ -179,8 +187,7 @@ cdef inline void panel(const real[::1] a, const real[::1] b, real[::1] c, const 
         height = (p.rows - i) // (tiles - n)
         q.A, q.C = part(p.A, i, 0), part(p.C, i, 0)
         for k in range(n * depth // tiles, (n + 1) * depth // tiles if far else 0):
-            prefetch(start + k * p.B.row + lanes)
-            prefetch(start + k * p.B.row + lanes + lanes // 2)
+            prefetch_lanes(start + k * p.B.row + lanes, lanes)
         if height == 6:
             tile(a, packed_b, b_row, c, &q, 6, lanes)
         elif height == 5:
@@ -199,7 +206,7 @@ cdef inline void panel(const real[::1] a, const real[::1] b, real[::1] c, const 
 cdef void multiply(const real[::1] a, const real[::1] b, real[::1] c, const Product* p, real[::1] work,
                    Py_ssize_t scratch) noexcept nogil:
     """The product; work has room for PACKED elements from scratch on. The one place where the tiles are compiled."""
-    cdef int lanes = lanes_of()
+    cdef int lanes = lanes_of(), row_lanes = 3 * pair_of(), width
     cdef Py_ssize_t blocks_across = ceil_div(p.columns, WIDE), block, chunk, i, j, k, end, fold
     cdef Product q = p[0]
     for block in range(ceil_div(p.rows, ROW_BLOCK) * blocks_across):
@@ -219,18 +226,17 @@ cdef void multiply(const real[::1] a, const real[::1] b, real[::1] c, const Prod
                 q.B = part(p.B, k, j)
                 q.C = part(p.C, i, j)
                 q.C.start += fold
-                if q.rows == 1 and q.columns >= 3 * lanes and q.B.column == 1:
-                    tile(a, &b[q.B.start], q.B.row, c, &q, 1, 3 * lanes)
-                    j += 3 * lanes
-                elif 4 * q.columns > 3 * lanes:
+                if q.rows == 1 and q.columns >= row_lanes and q.B.column == 1:
+                    tile(a, &b[q.B.start], q.B.row, c, &q, 1, row_lanes)
+                    j += row_lanes
+                    continue
+                width = width_of(q.columns)
+                if width == lanes:
                     panel(a, b, c, &q, lanes, work, scratch)
-                    j += lanes
-                elif q.columns > 8 and lanes > 16:
+                elif width == 32 and lanes > 32:
+                    panel(a, b, c, &q, 32, work, scratch)
+                elif width == 16 and lanes > 16:
                     panel(a, b, c, &q, 16, work, scratch)
-                    j += 16
-                elif q.columns > 8:
-                    panel(a, b, c, &q, lanes, work, scratch)
-                    j += lanes
                 else:
                     panel(a, b, c, &q, 8, work, scratch)
-                    j += 8
+                j += width
