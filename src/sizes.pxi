@@ -25,7 +25,10 @@ cdef enum:                      # of the register tile and the products
     ROW_LANES = 96              # of a tile of one row at most, six vectors, which needs more columns to fill the registers
     CHUNK = 256                 # of a summed index: a chain of more would round more, and A's chunk leaves the L1
     ROW_BLOCK = 64 * TILE_ROWS           # rows of A that stay in the cache while B's panels pass,
-    WIDE = 4 * MAX_LANES        # and columns of C while the chunks pass
+    WIDE = 8 * MAX_LANES        # and columns of C while the chunks pass
+    WAY = 4096                  # bytes after which the L1's sets begin anew: where rows of A^T are multiples of it apart,
+    COPY_COLUMNS = 512          # a copy pays, if there are so many columns of C. A network's own rows never are: stride_of
+    COPIED = CHUNK * (ROW_BLOCK + 16)    # elements of it
     PACK_ROWS = 48              # from which on a panel of B is copied first: the copy pays after eight tiles
     PACKED = CHUNK * MAX_LANES  # elements of a copied panel
     TRANSPOSED = 64             # columns that are transposed at a time: four rows of them stay in the L1

@@ -24,6 +24,7 @@ cdef struct Product:                    # C = alpha * A B, or C += it
     real alpha
     bint add
     Py_ssize_t fold                     # not 0: C += T + alpha * A B, T so far behind C in the same arena
+    Py_ssize_t copy                     # not 0: where in the work arena A, stored by columns, is copied by chunks
 
 
 cdef inline Matrix matrix(Py_ssize_t start, Py_ssize_t row, Py_ssize_t column=1) noexcept nogil:
@@ -83,10 +84,11 @@ cdef inline Product product_of(Matrix A, Matrix B, Matrix C, Py_ssize_t rows, Py
     """C = A B."""
     cdef Product p
     p.A, p.B, p.C, p.rows, p.columns, p.depth, p.alpha, p.add, p.fold = A, B, C, rows, columns, depth, 1, False, 0
+    p.copy = 0
     return p
 
 
-cdef inline void tile(const real[::1] a, const real* b, Py_ssize_t b_row, real[::1] c, const Product* p,
+cdef inline void tile(const real* a, const real* b, Py_ssize_t b_row, real[::1] c, const Product* p,
                       int rows, int lanes) noexcept nogil:
     """The product for rows x lanes elements; the first p.columns of a row are written."""
     cdef real sums[TILE_ROWS][ROW_LANES]
@@ -157,7 +159,7 @@ cdef inline void transpose(const real[::1] a, Matrix A, real[::1] t, Matrix T,
                     t[T.start + k * T.row + i] = a[A.start + i * A.row + k]
 
 
-cdef inline void panel(const real[::1] a, const real[::1] b, real[::1] c, const Product* p, int lanes,
+cdef inline void panel(const real* a, const real[::1] b, real[::1] c, const Product* p, int lanes,
                        real[::1] packed, Py_ssize_t p0) noexcept nogil:
     """The same for a panel of `lanes` columns and any number of rows, in tiles of nearly equal height.
 
@@ -203,12 +205,27 @@ cdef inline void panel(const real[::1] a, const real[::1] b, real[::1] c, const 
         i += height
 
 
+cdef inline bint collides(const Product* p) noexcept nogil:
+    """Whether a copy of A pays, where it is stored by columns: all that a chain reads of it lies in one set of the L1."""
+    return p.A.column * <Py_ssize_t> sizeof(real) % WAY == 0 and p.columns >= COPY_COLUMNS
+
+cdef inline Matrix copy_of(const real[::1] a, real[::1] work, const Product* p) noexcept nogil:
+    """A at p.copy, its columns close together."""
+    cdef Py_ssize_t k, i, stride = padded(p.rows) + 16
+    cdef Matrix A = p.A
+    for k in range(p.depth):
+        for i in range(p.rows):
+            work[p.copy + k * stride + i] = a[A.start + k * A.column + i]
+    return matrix(p.copy, 1, stride)
+
+
 cdef void multiply(const real[::1] a, const real[::1] b, real[::1] c, const Product* p, real[::1] work,
                    Py_ssize_t scratch) noexcept nogil:
     """The product; work has room for PACKED elements from scratch on. The one place where the tiles are compiled."""
     cdef int lanes = lanes_of(), row_lanes = 3 * pair_of(), width
     cdef Py_ssize_t blocks_across = ceil_div(p.columns, WIDE), block, chunk, i, j, k, end, fold
     cdef Product q = p[0]
+    cdef const real* source = &a[0] if p.copy == 0 else &work[0]
     for block in range(ceil_div(p.rows, ROW_BLOCK) * blocks_across):
         i = block // blocks_across * ROW_BLOCK
         q.rows = smaller(ROW_BLOCK, p.rows - i)
@@ -219,6 +236,8 @@ cdef void multiply(const real[::1] a, const real[::1] b, real[::1] c, const Prod
             fold = p.fold if k + CHUNK < p.depth else 0         # to T, until the last chunk's sum is there
             q.fold = p.fold - fold
             q.A = part(p.A, i, k)
+            if p.copy:
+                q.A = copy_of(a, work, &q)
             j = block % blocks_across * WIDE
             end = smaller(p.columns, j + WIDE)
             while j < end:
@@ -227,16 +246,16 @@ cdef void multiply(const real[::1] a, const real[::1] b, real[::1] c, const Prod
                 q.C = part(p.C, i, j)
                 q.C.start += fold
                 if q.rows == 1 and q.columns >= row_lanes and q.B.column == 1:
-                    tile(a, &b[q.B.start], q.B.row, c, &q, 1, row_lanes)
+                    tile(source, &b[q.B.start], q.B.row, c, &q, 1, row_lanes)
                     j += row_lanes
                     continue
                 width = width_of(q.columns)
                 if width == lanes:
-                    panel(a, b, c, &q, lanes, work, scratch)
+                    panel(source, b, c, &q, lanes, work, scratch)
                 elif width == 32 and lanes > 32:
-                    panel(a, b, c, &q, 32, work, scratch)
+                    panel(source, b, c, &q, 32, work, scratch)
                 elif width == 16 and lanes > 16:
-                    panel(a, b, c, &q, 16, work, scratch)
+                    panel(source, b, c, &q, 16, work, scratch)
                 else:
-                    panel(a, b, c, &q, 8, work, scratch)
+                    panel(source, b, c, &q, 8, work, scratch)
                 j += width
