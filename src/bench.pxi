@@ -13,6 +13,8 @@ cdef void multiply_claimed(Region r, Worker me) noexcept nogil:
     cdef uint64_t mode = enter_mode()
     while next_share.first < next_share.end:
         p = r.product[0]
+        if r.form == FIRST_TRANSPOSED and collides(&p):
+            p.copy = me.scratch + PACKED
         if p.columns > p.rows:
             mine = vectors_of_thread(p.columns, next_share.first, r.threads)
             p.columns = mine.end - mine.first
@@ -34,6 +36,8 @@ cdef _product(int form, a, b, out, const Product* p, Py_ssize_t threads):
     global callers
     if form == SECOND_TRANSPOSED:
         size += (p.depth + TRANSPOSED_ROWS) * MAX_LANES
+    if form == FIRST_TRANSPOSED and collides(p):
+        size += COPIED
     if p.columns % 8 and (form != SECOND_TRANSPOSED or p.depth == 1):   # whole vectors are read: make the last one safe
         b = np.append(b, np.zeros(MAX_LANES, DTYPE))
     cdef Region r = idle_regions.pop() if idle_regions else Region()

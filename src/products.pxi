@@ -42,7 +42,7 @@ cdef inline void chunks(const real[::1] h, const real[::1] w, real[::1] z, const
 
 cdef void row_product(const real[::1] h, const real[::1] w, real[::1] z, const Product* p) noexcept nogil:
     """z += h W for one row, in whole vectors. A step of a chain waits for the one before: many must be under way."""
-    cdef int lanes = lanes_of()
+    cdef int lanes = pair_of()
     cdef Py_ssize_t chunk, j = 0
     cdef Chains c
     c.h_step, c.z_step, c.w_step = 0, lanes, lanes
@@ -68,20 +68,21 @@ cdef void multiply_transposed(const real[::1] a, const real[::1] w, real[::1] d,
     Vectors run across the columns of D, where W has to be transposed, or across its rows, as D^T = W A^T, where A
     has to be transposed and a block of D^T transposed back: the fewer elements, the better.
     """
-    cdef Py_ssize_t right = scratch + PACKED, result = right + p.depth * MAX_LANES
-    cdef Py_ssize_t group, block, r, j
-    cdef Matrix A_T = matrix(right, MAX_LANES)
+    cdef Py_ssize_t right = scratch + PACKED, result = right + p.depth * lanes_of(), r = 0, block, j, n, width
+    cdef Matrix A_T
     cdef Product q = p[0]
     if p.add or 1 < p.depth and p.columns * p.depth <= p.rows * (p.columns + p.depth):
         q.B = matrix(p.B.start, 1, p.B.row)
         multiply(a, w, d, &q, work, scratch)
         return
-    for group in range(ceil_div(p.rows, MAX_LANES)):
-        r = group * MAX_LANES
-        transpose(a, part(p.A, r, 0), work, A_T, smaller(MAX_LANES, p.rows - r), p.depth)
+    while r < p.rows:
+        width = width_of(p.rows - r)
+        n = smaller(width, p.rows - r)
+        A_T = matrix(right, width)
+        transpose(a, part(p.A, r, 0), work, A_T, n, p.depth)
         for block in range(ceil_div(p.columns, TRANSPOSED_ROWS)):
             j = block * TRANSPOSED_ROWS
-            q = product_of(part(p.B, j, 0), A_T, matrix(result, MAX_LANES), smaller(TRANSPOSED_ROWS, p.columns - j),
-                           ceil_div(smaller(MAX_LANES, p.rows - r), 8) * 8, p.depth)
+            q = product_of(part(p.B, j, 0), A_T, matrix(result, width), smaller(TRANSPOSED_ROWS, p.columns - j), width, p.depth)
             multiply(w, work, work, &q, work, scratch)
-            transpose(work, q.C, d, part(p.C, r, j), q.rows, smaller(MAX_LANES, p.rows - r))
+            transpose(work, q.C, d, part(p.C, r, j), q.rows, n)
+        r += n

@@ -1,12 +1,34 @@
 # Every tuned number, with its reason. CHUNK, FEW, PART and NARROW are part of the numerics contract: they decide bits.
 
+# The tile of each instruction set: bytes of a vector, vectors across. With TILE_ROWS, its sums take 24 of 32 registers, or 12 of
+# 16. The wider a tile, the fewer loads a multiply-add: 10 for 24 of them instead of 8 for 12.
+cdef extern from *:
+    """
+    #if defined(__AVX512F__)
+    #define FASTNN_VECTOR 64
+    #define FASTNN_ACROSS 4
+    #elif defined(__AVX__)
+    #define FASTNN_VECTOR 32
+    #define FASTNN_ACROSS 2
+    #else
+    #define FASTNN_VECTOR 16
+    #define FASTNN_ACROSS 2
+    #endif
+    """
+    enum:
+        VECTOR "FASTNN_VECTOR"
+        ACROSS "FASTNN_ACROSS"
+
 cdef enum:                      # of the register tile and the products
-    TILE_ROWS = 6               # of a tile: with the lanes of tile.pxi, as many sums as registers hold
-    MAX_LANES = 32
-    ROW_LANES = 3 * MAX_LANES   # of a tile of one row, which needs more columns to fill the registers
+    TILE_ROWS = 6
+    MAX_LANES = 64              # of any tile, and of what is turned at a time
+    ROW_LANES = 96              # of a tile of one row at most, six vectors, which needs more columns to fill the registers
     CHUNK = 256                 # of a summed index: a chain of more would round more, and A's chunk leaves the L1
     ROW_BLOCK = 64 * TILE_ROWS           # rows of A that stay in the cache while B's panels pass,
-    WIDE = 3 * ROW_LANES        # and columns of C while the chunks pass
+    WIDE = 8 * MAX_LANES        # and columns of C while the chunks pass
+    WAY = 4096                  # bytes after which the L1's sets begin anew: where rows of A^T are multiples of it apart,
+    COPY_COLUMNS = 512          # a copy pays, if there are so many columns of C. A network's own rows never are: stride_of
+    COPIED = CHUNK * (ROW_BLOCK + 16)    # elements of it
     PACK_ROWS = 48              # from which on a panel of B is copied first: the copy pays after eight tiles
     PACKED = CHUNK * MAX_LANES  # elements of a copied panel
     TRANSPOSED = 64             # columns that are transposed at a time: four rows of them stay in the L1

@@ -9,19 +9,8 @@
 
 cdef extern from *:
     """
-    /* TILE_ROWS x LANES accumulators fill the vector registers of each instruction set. GCC unrolls loops of at most
-       6 steps (setup.py): those over a tile's rows, and not those over its lanes, 8 or more, which are vectors. */
-    #if defined(__AVX512F__)
-    #define FASTNN_VECTOR 64
-    #elif defined(__AVX__)
-    #define FASTNN_VECTOR 32
-    #else
-    #define FASTNN_VECTOR 16
-    #endif
     #define fastnn_prefetch_far(address) __builtin_prefetch(address, 0, 2)
     """
-    enum:
-        VECTOR "FASTNN_VECTOR"      # bytes
     void prefetch "__builtin_prefetch" (const void* address) noexcept nogil             # into all caches,
     void prefetch_far "fastnn_prefetch_far" (const void* address) noexcept nogil        # or all but the nearest
 
@@ -35,6 +24,7 @@ cdef struct Product:                    # C = alpha * A B, or C += it
     real alpha
     bint add
     Py_ssize_t fold                     # not 0: C += T + alpha * A B, T so far behind C in the same arena
+    Py_ssize_t copy                     # not 0: where in the work arena A, stored by columns, is copied by chunks
 
 
 cdef inline Matrix matrix(Py_ssize_t start, Py_ssize_t row, Py_ssize_t column=1) noexcept nogil:
@@ -63,21 +53,42 @@ cdef inline Py_ssize_t padded(Py_ssize_t n) noexcept nogil:
     return (n + 15) // 16 * 16
 
 cdef inline int lanes_of() noexcept nogil:
-    """Columns of a tile: two vectors, and at least 8."""
+    """Columns of a tile, at least 8: GCC unrolls loops of at most 6 steps (setup.py), and must not these, which are vectors."""
+    return ACROSS * VECTOR // <int> sizeof(real) if ACROSS * VECTOR // <int> sizeof(real) > 8 else 8
+
+cdef inline int pair_of() noexcept nogil:
+    """Columns of two vectors, at least 8."""
     return 2 * VECTOR // <int> sizeof(real) if 2 * VECTOR // <int> sizeof(real) > 8 else 8
+
+cdef inline int width_of(Py_ssize_t columns) noexcept nogil:
+    """Columns of the next panel of so many: the whole tile's, or what their rest fills better."""
+    cdef int lanes = lanes_of()
+    if 4 * columns > 3 * lanes:
+        return lanes
+    if columns > 24 and lanes > 32:
+        return 32
+    if columns > 8:
+        return 16 if lanes > 16 else lanes
+    return 8
 
 cdef inline int rows_of() noexcept nogil:
     """Rows of a tile: fewer where 8 lanes take four registers."""
-    return TILE_ROWS // 2 if 2 * VECTOR // <int> sizeof(real) < 8 else TILE_ROWS
+    return TILE_ROWS // 2 if ACROSS * VECTOR // <int> sizeof(real) < 8 else TILE_ROWS
+
+cdef inline void prefetch_lanes(const real* row, int lanes) noexcept nogil:
+    cdef int line
+    for line in range(lanes * <int> sizeof(real) // 64):
+        prefetch(row + line * (64 // <int> sizeof(real)))
 
 cdef inline Product product_of(Matrix A, Matrix B, Matrix C, Py_ssize_t rows, Py_ssize_t columns, Py_ssize_t depth) noexcept nogil:
     """C = A B."""
     cdef Product p
     p.A, p.B, p.C, p.rows, p.columns, p.depth, p.alpha, p.add, p.fold = A, B, C, rows, columns, depth, 1, False, 0
+    p.copy = 0
     return p
 
 
-cdef inline void tile(const real[::1] a, const real* b, Py_ssize_t b_row, real[::1] c, const Product* p,
+cdef inline void tile(const real* a, const real* b, Py_ssize_t b_row, real[::1] c, const Product* p,
                       int rows, int lanes) noexcept nogil:
     """The product for rows x lanes elements; the first p.columns of a row are written."""
     cdef real sums[TILE_ROWS][ROW_LANES]
@@ -89,8 +100,7 @@ cdef inline void tile(const real[::1] a, const real* b, Py_ssize_t b_row, real[:
     if depth < 1:               # with a loop that may not run, the sums would pass through memory
         return
     for i in range(rows):
-        prefetch(&c[C.start] + i * C.row)       # C comes from afar while A and B are worked on
-        prefetch(&c[C.start] + i * C.row + lanes // 2)
+        prefetch_lanes(&c[C.start] + i * C.row, lanes)      # C comes from afar while A and B are worked on
         for j in range(lanes):
             sums[i][j] = 0
     for k in range(depth):
@@ -149,7 +159,7 @@ cdef inline void transpose(const real[::1] a, Matrix A, real[::1] t, Matrix T,
                     t[T.start + k * T.row + i] = a[A.start + i * A.row + k]
 
 
-cdef inline void panel(const real[::1] a, const real[::1] b, real[::1] c, const Product* p, int lanes,
+cdef inline void panel(const real* a, const real[::1] b, real[::1] c, const Product* p, int lanes,
                        real[::1] packed, Py_ssize_t p0) noexcept nogil:
     """The same for a panel of `lanes` columns and any number of rows, in tiles of nearly equal height.
 
@@ -179,8 +189,7 @@ cdef inline void panel(const real[::1] a, const real[::1] b, real[::1] c, const 
         height = (p.rows - i) // (tiles - n)
         q.A, q.C = part(p.A, i, 0), part(p.C, i, 0)
         for k in range(n * depth // tiles, (n + 1) * depth // tiles if far else 0):
-            prefetch(start + k * p.B.row + lanes)
-            prefetch(start + k * p.B.row + lanes + lanes // 2)
+            prefetch_lanes(start + k * p.B.row + lanes, lanes)
         if height == 6:
             tile(a, packed_b, b_row, c, &q, 6, lanes)
         elif height == 5:
@@ -196,12 +205,27 @@ cdef inline void panel(const real[::1] a, const real[::1] b, real[::1] c, const 
         i += height
 
 
+cdef inline bint collides(const Product* p) noexcept nogil:
+    """Whether a copy of A pays, where it is stored by columns: all that a chain reads of it lies in one set of the L1."""
+    return p.A.column * <Py_ssize_t> sizeof(real) % WAY == 0 and p.columns >= COPY_COLUMNS
+
+cdef inline Matrix copy_of(const real[::1] a, real[::1] work, const Product* p) noexcept nogil:
+    """A at p.copy, its columns close together."""
+    cdef Py_ssize_t k, i, stride = padded(p.rows) + 16
+    cdef Matrix A = p.A
+    for k in range(p.depth):
+        for i in range(p.rows):
+            work[p.copy + k * stride + i] = a[A.start + k * A.column + i]
+    return matrix(p.copy, 1, stride)
+
+
 cdef void multiply(const real[::1] a, const real[::1] b, real[::1] c, const Product* p, real[::1] work,
                    Py_ssize_t scratch) noexcept nogil:
     """The product; work has room for PACKED elements from scratch on. The one place where the tiles are compiled."""
-    cdef int lanes = lanes_of()
+    cdef int lanes = lanes_of(), row_lanes = 3 * pair_of(), width
     cdef Py_ssize_t blocks_across = ceil_div(p.columns, WIDE), block, chunk, i, j, k, end, fold
     cdef Product q = p[0]
+    cdef const real* source = &a[0] if p.copy == 0 else &work[0]
     for block in range(ceil_div(p.rows, ROW_BLOCK) * blocks_across):
         i = block // blocks_across * ROW_BLOCK
         q.rows = smaller(ROW_BLOCK, p.rows - i)
@@ -212,6 +236,8 @@ cdef void multiply(const real[::1] a, const real[::1] b, real[::1] c, const Prod
             fold = p.fold if k + CHUNK < p.depth else 0         # to T, until the last chunk's sum is there
             q.fold = p.fold - fold
             q.A = part(p.A, i, k)
+            if p.copy:
+                q.A = copy_of(a, work, &q)
             j = block % blocks_across * WIDE
             end = smaller(p.columns, j + WIDE)
             while j < end:
@@ -219,18 +245,17 @@ cdef void multiply(const real[::1] a, const real[::1] b, real[::1] c, const Prod
                 q.B = part(p.B, k, j)
                 q.C = part(p.C, i, j)
                 q.C.start += fold
-                if q.rows == 1 and q.columns >= 3 * lanes and q.B.column == 1:
-                    tile(a, &b[q.B.start], q.B.row, c, &q, 1, 3 * lanes)
-                    j += 3 * lanes
-                elif 4 * q.columns > 3 * lanes:
-                    panel(a, b, c, &q, lanes, work, scratch)
-                    j += lanes
-                elif q.columns > 8 and lanes > 16:
-                    panel(a, b, c, &q, 16, work, scratch)
-                    j += 16
-                elif q.columns > 8:
-                    panel(a, b, c, &q, lanes, work, scratch)
-                    j += lanes
+                if q.rows == 1 and q.columns >= row_lanes and q.B.column == 1:
+                    tile(source, &b[q.B.start], q.B.row, c, &q, 1, row_lanes)
+                    j += row_lanes
+                    continue
+                width = width_of(q.columns)
+                if width == lanes:
+                    panel(source, b, c, &q, lanes, work, scratch)
+                elif width == 32 and lanes > 32:
+                    panel(source, b, c, &q, 32, work, scratch)
+                elif width == 16 and lanes > 16:
+                    panel(source, b, c, &q, 16, work, scratch)
                 else:
-                    panel(a, b, c, &q, 8, work, scratch)
-                    j += 8
+                    panel(source, b, c, &q, 8, work, scratch)
+                j += width
