@@ -7,6 +7,7 @@
 
    Callers hold the GIL when they make helpers or count themselves; all else is done by atomic operations. */
 #include <pthread.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -245,7 +246,7 @@ static void fastnn_ask(fastnn_team *team, int helpers, int state) {
             team->helpers[team->asked++] = helper;
             helper->number = team->asked;
             fastnn_set(&helper->state, state);
-            while (fastnn_patient && fastnn_get(&helper->state) == state) FASTNN_PAUSE();
+            while (fastnn_patient && fastnn_get(&helper->state) == state) sched_yield();
         }
     }
 }
