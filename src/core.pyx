@@ -66,6 +66,7 @@ include "tape.pxi"
 include "team.pxi"
 include "random.pxi"
 include "ops.pxi"
+include "ends.pxi"
 include "plan.pxi"
 include "steps.pxi"
 
