@@ -90,7 +90,8 @@ class Runner:
     program: Program
     engine: Engine
     threads: Callable[[], int]  # asked at each call of the engine: it may change during a fit
-    length: int  # rows at most in one call that evaluates
+    length: int  # rows at most in one call that evaluates,
+    unit: int  # and in one that has gradients
 
 
 class Hold:
@@ -152,11 +153,11 @@ def gradients(
     whose gradients are added in float64.
     """
     program = runner.program
-    count, at_once = len(rows) if batch is None else len(batch), unit(program)
+    count = len(rows) if batch is None else len(batch)
     arena = zeros_like_parameters(program)
-    total = np.zeros(arena.shape if count > at_once else 0)
+    total = np.zeros(arena.shape) if count > runner.unit else None
     loss, agreeing = 0.0, 0
-    for part in _arrays.pieces(count, at_once):
+    for part in _arrays.pieces(count, runner.unit):
         taken = part if batch is None else batch[part]
         x, y = rows.inputs(taken), rows.targets(taken)
         first_row = None if batch is None else part.start
@@ -164,10 +165,10 @@ def gradients(
             program, x, y, arena, runner.threads(), first_row
         )
         loss, agreeing = loss + part_loss, agreeing + part_agreeing
-        if total.size:
+        if total is not None:
             share = (part.stop - part.start) / count
             total += np.multiply(arena, share, dtype=np.float64)
-    if total.size:
+    if total is not None:
         arena[:] = total
     return arena, loss, agreeing
 
@@ -211,7 +212,7 @@ class Run:
         self.largest = float(np.finfo(program.dtype).max)  # of a weight
         step_cost = STEP_COST + 3 * flops(program) * batch_size  # two products back for one forward
         steps = min(CALL_COST // step_cost, CALL_SIZE // (program.inputs * batch_size))
-        self.in_units = batch_size > unit(program)
+        self.in_units = batch_size > runner.unit
         self.rows_per_call = batch_size * (1 if self.in_units else max(1, steps))
         if state.optimizer != settings.optimizer:
             prepare(program, state, settings.optimizer)

@@ -75,12 +75,13 @@ cdef void sum_piece(const Instruction* i, Worker* me, Product* p, Py_ssize_t pie
     columns of its last piece are copied.
     """
     cdef Py_ssize_t first = piece_start(i.cut_in, piece), whole = i.outputs // 16 * 16, tail = me.scratch + PACKED, k, j
+    cdef Py_ssize_t columns = 8 if i.outputs <= 8 else padded(i.outputs)       # a tile has no fewer
     cdef bint last = whole < i.outputs and piece_start(i.cut_in, piece + 1) == neurons_of_mine(me, i.cut_in).end
     cdef Product q
     p.A.start = me.base + i.source.start + first
     p.B.start = i.weights + first * i.outputs
     p.depth = piece_start(i.cut_in, piece + 1) - first
-    p.columns = whole if last else padded(i.outputs)
+    p.columns = whole if last else columns
     if piece == 0:
         start_rows(work, p.C, p.rows, parameters, i.biases, padded(i.outputs))
         p.add = True
@@ -90,7 +91,7 @@ cdef void sum_piece(const Instruction* i, Worker* me, Product* p, Py_ssize_t pie
             for j in range(16):
                 work[tail + k * 16 + j] = parameters[p.B.start + k * i.outputs + whole + j] if j < i.outputs - whole else 0
         q = p[0]
-        q.B, q.C.start, q.columns = matrix(tail, 16), p.C.start + whole, 16
+        q.B, q.C.start, q.columns = matrix(tail, 16), p.C.start + whole, columns - whole
         multiply(work, work, work, &q, work, me.scratch)
 
 
