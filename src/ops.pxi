@@ -26,11 +26,14 @@ cdef inline void start_rows(real[::1] work, Matrix z, Py_ssize_t rows, const rea
                             Py_ssize_t columns) noexcept nogil:
     """z = b, in whole vectors."""
     cdef Py_ssize_t r, q
+    cdef real b[16]
     cdef int j
-    for r in range(rows):
-        for q in range(columns // 16):
+    for q in range(columns // 16):
+        for j in range(16):
+            b[j] = parameters[biases + q * 16 + j]
+        for r in range(rows):
             for j in range(16):
-                work[z.start + r * z.row + q * 16 + j] = parameters[biases + q * 16 + j]
+                work[z.start + r * z.row + q * 16 + j] = b[j]
 
 
 cdef inline bint finite_rows(const real[::1] work, Matrix z, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
@@ -137,7 +140,8 @@ cdef void combine(const Instruction* i, Worker* me, real[::1] work) noexcept nog
     cdef Py_ssize_t n = all_nodes(me, i.cut_in, i.target.row, nodes), k, runs
     cdef Range rows = rows_at_hand(me, i.by_rows)
     cdef Matrix h = here(me, i.target)
-    cdef Py_ssize_t z = me.base + i.source.start if i.whole else sum_target(me, nodes, n)
+    cdef bint read_again = i.source.start != i.target.start or n > 1
+    cdef Py_ssize_t z = me.base + i.source.start if i.whole and read_again else sum_target(me, nodes, n)
     cdef Range columns = columns_of_mine(me, i.cut_out, i.whole), at
     runs = runs_of(rows, columns, i.outputs) if n <= 2 else rows.end - rows.first       # the spare room is a row
     for k in range(runs):
@@ -167,20 +171,31 @@ cdef inline Product gradient_of(const Instruction* i, Worker* me, Matrix dW, Ran
                       columns.end - columns.first, me.block.rows)
 
 
+cdef inline void sum_rows(real[::1] work, Matrix d, Py_ssize_t rows, Py_ssize_t target, int lanes) noexcept nogil:
+    """The sums of some columns."""
+    cdef real sums[MAX_LANES]
+    cdef Py_ssize_t r
+    cdef int j
+    for j in range(lanes):
+        sums[j] = 0
+    for r in range(rows):
+        for j in range(lanes):
+            sums[j] = sums[j] + work[d.start + r * d.row + j]
+    for j in range(lanes):
+        work[target + j] = sums[j]
+
+
 cdef Py_ssize_t bias_gradient(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """db, of at most a chunk of rows; returns where in the scratch it is."""
-    cdef Py_ssize_t r, q, db = me.scratch + PACKED
+    cdef Py_ssize_t j = 0, db = me.scratch + PACKED
     cdef Matrix dz = here(me, i.other)
-    cdef real sums[16]
-    cdef int j
-    for q in range(padded(i.outputs) // 16):
-        for j in range(16):
-            sums[j] = 0
-        for r in range(me.block.rows):
-            for j in range(16):
-                sums[j] = sums[j] + work[dz.start + r * dz.row + q * 16 + j]
-        for j in range(16):
-            work[db + q * 16 + j] = sums[j]
+    while j < i.outputs:
+        if i.outputs - j > 16:          # two chains or more: each step waits for the one before
+            sum_rows(work, part(dz, 0, j), me.block.rows, db + j, MAX_LANES)
+            j += MAX_LANES
+        else:
+            sum_rows(work, part(dz, 0, j), me.block.rows, db + j, 16)
+            j += 16
     return db
 
 
@@ -282,11 +297,17 @@ cdef inline Py_ssize_t side_by_side(Py_ssize_t outputs, Py_ssize_t left) noexcep
 
 cdef void stand(real[::1] work, Matrix rows, Py_ssize_t side, Py_ssize_t n, Py_ssize_t outputs) noexcept nogil:
     """Side by side, from `side` on."""
-    transpose(work, rows, work, matrix(side, SIDE), n, outputs)
+    cdef Py_ssize_t r, j
+    for r in range(n):
+        for j in range(outputs):
+            work[side + j * SIDE + r] = work[rows.start + r * rows.row + j]
 
 cdef void lie(real[::1] work, Matrix rows, Py_ssize_t side, Py_ssize_t n, Py_ssize_t outputs) noexcept nogil:
     """As rows again."""
-    transpose(work, matrix(side, SIDE), work, rows, outputs, n)
+    cdef Py_ssize_t r, j
+    for r in range(n):
+        for j in range(outputs):
+            work[rows.start + r * rows.row + j] = work[side + j * SIDE + r]
 
 
 cdef void softmax_rows(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
