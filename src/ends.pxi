@@ -73,7 +73,8 @@ cdef void judge(const Instruction* i, Worker* me, real[::1] work) noexcept nogil
         else:
             judge_row(i, me, work, some.first, &found)
         for r in range(n):
-            call.losses[at + some.first + r], call.agreeing[at + some.first + r] = found.losses[r], found.agreeing[r]
+            call.losses[at + some.first + r] = found.losses[r]
+            call.agreeing[at + some.first + r] = found.agreeing[r]
         some.first = some.end
 
 
