@@ -300,7 +300,7 @@ class Run:
         before = self.now.steps + part.start // self.batch_size
         first = before - self.first_step
         rates = schedules.checked_rates(self.schedule, first, steps, self.total_steps)
-        numbers = before + np.arange(steps, dtype=np.int64)
+        numbers = np.arange(before, before + steps, dtype=np.int64)
         coefficients = self.settings.optimizer.coefficients(numbers, rates)
         self.runner.program.update = (self.state.epochs << 32) + before - self.now.steps
         sums = (self.large_step if self.in_units else self.small_steps)(chosen, coefficients)
@@ -337,6 +337,8 @@ def prepare(program: Program, state: State, optimizer: Optimizer) -> None:
 
 def shuffle(engine: Engine, order: NDArray[np.int32], random: np.random.Philox) -> None:
     """Draw the order of rows (B,) in place."""
-    for part in _arrays.pieces(len(order), SHUFFLED):
-        words = random.random_raw(-(-(part.stop - part.start) // 2)).view(np.uint32)
-        engine.shuffle(order[: part.stop], words[: part.stop - part.start])
+    rows = len(order)
+    for first in range(0, rows, SHUFFLED):
+        end = min(first + SHUFFLED, rows)
+        words = random.random_raw((end - first + 1) // 2).view(np.uint32)
+        engine.shuffle(order[:end], words[: end - first])
