@@ -40,6 +40,7 @@ cdef void judge_side_by_side(const Instruction* i, Worker* me, real[::1] work, R
     cdef const Call* call = me.call
     cdef Py_ssize_t n = rows.end - rows.first, row = me.block.start + rows.first, r, j
     cdef Outputs o
+    # a constant apart: so the compiler sees that they do not overlap
     o.z, o.h, o.d = me.scratch, me.scratch + SIDE * SHORT, me.scratch + 2 * SIDE * SHORT
     o.n, o.t = i.outputs, NULL
     if cancels(call.loss):
