@@ -402,9 +402,7 @@ class Network:
         return rows, validation[0] if validation else None
 
     def _runner(self) -> training.Runner:
-        return training.Runner(
-            self.program, self._engine, self._threads, self._block, self._unit
-        )
+        return training.Runner(self.program, self._engine, self._threads, self._block, self._unit)
 
     def _blocks(self, x: Array) -> Iterator[tuple[slice, Array]]:
         for rows in _arrays.pieces(len(x), self._block):

@@ -80,9 +80,11 @@ cdef inline void differentiate(int code, const real[::1] h, Py_ssize_t h0, real[
         differentiate_as(GELU, h, h0, d, d0, n, slope)
 
 
-# Softmax is a reduction along a row: in ascending order, in double precision, whatever the vector width.
+# Softmax is a reduction along a row: in ascending order, in double precision, whatever the vector width, and whether a row
+# stands alone or beside others.
 
-cdef inline void softmax(real[::1] work, Py_ssize_t z, Py_ssize_t p, Py_ssize_t n, int side, real* top, double* total) noexcept nogil:
+cdef inline void softmax(real[::1] work, Py_ssize_t z, Py_ssize_t p, Py_ssize_t n, int side, real* top,
+                         double* total) noexcept nogil:
     """p = e^z / sum(e^z) of `side` rows side by side; total: their sums of e^(z - top), top the largest z.
 
     A row that is alone is padded, with numbers of no meaning.

@@ -16,7 +16,8 @@ cdef void gather(const Instruction* i, Worker* me, real[::1] work) noexcept nogi
         gather_row(&call.data, row, columns.first, columns.end, work, h.start + r * h.row)
 
 
-cdef inline void judge_outputs(const Call* call, real[::1] work, Outputs* o, int side, real weight, Judgement* found) noexcept nogil:
+cdef inline void judge_outputs(const Call* call, real[::1] work, Outputs* o, int side, real weight,
+                               Judgement* found) noexcept nogil:
     losses_of(call.loss, work, o, side, found.losses)
     error_of(work, o, side, weight)
     agreement(call.loss, work, o, side, found.agreeing)
