@@ -107,9 +107,17 @@ def direct(x: Array) -> bool:
     return x.ndim == 2 and x.dtype in NATIVE and x.flags.aligned
 
 
+def taken(array: Array, rows: Chosen) -> Array:
+    """Some rows. `take` is several times as fast, but first copies what is not contiguous whole."""
+    flags = array.flags
+    if isinstance(rows, slice) or not (flags.c_contiguous and flags.aligned):
+        return array[rows]
+    return array.take(rows, axis=0)
+
+
 def block(x: Array, rows: Chosen, dtype: DTypeLike) -> Array:
     """Rows of the inputs, as engines can read them."""
-    part = x[rows]
+    part = taken(x, rows)
     return part if direct(part) else part.reshape(len(part), -1).astype(dtype, order="C")
 
 
@@ -216,7 +224,7 @@ def labels_of(y: Array) -> Array:
 
 def target_block(y: Array, rows: Chosen, dtype: DTypeLike) -> Array:
     """Rows of the labels or targets, as engines can read them."""
-    return np.ascontiguousarray(y[rows], np.int64 if y.ndim == 1 else dtype)
+    return np.ascontiguousarray(taken(y, rows), np.int64 if y.ndim == 1 else dtype)
 
 
 def check_apart(name: str, array: Array, others: dict[str, Array]) -> None:

@@ -19,7 +19,7 @@ from .activations import Activation
 from .layers import Dense, Layer
 from .losses import Loss
 from .optimizers import Optimizer
-from .program import WIDTH, Builder, aligned_copy, flops, pairs, prepare
+from .program import WIDTH, Builder, aligned_copy, dense_places, flops, pairs, prepare
 from .rows import Rows, meaning_of
 from .training import History
 
@@ -105,6 +105,8 @@ class Network:
         self.trained = training.State()  # how far, and with what: a next fit goes on from there
         self._holder: dict[str, object] = {}  # the fit that is changing the network, if any
         self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
+        self._unit = training.unit(self.program)
+        self._places = dense_places(self.program)
 
     def _build(self, layers: list[Layer]) -> None:
         """The program of these layers, and their initial weights."""
@@ -284,7 +286,8 @@ class Network:
         units = rows.scale**self.loss.power  # of the loss
         if units != 1.0:
             arena *= units
-        return rows.figures(loss, agreeing, len(rows))["loss"], pairs(self.program, arena)
+        figures = rows.figures(loss, agreeing, len(rows))
+        return figures["loss"], pairs(self.program, arena, self._places)
 
     def summary(self) -> None:
         """Print the layers, their shapes and numbers of parameters."""
@@ -399,7 +402,7 @@ class Network:
         return rows, validation[0] if validation else None
 
     def _runner(self) -> training.Runner:
-        return training.Runner(self.program, self._engine, self._threads, self._block)
+        return training.Runner(self.program, self._engine, self._threads, self._block, self._unit)
 
     def _blocks(self, x: Array) -> Iterator[tuple[slice, Array]]:
         for rows in _arrays.pieces(len(x), self._block):

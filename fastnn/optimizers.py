@@ -145,9 +145,10 @@ class Adam:
         self, steps: NDArray[np.int64], rates: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """[rate / (1 - beta_1^t), 1 / sqrt(1 - beta_2^t), beta_1, beta_2, epsilon], t from 1."""
-        first, last = int(steps[0]) // BLOCK, int(steps[-1]) // BLOCK
-        known = self.beta_1, self.beta_2, self.epsilon
-        table = corrections(*known, first * BLOCK, (last + 1) * BLOCK)[steps - first * BLOCK]
+        start = int(steps[0]) // BLOCK * BLOCK
+        end = (int(steps[-1]) // BLOCK + 1) * BLOCK
+        known = corrections(self.beta_1, self.beta_2, self.epsilon, start, end)
+        table = known.take(steps - start, axis=0)
         table[:, 0] = rates / table[:, 0]
         return table
 

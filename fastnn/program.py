@@ -188,11 +188,26 @@ def axes(name: str, rows: int, columns: int) -> tuple[int, ...]:
     return (columns,) if name.endswith(".biases") else (rows, columns)
 
 
-def pairs(program: Program, arena: NDArray[Any]) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Views [(W (I, O), b (O,)), ...] of the dense layers, in an arena like the parameters."""
-    blocks = list(views(program, arena).values())
-    dense = [op[BLOCK] for op in program.ops.tolist() if op[KIND] == DENSE]
-    return [(blocks[block], blocks[block + 1]) for block in dense]
+def dense_places(program: Program) -> list[tuple[slice, slice, int]]:
+    """Of the dense layers, where W and b lie in an arena like the parameters, and the outputs."""
+    found = []
+    blocks = program.blocks.tolist()
+    for op in program.ops.tolist():
+        if op[KIND] == DENSE:
+            (w, inputs, outputs), (b, _, _) = blocks[op[BLOCK] : op[BLOCK] + 2]
+            found.append((slice(w, w + inputs * outputs), slice(b, b + outputs), outputs))
+    return found
+
+
+def pairs(
+    program: Program, arena: NDArray[Any], places: list[tuple[slice, slice, int]] | None = None
+) -> list[tuple[NDArray[Any], NDArray[Any]]]:
+    """Views [(W (I, O), b (O,)), ...] of the dense layers, in an arena like the parameters.
+
+    Their places are looked up unless they are given.
+    """
+    found = places or dense_places(program)
+    return [(arena[w].reshape(-1, outputs), arena[b]) for w, b, outputs in found]
 
 
 def check(program: Program, dtype: np.dtype[Any], activations: int, losses: int) -> None:
@@ -308,8 +323,7 @@ def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:
     dtype = np.dtype(dtype)
     size = math.prod(shape) * dtype.itemsize
     memory = np.zeros(size + CACHE_LINE, np.uint8)
-    first = -memory.ctypes.data % CACHE_LINE
-    return memory[first : first + size].view(dtype).reshape(shape)
+    return np.ndarray(shape, dtype, memory, -memory.ctypes.data % CACHE_LINE)
 
 
 def aligned_copy(array: NDArray[Any]) -> NDArray[Any]:

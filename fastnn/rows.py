@@ -60,7 +60,7 @@ class Rows:
         """The labels (n,) or targets (n, O) of some rows, as engines can read them."""
         if self.center is None or self.y.ndim == 1:
             return _arrays.target_block(self.y, chosen, self.dtype)
-        t = (self.y[chosen] - self.center) / self.scale
+        t = (_arrays.taken(self.y, chosen) - self.center) / self.scale
         return np.ascontiguousarray(t, self.dtype)
 
     def where(self, chosen: NDArray[np.int32]) -> tuple[Array, NDArray[np.int32]]:

@@ -90,7 +90,8 @@ class Runner:
     program: Program
     engine: Engine
     threads: Callable[[], int]  # asked at each call of the engine: it may change during a fit
-    length: int  # rows at most in one call that evaluates
+    length: int  # rows at most in one call that evaluates,
+    unit: int  # and in one that has gradients
 
 
 class Hold:
@@ -152,11 +153,11 @@ def gradients(
     whose gradients are added in float64.
     """
     program = runner.program
-    count, at_once = len(rows) if batch is None else len(batch), unit(program)
+    count = len(rows) if batch is None else len(batch)
     arena = zeros_like_parameters(program)
-    total = np.zeros(arena.shape if count > at_once else 0)
+    total = np.zeros(arena.shape) if count > runner.unit else None
     loss, agreeing = 0.0, 0
-    for part in _arrays.pieces(count, at_once):
+    for part in _arrays.pieces(count, runner.unit):
         taken = part if batch is None else batch[part]
         x, y = rows.inputs(taken), rows.targets(taken)
         first_row = None if batch is None else part.start
@@ -164,10 +165,10 @@ def gradients(
             program, x, y, arena, runner.threads(), first_row
         )
         loss, agreeing = loss + part_loss, agreeing + part_agreeing
-        if total.size:
+        if total is not None:
             share = (part.stop - part.start) / count
             total += np.multiply(arena, share, dtype=np.float64)
-    if total.size:
+    if total is not None:
         arena[:] = total
     return arena, loss, agreeing
 
@@ -211,7 +212,7 @@ class Run:
         self.largest = float(np.finfo(program.dtype).max)  # of a weight
         step_cost = STEP_COST + 3 * flops(program) * batch_size  # two products back for one forward
         steps = min(CALL_COST // step_cost, CALL_SIZE // (program.inputs * batch_size))
-        self.in_units = batch_size > unit(program)
+        self.in_units = batch_size > runner.unit
         self.rows_per_call = batch_size * (1 if self.in_units else max(1, steps))
         if state.optimizer != settings.optimizer:
             prepare(program, state, settings.optimizer)
@@ -299,7 +300,7 @@ class Run:
         before = self.now.steps + part.start // self.batch_size
         first = before - self.first_step
         rates = schedules.checked_rates(self.schedule, first, steps, self.total_steps)
-        numbers = before + np.arange(steps, dtype=np.int64)
+        numbers = np.arange(before, before + steps, dtype=np.int64)
         coefficients = self.settings.optimizer.coefficients(numbers, rates)
         self.runner.program.update = (self.state.epochs << 32) + before - self.now.steps
         sums = (self.large_step if self.in_units else self.small_steps)(chosen, coefficients)
@@ -336,6 +337,8 @@ def prepare(program: Program, state: State, optimizer: Optimizer) -> None:
 
 def shuffle(engine: Engine, order: NDArray[np.int32], random: np.random.Philox) -> None:
     """Draw the order of rows (B,) in place."""
-    for part in _arrays.pieces(len(order), SHUFFLED):
-        words = random.random_raw(-(-(part.stop - part.start) // 2)).view(np.uint32)
-        engine.shuffle(order[: part.stop], words[: part.stop - part.start])
+    rows = len(order)
+    for first in range(0, rows, SHUFFLED):
+        end = min(first + SHUFFLED, rows)
+        words = random.random_raw((end - first + 1) // 2).view(np.uint32)
+        engine.shuffle(order[:end], words[: end - first])

@@ -80,25 +80,34 @@ cdef inline void differentiate(int code, const real[::1] h, Py_ssize_t h0, real[
         differentiate_as(GELU, h, h0, d, d0, n, slope)
 
 
-# Softmax is a reduction along a row: in ascending order, in double precision, whatever the vector width.
+# Softmax is a reduction along a row: in ascending order, in double precision, whatever the vector width, and whether a row
+# stands alone or beside others.
 
-cdef inline double softmax(const real[::1] z, Py_ssize_t z0, real[::1] p, Py_ssize_t p0,
-                           Py_ssize_t n, real* top) noexcept nogil:
-    """p = e^z / sum(e^z); returns the sum of e^(z - top), top the largest z. Rows are padded, with numbers of no meaning."""
-    cdef Py_ssize_t j
-    cdef real largest = z[z0], inverse
-    cdef double total = 0
+cdef inline void softmax(real[::1] work, Py_ssize_t z, Py_ssize_t p, Py_ssize_t n, int side, real* top,
+                         double* total) noexcept nogil:
+    """p = e^z / sum(e^z) of `side` rows side by side; total: their sums of e^(z - top), top the largest z.
+
+    A row that is alone is padded, with numbers of no meaning.
+    """
+    cdef Py_ssize_t j, width = padded(n) if side == 1 else n
+    cdef int r
+    cdef real inverse[SIDE]
+    for r in range(side):
+        top[r], total[r] = work[z + r], 0
     for j in range(1, n):
-        largest = z[z0 + j] if z[z0 + j] > largest else largest
-    for j in range(padded(n)):
-        p[p0 + j] = exp(z[z0 + j] - largest)
+        for r in range(side):
+            top[r] = work[z + j * side + r] if work[z + j * side + r] > top[r] else top[r]
+    for j in range(width):
+        for r in range(side):
+            work[p + j * side + r] = exp(work[z + j * side + r] - top[r])
     for j in range(n):
-        total += p[p0 + j]
-    inverse = <real> (1.0 / total)
-    for j in range(padded(n)):
-        p[p0 + j] = p[p0 + j] * inverse
-    top[0] = largest
-    return total
+        for r in range(side):
+            total[r] += work[p + j * side + r]
+    for r in range(side):
+        inverse[r] = <real> (1.0 / total[r])
+    for j in range(width):
+        for r in range(side):
+            work[p + j * side + r] = work[p + j * side + r] * inverse[r]
 
 
 cdef inline void softmax_backward(const real[::1] h, Py_ssize_t h0, real[::1] d, Py_ssize_t d0,

@@ -55,6 +55,7 @@ ctypedef fused integer:
 
 NAME = NAME_OF_BUILD.decode()
 DTYPE = np.dtype(np.float32 if sizeof(real) == 4 else np.float64)
+cdef int REAL = cnp.NPY_FLOAT32 if sizeof(real) == 4 else cnp.NPY_FLOAT64
 
 include "sizes.pxi"
 include "tile.pxi"
@@ -67,6 +68,7 @@ include "tape.pxi"
 include "team.pxi"
 include "random.pxi"
 include "ops.pxi"
+include "ends.pxi"
 include "plan.pxi"
 include "steps.pxi"
 
@@ -80,11 +82,27 @@ def _zeros(size):
     return memory[first:first + size * DTYPE.itemsize].view(DTYPE)
 
 
-def _is(array, name, dtype, shape):
-    """Refuses an array of another dtype or shape, or one whose elements do not follow each other."""
-    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != tuple(shape):
+cdef bint fits(array, int kind, tuple shape) except -1:
+    """Whether it is an array of this kind of numbers and this shape, whose elements follow each other."""
+    cdef int axis
+    if not isinstance(array, cnp.ndarray) or cnp.PyArray_TYPE(array) != kind or not cnp.PyArray_ISNOTSWAPPED(array):
+        return False
+    if not cnp.PyArray_CHKFLAGS(array, cnp.NPY_ARRAY_C_CONTIGUOUS) or cnp.PyArray_NDIM(array) != len(shape):
+        return False
+    for axis in range(cnp.PyArray_NDIM(array)):
+        if cnp.PyArray_DIM(array, axis) != <Py_ssize_t> shape[axis]:
+            return False
+    return True
+
+
+cdef _is(array, name, int kind, tuple shape):
+    """Refuses an array of another kind of numbers or shape, or one whose elements do not follow each other."""
+    if fits(array, kind, shape):
+        return array
+    dtype = cnp.PyArray_DescrFromType(kind)
+    if not isinstance(array, np.ndarray) or array.dtype != dtype or array.shape != shape:
         found = f"{array.dtype} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-        raise ValueError(f"expected {name} to be {np.dtype(dtype)} {tuple(shape)}, got {found}")
+        raise ValueError(f"expected {name} to be {dtype} {shape}, got {found}")
     if not array.flags.c_contiguous:
         raise ValueError(f"expected {name} to be C-contiguous, got strides {array.strides}")
     return array
@@ -126,14 +144,15 @@ cdef class Judged:
     cdef Result result
 
     def __init__(self, Plan plan, y, Py_ssize_t n, Py_ssize_t room):
-        if y.dtype == np.int64 and y.ndim == 1:
+        if fits(y, cnp.NPY_INT64, (n,)) or y.dtype == np.int64 and y.ndim == 1:
             # they are indices: nobody may change them once they are checked
-            self.y = _is(y, "labels", np.int64, (n,)).copy()
+            self.y = cnp.PyArray_NewCopy(_is(y, "labels", cnp.NPY_INT64, (n,)), cnp.NPY_CORDER)
             if not all_below(<const int64_t*> start_of(self.y), n, plan.outputs):
                 raise ValueError(f"expected labels from 0 to {plan.outputs - 1}, got {y.min()} to {y.max()}")
         else:
-            self.y = _is(y, "targets", DTYPE, (n, plan.outputs))
-        self.losses, self.agreeing = np.empty(room), np.empty(room, np.int64)
+            self.y = _is(y, "targets", REAL, (n, plan.outputs))
+        self.losses = cnp.PyArray_SimpleNew(1, <cnp.npy_intp*> &room, cnp.NPY_FLOAT64)
+        self.agreeing = cnp.PyArray_SimpleNew(1, <cnp.npy_intp*> &room, cnp.NPY_INT64)
 
     cdef void tell(self, Call* call):
         if self.y.ndim == 1:
@@ -261,7 +280,7 @@ def activations(program, x, outs, threads):
     if len(outs) != len(plan.shown):
         raise ValueError(f"expected {len(plan.shown)} arrays in outs, got {len(outs)}")
     for n, (out, v) in enumerate(zip(outs, plan.shown)):
-        _is(out, f"outs[{n}]", DTYPE, (call.samples, plan.width(v)))
+        _is(out, f"outs[{n}]", REAL, (call.samples, plan.width(v)))
     use(&call, tape)
     me.block = &block
     for first in range(0, call.samples, tape.rows):
@@ -293,13 +312,15 @@ cdef Py_ssize_t scratch_of(Plan plan) except -1:
 cdef Worker trainer(Plan plan, Tape tape, const Call* call, Py_ssize_t threads) except *:
     """Where everything lies in a thread's part of the work arena."""
     cdef Worker me
-    cdef Py_ssize_t v, team, n, set = 0
-    for v in range(1, len(plan.table)):
-        n = 1
-        for team in range(1, threads + 1 if plan.kind(v) == DENSE else 1):      # some may be left out
-            n = larger(n, sums_of(plan.cuts[plan.source(v)], team))
-        set = larger(set, n * tape.rows * stride_of(plan.width(v)))
-    me = worker_of(call, tape.size + GAP, set + GAP, plan.scratch)
+    cdef Py_ssize_t v, team, n
+    if tape.threads != threads:
+        tape.threads, tape.set = threads, 0
+        for v in range(1, len(plan.table)):
+            n = 1
+            for team in range(1, threads + 1 if plan.kind(v) == DENSE else 1):      # some may be left out
+                n = larger(n, sums_of(plan.cuts[plan.source(v)], team))
+            tape.set = larger(tape.set, n * tape.rows * stride_of(plan.width(v)))
+    me = worker_of(call, tape.size + GAP, tape.set + GAP, plan.scratch)
     me.rows = tape.rows
     return me
 
@@ -339,11 +360,11 @@ def backward(program, x, d_output, gradients, d_input, threads):
     cdef Call call = call_of(plan, rows_at(plan, x))
     cdef real[::1] d_rows
     _check_threads(threads)
-    cdef const real[::1] d = _is(d_output, "d_output", DTYPE, (call.samples, plan.outputs)).reshape(-1)
-    _is(gradients, "gradients", DTYPE, program.parameters.shape)
+    cdef const real[::1] d = _is(d_output, "d_output", REAL, (call.samples, plan.outputs)).reshape(-1)
+    _is(gradients, "gradients", REAL, program.parameters.shape)
     call.judge, call.targets, call.loss = OUTPUT_GRADIENT, &d[0], program.loss
     if d_input is not None:
-        d_rows = _is(d_input, "d_input", DTYPE, (call.samples, plan.inputs)).reshape(-1)
+        d_rows = _is(d_input, "d_input", REAL, (call.samples, plan.inputs)).reshape(-1)
         call.d_input = &d_rows[0]
     _learn(plan, &call, no_state, gradients, threads)
 
@@ -357,7 +378,7 @@ def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None):
     cdef Call call = call_of(plan, rows_at(plan, x))
     _check_threads(threads)
     cdef Judged judged = Judged(plan, y, call.samples, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.samples))
-    _is(gradients, "gradients", DTYPE, program.parameters.shape)
+    _is(gradients, "gradients", REAL, program.parameters.shape)
     judged.tell(&call)
     call.loss = program.loss
     if first_row is not None:
@@ -371,7 +392,7 @@ def _rule(program):
     optimizer, state = program.optimizer, program.state
     if not 0 <= optimizer < OPTIMIZERS:
         raise ValueError(f"expected an optimizer's code below {OPTIMIZERS}, got {optimizer}")
-    _is(state, "state", DTYPE, (slots_of(optimizer), len(program.parameters)))
+    _is(state, "state", REAL, (slots_of(optimizer), len(program.parameters)))
     return optimizer, state.reshape(-1)
 
 
@@ -381,8 +402,8 @@ def apply_gradients(program, gradients, coefficients, threads):
     cdef Plan plan = plan_of(program)
     cdef Call call
     _check_threads(threads)
-    cdef const double[::1] row = _is(coefficients, "coefficients", np.float64, (COEFFICIENTS,))
-    _is(gradients, "gradients", DTYPE, program.parameters.shape)
+    cdef const double[::1] row = _is(coefficients, "coefficients", cnp.NPY_FLOAT64, (COEFFICIENTS,))
+    _is(gradients, "gradients", REAL, program.parameters.shape)
     call.optimizer, state = _rule(program)
     call.slot, call.coefficients = len(program.parameters), &row[0]
     threads = team_of(min(threads, ceil_div(call.slot, UPDATED)))
@@ -403,8 +424,8 @@ def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t t
     cdef Call call = call_of(plan, rows_at(plan, x))
     _check_threads(threads)
     cdef Py_ssize_t steps = len(coefficients), m = len(rows)
-    _is(coefficients, "coefficients", np.float64, (steps, COEFFICIENTS))
-    order = _is(rows, "rows", np.int32, (m,)).copy()    # indices, as labels are
+    _is(coefficients, "coefficients", cnp.NPY_FLOAT64, (steps, COEFFICIENTS))
+    order = cnp.PyArray_NewCopy(_is(rows, "rows", cnp.NPY_INT32, (m,)), cnp.NPY_CORDER)     # indices, as labels are
     if batch_size < 1 or not (steps - 1) * batch_size < m <= steps * batch_size:
         raise ValueError(f"expected rows for {steps} batches of {batch_size}, got {m}")
     call.order = <const int32_t*> start_of(order)

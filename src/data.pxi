@@ -108,6 +108,8 @@ def within(x, double limit):
     cdef bint fine = True
     if data.kind == UINT8:
         return True
+    if data.row_stride == data.columns * data.column_stride:     # all is one row
+        data.columns, data.rows = data.columns * data.rows, 1
     with nogil:
         for r in range(data.rows):
             row = data.start + r * data.row_stride

@@ -1,4 +1,5 @@
-# Losses: the loss of one row, whether it agrees with its target, and the weight of h - t in the gradient.
+# Losses: the loss of a row, whether it agrees with its target, and the weight of h - t in the gradient.
+# The rows of a narrow output stand side by side, SIDE of them, so that vectors run across rows; else a row is alone, side 1.
 
 cdef enum:                      # the codes of fastnn/losses.py
     CROSS_ENTROPY, BINARY_CROSS_ENTROPY, MEAN_SQUARED_ERROR
@@ -8,15 +9,21 @@ cdef enum:                      # what a row is judged by
     LABELS, TARGETS
     OUTPUT_GRADIENT             # nothing: dh is given
 
-cdef struct Row:                # an output in the work arena, and what it should be
-    Py_ssize_t z, h, d, n
-    Py_ssize_t label            # -1: the targets t instead
-    const real* t
+cdef struct Outputs:            # of some rows side by side: element j of row r is at j * side + r
+    Py_ssize_t z, h, d, n       # in the work arena
+    Py_ssize_t labels[SIDE]     # what they should be, where t is NULL
+    const real* t               # their targets
+    real top[SIDE]              # of softmax: the largest z,
+    double total[SIDE]          # and the sum of e^(z - top)
 
-cdef inline real target_of(const Row* row, Py_ssize_t j) noexcept nogil:
-    if row.label >= 0:
-        return j == row.label
-    return row.t[j]
+cdef struct Judgement:          # of each row
+    double losses[SIDE]
+    int64_t agreeing[SIDE]
+
+cdef inline real target_of(const Outputs* o, Py_ssize_t j, int side, int r) noexcept nogil:
+    if o.t == NULL:
+        return j == o.labels[r]
+    return o.t[j * side + r]
 
 
 cdef inline bint cancels(int loss) noexcept nogil:
@@ -33,77 +40,111 @@ cdef inline real weight_of(int loss, Py_ssize_t batch, Py_ssize_t outputs) noexc
     return <real> (2.0 / (batch * outputs))
 
 
-cdef inline double cross_entropy(real[::1] work, const Row* row) noexcept nogil:
+cdef inline void cross_entropy(real[::1] work, Outputs* o, int side, double* losses) noexcept nogil:
     """-sum(t log p), p = softmax(z), which is written to h: log p = (z - top) - log(total)."""
     cdef Py_ssize_t j
-    cdef real top
-    cdef double value = 0, total = softmax(work, row.z, work, row.h, row.n, &top)
-    if row.label >= 0:
-        return log64(total) - (work[row.z + row.label] - top)
-    for j in range(row.n):
-        value += row.t[j] * (log64(total) - (work[row.z + j] - top))
-    return value
+    cdef int r
+    cdef real z[SIDE]
+    softmax(work, o.z, o.h, o.n, side, o.top, o.total)
+    if o.t == NULL:
+        for r in range(side):
+            z[r] = work[o.z + o.labels[r] * side + r]
+        for r in range(side):
+            losses[r] = log64(o.total[r]) - (z[r] - o.top[r])
+        return
+    for r in range(side):
+        losses[r], o.total[r] = 0, log64(o.total[r])
+    for j in range(o.n):
+        for r in range(side):
+            losses[r] += o.t[j * side + r] * (o.total[r] - (work[o.z + j * side + r] - o.top[r]))
 
 
-cdef inline double binary_cross_entropy(const real[::1] work, const Row* row) noexcept nogil:
+cdef inline void binary_cross_entropy(const real[::1] work, const Outputs* o, int side, double* losses) noexcept nogil:
     """mean(-t log p - (1 - t) log(1 - p)), p = sigmoid(z), from z: max(z, 0) - t z + log(1 + e^-|z|)."""
     cdef Py_ssize_t j
+    cdef int r
     cdef real z
-    cdef double value = 0
-    for j in range(row.n):
-        z = work[row.z + j]
-        value += (z if z > 0 else 0) - target_of(row, j) * z + log64(1.0 + exp(-fabs(<double> z)))
-    return value / row.n
+    for r in range(side):
+        losses[r] = 0
+    for j in range(o.n):
+        for r in range(side):
+            z = work[o.z + j * side + r]
+            losses[r] += (z if z > 0 else 0) - target_of(o, j, side, r) * z + log64(1.0 + exp(-fabs(<double> z)))
+    for r in range(side):
+        losses[r] = losses[r] / o.n
 
 
-cdef inline double mean_squared_error(const real[::1] work, const Row* row) noexcept nogil:
+cdef inline void mean_squared_error(const real[::1] work, const Outputs* o, int side, double* losses) noexcept nogil:
     """mean((h - t)^2)."""
     cdef Py_ssize_t j
+    cdef int r
     cdef real e
-    cdef double value = 0
-    for j in range(row.n):
-        e = work[row.h + j] - target_of(row, j)
-        value += <double> e * e / row.n
-    return value
+    for r in range(side):
+        losses[r] = 0
+    for j in range(o.n):
+        for r in range(side):
+            e = work[o.h + j * side + r] - target_of(o, j, side, r)
+            losses[r] += <double> e * e / o.n
 
 
-cdef inline double loss_of(int loss, real[::1] work, const Row* row) noexcept nogil:
+cdef inline void losses_of(int loss, real[::1] work, Outputs* o, int side, double* losses) noexcept nogil:
     if loss == CROSS_ENTROPY:
-        return cross_entropy(work, row)
-    if loss == BINARY_CROSS_ENTROPY:
-        return binary_cross_entropy(work, row)
-    return mean_squared_error(work, row)
+        cross_entropy(work, o, side, losses)
+    elif loss == BINARY_CROSS_ENTROPY:
+        binary_cross_entropy(work, o, side, losses)
+    else:
+        mean_squared_error(work, o, side, losses)
 
 
 # The gradient of each loss here is (h - t) * weight; a loss whose is not takes its own case here, by its code.
 
-cdef inline void error_of(real[::1] work, const Row* row, real weight) noexcept nogil:
+cdef inline void error_of(real[::1] work, const Outputs* o, int side, real weight) noexcept nogil:
     """d = (h - t) * weight."""
     cdef Py_ssize_t j
-    if row.label >= 0:
-        for j in range(padded(row.n)):
-            work[row.d + j] = work[row.h + j] * weight
-        work[row.d + row.label] = (work[row.h + row.label] - <real> 1.0) * weight
+    cdef int r
+    cdef real d[SIDE]
+    if o.t == NULL:
+        for r in range(side):
+            d[r] = (work[o.h + o.labels[r] * side + r] - <real> 1.0) * weight
+        for j in range(padded(o.n) if side == 1 else o.n):
+            for r in range(side):
+                work[o.d + j * side + r] = work[o.h + j * side + r] * weight
+        for r in range(side):
+            work[o.d + o.labels[r] * side + r] = d[r]
     else:
-        for j in range(row.n):
-            work[row.d + j] = (work[row.h + j] - row.t[j]) * weight
+        for j in range(o.n):
+            for r in range(side):
+                work[o.d + j * side + r] = (work[o.h + j * side + r] - o.t[j * side + r]) * weight
 
 
-cdef inline Py_ssize_t winner(const real* h, Py_ssize_t n) noexcept nogil:
-    """The first of the largest."""
-    cdef Py_ssize_t j, best = 0
-    cdef real top = h[0]
+cdef inline void winners(const real* h, Py_ssize_t n, int side, Py_ssize_t* best) noexcept nogil:
+    """The first of the largest of each row."""
+    cdef Py_ssize_t j
+    cdef int r
+    cdef real top[SIDE]
+    for r in range(side):
+        top[r], best[r] = h[r], 0
     for j in range(1, n):           # without branches: nobody can foresee them
-        best = j if h[j] > top else best
-        top = h[j] if h[j] > top else top
-    return best
+        for r in range(side):
+            best[r] = j if h[j * side + r] > top[r] else best[r]
+            top[r] = h[j * side + r] if h[j * side + r] > top[r] else top[r]
 
 
-cdef inline Py_ssize_t agreement(int loss, const real[::1] work, const Row* row) noexcept nogil:
+cdef inline void agreement(int loss, const real[::1] work, const Outputs* o, int side, int64_t* agreeing) noexcept nogil:
     """Whether h has the target's winner; for targets of binary_cross_entropy, how many outputs are right."""
-    cdef Py_ssize_t j, right = 0
-    if row.n == 1 or (row.label < 0 and loss == BINARY_CROSS_ENTROPY):
-        for j in range(row.n):
-            right += (work[row.h + j] > 0.5) == (target_of(row, j) > 0.5)
-        return right
-    return winner(&work[row.h], row.n) == (row.label if row.label >= 0 else winner(row.t, row.n))
+    cdef Py_ssize_t j
+    cdef int r
+    cdef Py_ssize_t found[SIDE]
+    cdef Py_ssize_t wanted[SIDE]
+    if o.n == 1 or (o.t != NULL and loss == BINARY_CROSS_ENTROPY):
+        for r in range(side):
+            agreeing[r] = 0
+        for j in range(o.n):
+            for r in range(side):
+                agreeing[r] += (work[o.h + j * side + r] > 0.5) == (target_of(o, j, side, r) > 0.5)
+        return
+    winners(&work[o.h], o.n, side, found)
+    if o.t != NULL:
+        winners(o.t, o.n, side, wanted)
+    for r in range(side):
+        agreeing[r] = found[r] == (o.labels[r] if o.t == NULL else wanted[r])

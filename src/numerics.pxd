@@ -124,15 +124,16 @@ cdef inline number tanh_polynomial(number s) noexcept nogil:
         q = fma64(q, s, 0.133333333333231334)
         return fma64(q, s, -0.333333333333332778)
 
-cdef inline number exp(number x) noexcept nogil:
+cdef inline number exp(number z) noexcept nogil:
     # 2^n is two factors, since 2^128 is beyond float32 and e^x not yet: n + 2 bias in halves.
-    # A NaN fails both comparisons and is kept.
-    cdef number shifted, n, r, power, power2, sum
+    # A NaN fails both comparisons and is kept. Both are of z, as given: one that sees the other's constant becomes a
+    # third case, and blends.
+    cdef number x, shifted, n, r, power, power2, sum
     cdef uint32_t n32
     cdef uint64_t n64
     if number is float:
-        x = <float> 89.0 if x > 89 else x
-        x = <float> -104.0 if x < -104 else x
+        x = <float> 89.0 if z > 89 else z
+        x = <float> -104.0 if z < -104 else x
         shifted = fmaf(x, 1.44269504088896341, 12582912.0 + 2 * 127)
         n = shifted - <float> (12582912.0 + 2 * 127)
         # ln 2 in two parts: the first has 16 bits, so n times it is exact
@@ -140,8 +141,8 @@ cdef inline number exp(number x) noexcept nogil:
         n32 = <uint32_t> bits_of_float(shifted)
         power, power2 = two_to_the32(n32 >> 1), two_to_the32(n32 - (n32 >> 1))
     else:
-        x = 710.0 if x > 710 else x
-        x = -746.0 if x < -746 else x
+        x = 710.0 if z > 710 else z
+        x = -746.0 if z < -746 else x
         shifted = fma64(x, 1.44269504088896340736, 6755399441055744.0 + 2 * 1023)
         n = shifted - (6755399441055744.0 + 2 * 1023)
         # the first part of ln 2 has 33 bits
@@ -193,19 +194,19 @@ cdef inline number sigmoid(number z) noexcept nogil:
 cdef inline number tanh(number z) noexcept nogil:
     # tanh(k + h) = (m + s t) / (s + m t), t = tanh(h), k = n ln 2 / 2, m / s = tanh(k), s = 1 + 2^-n.
     # Below 0.5625 n = 0, which gives t itself; above, the result is so large that t's rounding hardly counts.
-    cdef number x = fabs[number](z)
-    cdef number shifted, minus_n, h, t, power, s, m, inverse, q, rest
+    cdef number a = fabs[number](z)
+    cdef number x, shifted, minus_n, h, t, power, s, m, inverse, q, rest
     if number is float:
-        x = <float> 10.0 if x > 10 else x           # tanh(10) rounds to 1
+        x = <float> 10.0 if a > 10 else a           # tanh(10) rounds to 1
         shifted = fmaf(x, -2.88539008177792681, 12582912.0 + 127)
-        shifted = <float> (12582912.0 + 127) if x < <float> 0.5625 else shifted
+        shifted = <float> (12582912.0 + 127) if a < <float> 0.5625 else shifted
         minus_n = shifted - <float> (12582912.0 + 127)
         h = fmaf(minus_n, 0.346573590279972655, x)
         power = two_to_the32(<uint32_t> bits_of_float(shifted))
     else:
-        x = 20.0 if x > 20 else x
+        x = 20.0 if a > 20 else a
         shifted = fma64(x, -2.88539008177792681472, 6755399441055744.0 + 1023)
-        shifted = 6755399441055744.0 + 1023 if x < 0.5625 else shifted
+        shifted = 6755399441055744.0 + 1023 if a < 0.5625 else shifted
         minus_n = shifted - (6755399441055744.0 + 1023)
         h = fma64(minus_n, 0.346573590279972654709, x)
         power = two_to_the64(<uint64_t> bits_of_double(shifted))

@@ -8,15 +8,32 @@ cdef inline Matrix weights_from(const Instruction* i, Py_ssize_t row) noexcept n
     """W from one of its rows on."""
     return matrix(i.weights + row * i.outputs, i.outputs)
 
+cdef inline Py_ssize_t runs_of(Range rows, Range columns, Py_ssize_t width) noexcept nogil:
+    """In how many runs some columns of a value of this width lie: whole rows follow each other in memory."""
+    return smaller(1, rows.end - rows.first) if columns.end - columns.first == padded(width) else rows.end - rows.first
+
+cdef inline Range run_of(Range rows, Range columns, Py_ssize_t row, Py_ssize_t runs, Py_ssize_t n) noexcept nogil:
+    """From where to where the n-th goes, where rows are so far apart."""
+    cdef Range run
+    run.first = (rows.first + n) * row + columns.first
+    run.end = (rows.end - runs + n) * row + columns.end
+    return run
+
 
 # --- dense: z = h W + b ---------------------------------------------------------------------------------------
 
 cdef inline void start_rows(real[::1] work, Matrix z, Py_ssize_t rows, const real[::1] parameters, Py_ssize_t biases,
                             Py_ssize_t columns) noexcept nogil:
-    cdef Py_ssize_t r, j
-    for r in range(rows):
-        for j in range(columns):
-            work[z.start + r * z.row + j] = parameters[biases + j]
+    """z = b, in whole vectors."""
+    cdef Py_ssize_t r, q
+    cdef real b[16]
+    cdef int j
+    for q in range(columns // 16):
+        for j in range(16):
+            b[j] = parameters[biases + q * 16 + j]
+        for r in range(rows):
+            for j in range(16):
+                work[z.start + r * z.row + q * 16 + j] = b[j]
 
 
 cdef inline bint finite_rows(const real[::1] work, Matrix z, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
@@ -61,12 +78,13 @@ cdef void sum_piece(const Instruction* i, Worker* me, Product* p, Py_ssize_t pie
     columns of its last piece are copied.
     """
     cdef Py_ssize_t first = piece_start(i.cut_in, piece), whole = i.outputs // 16 * 16, tail = me.scratch + PACKED, k, j
+    cdef Py_ssize_t columns = 8 if i.outputs <= 8 else padded(i.outputs)       # a tile has no fewer
     cdef bint last = whole < i.outputs and piece_start(i.cut_in, piece + 1) == neurons_of_mine(me, i.cut_in).end
     cdef Product q
     p.A.start = me.base + i.source.start + first
     p.B.start = i.weights + first * i.outputs
     p.depth = piece_start(i.cut_in, piece + 1) - first
-    p.columns = whole if last else padded(i.outputs)
+    p.columns = whole if last else columns
     if piece == 0:
         start_rows(work, p.C, p.rows, parameters, i.biases, padded(i.outputs))
         p.add = True
@@ -76,7 +94,7 @@ cdef void sum_piece(const Instruction* i, Worker* me, Product* p, Py_ssize_t pie
             for j in range(16):
                 work[tail + k * 16 + j] = parameters[p.B.start + k * i.outputs + whole + j] if j < i.outputs - whole else 0
         q = p[0]
-        q.B, q.C.start, q.columns = matrix(tail, 16), p.C.start + whole, 16
+        q.B, q.C.start, q.columns = matrix(tail, 16), p.C.start + whole, columns - whole
         multiply(work, work, work, &q, work, me.scratch)
 
 
@@ -119,14 +137,15 @@ cdef void combine(const Instruction* i, Worker* me, real[::1] work) noexcept nog
     Sums that all threads read are added up at i.source; the others in place.
     """
     cdef Node nodes[MOST_NODES]
-    cdef Py_ssize_t n = all_nodes(me, i.cut_in, i.target.row, nodes), r
+    cdef Py_ssize_t n = all_nodes(me, i.cut_in, i.target.row, nodes), k, runs
     cdef Range rows = rows_at_hand(me, i.by_rows)
     cdef Matrix h = here(me, i.target)
-    cdef Py_ssize_t z = me.base + i.source.start if i.whole else sum_target(me, nodes, n)
+    cdef bint read_again = i.source.start != i.target.start or n > 1
+    cdef Py_ssize_t z = me.base + i.source.start if i.whole and read_again else sum_target(me, nodes, n)
     cdef Range columns = columns_of_mine(me, i.cut_out, i.whole), at
-    cdef bint flat = n <= 2 and columns.end - columns.first == padded(i.outputs)     # the rows follow each other
-    for r in range(rows.first, rows.first + 1 if flat else rows.end):
-        at.first, at.end = r * h.row + columns.first, rows.end * h.row if flat else r * h.row + columns.end
+    runs = runs_of(rows, columns, i.outputs) if n <= 2 else rows.end - rows.first       # the spare room is a row
+    for k in range(runs):
+        at = run_of(rows, columns, h.row, runs, k)
         add_tree(work, z, nodes, n, at, me.scratch if i.whole else 0)
         if z != h.start or i.code != IDENTITY:
             activate(i.code, work, z + at.first, work, h.start + at.first, at.end - at.first, i.number)
@@ -152,15 +171,31 @@ cdef inline Product gradient_of(const Instruction* i, Worker* me, Matrix dW, Ran
                       columns.end - columns.first, me.block.rows)
 
 
+cdef inline void sum_rows(real[::1] work, Matrix d, Py_ssize_t rows, Py_ssize_t target, int lanes) noexcept nogil:
+    """The sums of some columns."""
+    cdef real sums[MAX_LANES]
+    cdef Py_ssize_t r
+    cdef int j
+    for j in range(lanes):
+        sums[j] = 0
+    for r in range(rows):
+        for j in range(lanes):
+            sums[j] = sums[j] + work[d.start + r * d.row + j]
+    for j in range(lanes):
+        work[target + j] = sums[j]
+
+
 cdef Py_ssize_t bias_gradient(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """db, of at most a chunk of rows; returns where in the scratch it is."""
-    cdef Py_ssize_t r, j, db = me.scratch + PACKED
+    cdef Py_ssize_t j = 0, db = me.scratch + PACKED
     cdef Matrix dz = here(me, i.other)
-    for j in range(i.outputs):
-        work[db + j] = 0
-    for r in range(me.block.rows):
-        for j in range(i.outputs):
-            work[db + j] = work[db + j] + work[dz.start + r * dz.row + j]
+    while j < i.outputs:
+        if i.outputs - j > 16:          # two chains or more: each step waits for the one before
+            sum_rows(work, part(dz, 0, j), me.block.rows, db + j, MAX_LANES)
+            j += MAX_LANES
+        else:
+            sum_rows(work, part(dz, 0, j), me.block.rows, db + j, 16)
+            j += 16
     return db
 
 
@@ -239,30 +274,57 @@ cdef void learn(const Instruction* i, Worker* me, real[::1] parameters, real[::1
 cdef void activate_rows(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """ACTIVATE: h = g(z)."""
     cdef Matrix z = here(me, i.source), h = here(me, i.target)
-    cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
-    cdef Py_ssize_t r
-    for r in range(me.block.rows):
-        activate(i.code, work, z.start + r * z.row + columns.first, work, h.start + r * h.row + columns.first,
-                 columns.end - columns.first, i.number)
+    cdef Range rows = rows_at_hand(me, False), columns = columns_of_mine(me, i.cut_out, i.whole), at
+    cdef Py_ssize_t k, runs = runs_of(rows, columns, i.outputs)
+    for k in range(runs):
+        at = run_of(rows, columns, h.row, runs, k)
+        activate(i.code, work, z.start + at.first, work, h.start + at.first, at.end - at.first, i.number)
 
 
 cdef void differentiate_rows(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """ACTIVATE_BACK: dz = dh * g'(z), in place; i.source is what g' is written in, z or h."""
     cdef Matrix read = here(me, i.source), d = here(me, i.target)
-    cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
-    cdef Py_ssize_t r, n = smaller(columns.end, i.outputs) - columns.first
-    for r in range(me.block.rows):
-        differentiate(i.code, work, read.start + r * read.row + columns.first, work, d.start + r * d.row + columns.first,
-                      n, i.number)
+    cdef Range rows = rows_at_hand(me, False), columns = columns_of_mine(me, i.cut_out, i.whole), at
+    cdef Py_ssize_t k, runs = runs_of(rows, columns, i.outputs)
+    for k in range(runs):
+        at = run_of(rows, columns, d.row, runs, k)
+        differentiate(i.code, work, read.start + at.first, work, d.start + at.first, at.end - at.first, i.number)
+
+
+cdef inline Py_ssize_t side_by_side(Py_ssize_t outputs, Py_ssize_t left) noexcept nogil:
+    """How many of the rows that are left are worked on together, SIDE at most, or one."""
+    return smaller(SIDE, left) if outputs <= SHORT and left >= FEW_SIDE else 1
+
+cdef void stand(real[::1] work, Matrix rows, Py_ssize_t side, Py_ssize_t n, Py_ssize_t outputs) noexcept nogil:
+    """Side by side, from `side` on."""
+    cdef Py_ssize_t r, j
+    for r in range(n):
+        for j in range(outputs):
+            work[side + j * SIDE + r] = work[rows.start + r * rows.row + j]
+
+cdef void lie(real[::1] work, Matrix rows, Py_ssize_t side, Py_ssize_t n, Py_ssize_t outputs) noexcept nogil:
+    """As rows again."""
+    cdef Py_ssize_t r, j
+    for r in range(n):
+        for j in range(outputs):
+            work[rows.start + r * rows.row + j] = work[side + j * SIDE + r]
 
 
 cdef void softmax_rows(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """SOFTMAX: h = e^z / sum(e^z)."""
     cdef Matrix z = here(me, i.source), h = here(me, i.target)
-    cdef Py_ssize_t r
-    cdef real top
-    for r in range(me.block.rows):
-        softmax(work, z.start + r * z.row, work, h.start + r * h.row, i.outputs, &top)
+    cdef Py_ssize_t r = 0, n, side = me.scratch
+    cdef real top[SIDE]
+    cdef double total[SIDE]
+    while r < me.block.rows:
+        n = side_by_side(i.outputs, me.block.rows - r)
+        if n > 1:
+            stand(work, part(z, r, 0), side, n, i.outputs)
+            softmax(work, side, side, i.outputs, SIDE, top, total)
+            lie(work, part(h, r, 0), side, n, i.outputs)
+        else:
+            softmax(work, z.start + r * z.row, h.start + r * h.row, i.outputs, 1, top, total)
+        r += n
 
 
 cdef void softmax_back(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
@@ -314,59 +376,3 @@ cdef void pass_on(const Instruction* i, Worker* me, real[::1] work) noexcept nog
         a, b = target.start + r * target.row, d.start + r * d.row
         for j in range(columns.first, columns.end):
             work[a + j] = work[a + j] + work[b + j] if i.add else work[b + j]
-
-
-# --- the ends: h_0, the loss, the gradient of the input ---------------------------------------------------------------
-
-cdef void gather(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
-    """GATHER: h_0 of the rows, all or this thread's features, in whole cache lines; shuffled rows are fetched ahead."""
-    cdef const Call* call = me.call
-    cdef Matrix h = here(me, i.target)
-    cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
-    cdef Py_ssize_t r, row
-    columns.first, columns.end = columns.first // 16 * 16, smaller(columns.end, i.outputs)
-    for r in range(me.block.rows):
-        row = me.block.start + r
-        if call.order != NULL:
-            if row + AHEAD < call.samples:
-                prefetch_row(&call.data, call.order[row + AHEAD], columns.first, columns.end)
-            row = call.order[row]
-        gather_row(&call.data, row, columns.first, columns.end, work, h.start + r * h.row)
-
-
-cdef void judge(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
-    """JUDGE: each row's loss, whether it agrees, and d of the mean loss, which is dz where the loss cancels g'."""
-    cdef const Call* call = me.call
-    cdef Matrix z = here(me, i.source), h = here(me, i.target), d = here(me, i.other)
-    cdef Py_ssize_t r, at = 0 if i.by_rows else me.block.losses_from
-    cdef Range rows = rows_at_hand(me, i.by_rows)
-    cdef Row row
-    row.n, row.label, row.t = i.outputs, -1, call.targets
-    for r in range(rows.first, rows.end):
-        row.z, row.h, row.d = z.start + r * z.row, h.start + r * h.row, d.start + r * d.row
-        if call.judge == LABELS:
-            row.label = call.labels[me.block.start + r]
-        else:
-            row.t = call.targets + (me.block.start + r) * i.outputs
-        call.losses[at + r] = loss_of(call.loss, work, &row)
-        error_of(work, &row, me.block.weight)
-        call.agreeing[at + r] = agreement(call.loss, work, &row)
-
-
-cdef void take(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
-    """TAKE: dh of the output, as it is given."""
-    cdef Matrix d = here(me, i.target)
-    cdef Py_ssize_t r, j
-    for r in range(me.block.rows):
-        for j in range(i.outputs):
-            work[d.start + r * d.row + j] = me.call.targets[(me.block.start + r) * i.outputs + j]
-
-
-cdef void give(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
-    """GIVE: this thread's columns of the input's gradient."""
-    cdef Matrix d = here(me, i.source)
-    cdef Range columns = neurons_of_mine(me, i.cut_out)
-    cdef Py_ssize_t r, j
-    for r in range(me.block.rows):
-        for j in range(columns.first, columns.end):
-            me.call.d_input[(me.block.start + r) * i.outputs + j] = work[d.start + r * d.row + j]

@@ -55,6 +55,17 @@ cdef inline void begin_step(Worker* me, Py_ssize_t step) noexcept nogil:
         coefficients_of(call.coefficients + step * COEFFICIENTS, me.block.c)
 
 
+cdef inline void add_up(const Call* call, Py_ssize_t rows) noexcept nogil:
+    """The sums over the rows at hand, after those before them."""
+    cdef double loss = call.result.loss
+    cdef int64_t agreeing = call.result.agreeing
+    cdef Py_ssize_t r
+    for r in range(rows):
+        loss += call.losses[r]
+        agreeing += call.agreeing[r]
+    call.result.loss, call.result.agreeing = loss, agreeing
+
+
 cdef void train_steps(Region r, Worker me) noexcept nogil:
     """One thread's part of a stretch of steps."""
     cdef const Call* call = me.call
@@ -75,9 +86,7 @@ cdef void train_steps(Region r, Worker me) noexcept nogil:
             for i in range(call.length):
                 perform(call.tape + i, &me, r.parameters, r.state, r.gradients, r.work)
             if is_first(&me) and call.judge != OUTPUT_GRADIENT:
-                for i in range(block.rows):
-                    call.result.loss += call.losses[i]
-                    call.result.agreeing += call.agreeing[i]
+                add_up(call, block.rows)
         step += 1
     leave_mode(mode)
 

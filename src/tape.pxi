@@ -85,6 +85,7 @@ cdef class Tape:
     cdef object memory
     cdef Instruction* start
     cdef Py_ssize_t length, rows, size
+    cdef Py_ssize_t threads, set        # how long a set of sums is for so many threads, the latest
     cdef list places, is_input  # of each value, in prediction: where it lies, and whether it is h_0 itself
 
     def __init__(self, Py_ssize_t most, Py_ssize_t rows):

@@ -346,6 +346,30 @@ def test_networks_predict_the_same_bits_in_any_split():
             assert np.concatenate(outs).tobytes() == whole
 
 
+@pytest.mark.parametrize("outputs", [1, 3, 10, 16, 17, 128, 129])
+@pytest.mark.parametrize(("output", "loss"), FITTING)
+def test_a_row_is_judged_alike_alone_and_beside_others(output, loss, outputs):
+    """Rows of a narrow output stand side by side in the engine, where there are enough."""
+    if output == "softmax" and outputs == 1:
+        return
+    rng = np.random.default_rng(outputs)
+    x, t = rng.normal(size=(41, 6)), rng.random((41, outputs))
+    t /= t.sum(axis=1, keepdims=True)
+    for dtype, name in itertools.product(DTYPES, engine.available()[:-1]):
+        module = engine.get(name, dtype)
+        program = build(
+            [6, 5, outputs], [ACTIVATIONS["tanh"], ACTIVATIONS[output]], LOSSES[loss].code, dtype
+        )
+        program.parameters[:-64] = rng.normal(size=len(program.parameters) - 64)
+        targets = [t.astype(dtype)]
+        if outputs > 1:
+            targets.append(rng.integers(0, outputs, 41))
+        for y in targets:
+            single = [module.evaluate(program, x[r : r + 1], y[r : r + 1], 1) for r in range(41)]
+            losses, agreeing = zip(*single, strict=True)
+            assert module.evaluate(program, x, y, 1) == (sum(losses), sum(agreeing))
+
+
 # Training.
 
 
