@@ -331,7 +331,6 @@ cdef Py_ssize_t trainers(Plan plan, Py_ssize_t rows, Py_ssize_t threads) except 
 
 
 cdef real[::1] no_state = _zeros(1)     # and no gradients: what a call does not touch
-
 cdef _learn(Plan plan, Call* call, real[::1] state, real[::1] gradients, Py_ssize_t threads):
     """train, gradients and backward: the same steps, with or without updates."""
     global callers
