@@ -24,16 +24,17 @@ cdef inline Range run_of(Range rows, Range columns, Py_ssize_t row, Py_ssize_t r
 
 cdef inline void start_rows(real[::1] work, Matrix z, Py_ssize_t rows, const real[::1] parameters, Py_ssize_t biases,
                             Py_ssize_t columns) noexcept nogil:
-    """z = b, in whole vectors."""
-    cdef Py_ssize_t r, q
+    """z = b, in whole vectors, some rows after others."""
+    cdef Py_ssize_t block, q, r
     cdef real b[16]
     cdef int j
-    for q in range(columns // 16):
-        for j in range(16):
-            b[j] = parameters[biases + q * 16 + j]
-        for r in range(rows):
+    for block in range(ceil_div(rows, PASSED)):
+        for q in range(columns // 16):
             for j in range(16):
-                work[z.start + r * z.row + q * 16 + j] = b[j]
+                b[j] = parameters[biases + q * 16 + j]
+            for r in range(block * PASSED, smaller(rows, (block + 1) * PASSED)):
+                for j in range(16):
+                    work[z.start + r * z.row + q * 16 + j] = b[j]
 
 
 cdef inline bint finite_rows(const real[::1] work, Matrix z, Py_ssize_t rows, Py_ssize_t columns) noexcept nogil:
@@ -172,12 +173,12 @@ cdef inline Product gradient_of(const Instruction* i, Worker* me, Matrix dW, Ran
 
 
 cdef inline void sum_rows(real[::1] work, Matrix d, Py_ssize_t rows, Py_ssize_t target, int lanes) noexcept nogil:
-    """The sums of some columns."""
+    """Adds some columns to their sums."""
     cdef real sums[MAX_LANES]
     cdef Py_ssize_t r
     cdef int j
     for j in range(lanes):
-        sums[j] = 0
+        sums[j] = work[target + j]
     for r in range(rows):
         for j in range(lanes):
             sums[j] = sums[j] + work[d.start + r * d.row + j]
@@ -187,15 +188,17 @@ cdef inline void sum_rows(real[::1] work, Matrix d, Py_ssize_t rows, Py_ssize_t 
 
 cdef Py_ssize_t bias_gradient(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """db, of at most a chunk of rows; returns where in the scratch it is."""
-    cdef Py_ssize_t j = 0, db = me.scratch + PACKED
+    cdef Py_ssize_t block, rows, j, db = me.scratch + PACKED
     cdef Matrix dz = here(me, i.other)
-    while j < i.outputs:
-        if i.outputs - j > 16:          # two chains or more: each step waits for the one before
-            sum_rows(work, part(dz, 0, j), me.block.rows, db + j, MAX_LANES)
+    for j in range(padded(i.outputs)):
+        work[db + j] = 0
+    for block in range(ceil_div(me.block.rows, PASSED)):
+        rows, j = smaller(PASSED, me.block.rows - block * PASSED), 0
+        while i.outputs - j > 16:           # two chains: each step waits for the one before
+            sum_rows(work, part(dz, block * PASSED, j), rows, db + j, MAX_LANES)
             j += MAX_LANES
-        else:
-            sum_rows(work, part(dz, 0, j), me.block.rows, db + j, 16)
-            j += 16
+        if j < i.outputs:
+            sum_rows(work, part(dz, block * PASSED, j), rows, db + j, 16)
     return db
 
 
