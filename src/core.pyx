@@ -194,6 +194,15 @@ cdef void _forward(Region r, double flops) noexcept nogil:
         share(r, predict_claimed)
 
 
+cdef lay_out(Region r, Tape tape):
+    """The weights into panels, for this call alone: they may change at any time."""
+    if r.parameters is None:
+        r.parameters = _zeros(tape.panels)
+    with nogil:
+        share(r, lay_claimed)
+    r.weights = r.parameters
+
+
 def forward(program, x, out, Py_ssize_t threads):
     """The outputs (n, O). Returns whether z_1 is finite, which it is not where x is not."""
     global callers
@@ -211,11 +220,17 @@ def forward(program, x, out, Py_ssize_t threads):
     threads = min(threads, 1 + <Py_ssize_t> (flops / WORK))
     if threads > 1:
         threads = team_of(threads)
-    use(&call, plan.prediction)
-    call.output, call.out = plan.output, <real*> result.start
+    cdef bint panels = goes_by_panels(plan, data.rows)
+    if panels and plan.by_panels is None:
+        plan.by_panels = panel_tape(plan, plan.loss, False)
+    cdef Tape tape = plan.by_panels if panels else plan.prediction
+    use(&call, tape)
+    call.output, call.out = tape.places[len(plan.table) - 1], <real*> result.start
     cdef Region r = plan.idle.pop() if plan.idle else Region()
-    r.reserve(predictor(plan.prediction, &call), threads)
+    r.reserve(predictor(tape, &call), threads)
     r.weights, r.x = plan.weights, None
+    if panels:
+        lay_out(r, tape)
     if (data.rows > FEW_ROWS and plan.scale == 1 and data.center == NULL and data.kind == OWN and plan.direct
             and x.flags.c_contiguous):
         r.x = x.reshape(-1)     # x itself is h_0, and worth the view
@@ -246,13 +261,17 @@ def evaluate(program, x, y, Py_ssize_t threads):
     cdef Judged judged = Judged(plan, y, call.samples, call.samples)
     call.loss = program.loss
     cdef Py_ssize_t rows = smaller(FORWARD_ROWS, call.samples)
-    key = rows, call.loss
-    cdef Tape tape = plan.tapes.get(key) or plan.remember(key, forward_tape(plan, rows, call.loss, True))
+    cdef bint panels = goes_by_panels(plan, call.samples)
+    key = panels, rows, call.loss
+    cdef Tape tape = plan.tapes.get(key) or plan.remember(
+        key, panel_tape(plan, call.loss, True) if panels else forward_tape(plan, rows, call.loss, True))
     judged.tell(&call)
     use(&call, tape)
     threads = team_of(min(threads, ceil_div(call.samples, tape.rows), 1 + <Py_ssize_t> (plan.flops * call.samples / WORK)))
     cdef Region r = Region().reserve(predictor(tape, &call), threads)
     r.weights = plan.weights
+    if panels:
+        lay_out(r, tape)
     callers += 1
     with nogil:
         share(r, predict_claimed)

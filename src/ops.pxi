@@ -51,8 +51,10 @@ cdef bint multiply_rows(const Instruction* i, Worker* me, const real[::1] h, Mat
     cdef Matrix z = here(me, i.target)
     cdef Py_ssize_t columns = padded(i.outputs)
     cdef Product p = product_of(H, weights_from(i, 0), z, me.block.rows, columns, i.inputs)
-    start_rows(work, z, me.block.rows, parameters, i.biases, columns)
-    if me.block.rows == 1:
+    if i.panels:
+        p.panels, p.B.start = True, i.panels
+    start_rows(work, z, me.block.rows, parameters, i.panels + i.inputs * columns if i.panels else i.biases, columns)
+    if me.block.rows == 1 and not i.panels:
         row_product(h, parameters, work, &p)
     else:
         p.add = True

@@ -13,11 +13,11 @@ cdef class Plan:
     cdef object numbers, block_table, shown
     cdef list cuts              # how threads share each value
     cdef Tape prediction
+    cdef Tape by_panels         # that of many rows, once somebody has asked for it
     cdef dict tapes             # some of other calls, by what they depend on
     cdef list idle              # regions that no prediction is using,
     cdef Region region          # and that of the latest training, or None where one is under way
     cdef Py_ssize_t inputs, outputs
-    cdef Matrix output          # where a prediction lies
     cdef bint direct            # whether only DENSE reads h_0
     cdef int loss               # that was checked with the ops
     cdef Py_ssize_t most_pieces         # of a layer that is summed over: as many threads can share it
@@ -42,7 +42,6 @@ cdef class Plan:
         self.inputs, self.outputs = self.table[0][WIDTH], self.table[len(self.table) - 1][WIDTH]
         self.flops = 2.0 * sum(self.width(op[SOURCE]) * op[WIDTH] for op in self.table if op[KIND] == DENSE)
         self.prediction = forward_tape(self, FORWARD_ROWS, program.loss, False)
-        self.output = self.prediction.places[len(self.table) - 1]
         self.direct = all(self.kind(u) == DENSE for v in range(len(self.table)) if self.prediction.is_input[v]
                           for u in self.users[v] if not self.prediction.is_input[u])
         self.idle, self.tapes = [], {}
@@ -162,6 +161,26 @@ cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
         z = tape.places[plan.source(last)]
         i.source, i.target, i.other = z, tape.places[last], tape.room(plan.outputs)
     mark_meetings(tape)
+    return tape
+
+
+cdef bint goes_by_panels(Plan plan, Py_ssize_t rows):
+    """Whether a prediction of so many rows copies the weights first."""
+    cdef double weights = plan.flops / 2
+    return (rows >= PANEL_ROWS and weights >= PANEL_WEIGHTS) or (rows >= WIDE_PANEL_ROWS and weights >= WIDE_PANEL_WEIGHTS)
+
+
+cdef Tape panel_tape(Plan plan, int loss, bint judged):
+    """forward_tape for many rows: W lies in panels, in a copy of the parameters that `lay_panels` makes."""
+    cdef Tape tape = forward_tape(plan, PANEL_FORWARD_ROWS, loss, judged)
+    cdef Instruction* i
+    cdef Py_ssize_t n
+    tape.panels = 16
+    for n in range(tape.length):
+        i = tape.start + n
+        if i.kind == MULTIPLY:
+            i.panels = tape.panels
+            tape.panels += (i.inputs + 1) * padded(i.outputs)
     return tape
 
 

@@ -60,6 +60,11 @@ cdef enum:
     TAPES = 8                   # of a network that are kept: two of a fit, whose last batch is short, and some others
     FEW_ROWS = 6                # that one thread predicts sooner than it shares them
     UPDATED = 1 << 12           # weights of an update that a thread claims at least
+    PANEL_ROWS = 512            # of a prediction, from which on a copy of the weights in panels pays for itself,
+    PANEL_WEIGHTS = 1 << 18     # if there are so many: fewer lie in the L2 anyway
+    WIDE_PANEL_ROWS = 64        # rows that are enough
+    WIDE_PANEL_WEIGHTS = 1 << 22        # for weights that come from beyond the L3
+    PANEL_FORWARD_ROWS = 48     # that a thread carries at a time by panels, which need no copy at any number of rows
     FORWARD_ROWS = 24           # that a thread carries through the network at a time: their h stay in the L1 and L2
 
 # Floating-point operations that are worth another thread: some microseconds, which waking it takes.

@@ -93,6 +93,42 @@ cdef void train_steps(Region r, Worker me) noexcept nogil:
 
 # --- prediction: threads share the rows, or the columns of one row --------------------------------------------------
 
+cdef void lay_panel(const Instruction* i, Py_ssize_t j, const real[::1] parameters, real[::1] copy) noexcept nogil:
+    """The panel of W that begins with column j, and its part of b."""
+    cdef Py_ssize_t width = width_of(padded(i.outputs) - j), n = smaller(width, i.outputs - j), k, q
+    cdef Py_ssize_t w = i.weights + j, panel = i.panels + j * i.inputs, b = i.panels + i.inputs * padded(i.outputs) + j
+    for q in range(n):
+        copy[b + q] = parameters[i.biases + j + q]
+    for k in range(i.inputs):
+        for q in range(n):
+            copy[panel + k * width + q] = parameters[w + k * i.outputs + q]
+
+
+cdef Py_ssize_t lay_panels(const Call* call, Range mine, const real[::1] parameters, real[::1] copy) noexcept nogil:
+    """Some of the panels of all W; returns how many there are."""
+    cdef const Instruction* i
+    cdef Py_ssize_t n, j, panel = 0
+    for n in range(call.length):
+        i = call.tape + n
+        j = 0
+        while i.kind == MULTIPLY and j < padded(i.outputs):
+            if mine.first <= panel < mine.end:
+                lay_panel(i, j, parameters, copy)
+            j += width_of(padded(i.outputs) - j)
+            panel += 1
+    return panel
+
+
+cdef void lay_claimed(Region r, Worker me) noexcept nogil:
+    """One thread's part of the panels."""
+    cdef Range mine = rows_of_thread(0, 0, 1)
+    cdef Py_ssize_t panels = lay_panels(me.call, mine, r.weights, r.parameters)
+    mine = claim(r, panels, 1)
+    while mine.first < mine.end:
+        lay_panels(me.call, mine, r.weights, r.parameters)
+        mine = claim(r, panels, 1)
+
+
 cdef bint predict_block(Worker* me, const real[::1] x, const real[::1] parameters, real[::1] work) noexcept nogil:
     """A thread carries its rows at hand through all values. x: the data, where they are h_0; else None.
 
@@ -145,7 +181,7 @@ cdef bint predict_rows(const Call* call, Worker me, Range mine, const real[::1] 
 
 cdef void predict_claimed(Region r, Worker me) noexcept nogil:
     """One thread's part of many rows."""
-    cdef Py_ssize_t n = me.call.samples, unit = smaller(me.call.most_rows, ceil_div(n, r.threads))
+    cdef Py_ssize_t n = me.call.samples, unit = smaller(FORWARD_ROWS, ceil_div(n, r.threads))
     cdef Range mine = claim(r, n, unit)
     while mine.first < mine.end:
         if not predict_rows(me.call, me, mine, r.x, r.weights, r.work):

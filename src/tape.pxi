@@ -40,6 +40,7 @@ cdef struct Instruction:
     Py_ssize_t inputs, outputs
     Cut cut_in, cut_out         # how the threads share them
     Py_ssize_t weights, biases  # in the parameters
+    Py_ssize_t panels           # not 0: where W lies in panels, and b behind it, in a copy of the parameters
     Matrix source, other, target        # in a thread's part of the work arena
     real number                 # the slope, or what dropout multiplies by
     uint32_t limit              # below which a random word drops
@@ -86,6 +87,7 @@ cdef class Tape:
     cdef Instruction* start
     cdef Py_ssize_t length, rows, size
     cdef Py_ssize_t threads, set        # how long a set of sums is for so many threads, the latest
+    cdef Py_ssize_t panels      # elements of a copy of the parameters, if W lies in panels there
     cdef list places, is_input  # of each value, in prediction: where it lies, and whether it is h_0 itself
 
     def __init__(self, Py_ssize_t most, Py_ssize_t rows):

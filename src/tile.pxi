@@ -24,6 +24,7 @@ cdef struct Product:                    # C = alpha * A B, or C += it
     real alpha
     bint add
     Py_ssize_t fold                     # not 0: C += T + alpha * A B, T so far behind C in the same arena
+    bint panels                         # B lies in panels of width_of columns, each of all rows without gaps
     Py_ssize_t copy                     # not 0: where in the work arena A, stored by columns, is copied by chunks
 
 
@@ -84,7 +85,7 @@ cdef inline Product product_of(Matrix A, Matrix B, Matrix C, Py_ssize_t rows, Py
     """C = A B."""
     cdef Product p
     p.A, p.B, p.C, p.rows, p.columns, p.depth, p.alpha, p.add, p.fold = A, B, C, rows, columns, depth, 1, False, 0
-    p.copy = 0
+    p.copy, p.panels = 0, False
     return p
 
 
@@ -242,15 +243,14 @@ cdef void multiply(const real[::1] a, const real[::1] b, real[::1] c, const Prod
             end = smaller(p.columns, j + WIDE)
             while j < end:
                 q.columns = end - j
-                q.B = part(p.B, k, j)
+                width = width_of(q.columns)
+                q.B = matrix(p.B.start + j * p.depth + k * width, width) if p.panels else part(p.B, k, j)
                 q.C = part(p.C, i, j)
                 q.C.start += fold
-                if q.rows == 1 and q.columns >= row_lanes and q.B.column == 1:
+                if q.rows == 1 and q.columns >= row_lanes and q.B.column == 1 and not p.panels:
+                    width = row_lanes
                     tile(source, &b[q.B.start], q.B.row, c, &q, 1, row_lanes)
-                    j += row_lanes
-                    continue
-                width = width_of(q.columns)
-                if width == lanes:
+                elif width == lanes:
                     panel(source, b, c, &q, lanes, work, scratch)
                 elif width == 32 and lanes > 32:
                     panel(source, b, c, &q, 32, work, scratch)

@@ -370,6 +370,38 @@ def test_a_row_is_judged_alike_alone_and_beside_others(output, loss, outputs):
             assert module.evaluate(program, x, y, 1) == (sum(losses), sum(agreeing))
 
 
+def test_many_rows_of_wide_networks_predict_the_same_bits():
+    """They go by a copy of the weights, which may change between two calls."""
+    x = np.random.default_rng(3).random((577, 300), np.float32)
+    y = np.arange(577) % 77
+    for dtype, name in itertools.product(DTYPES, engine.available()[:-1]):
+        net = fastnn.mlp([300, 900, 77], hidden="tanh", dtype=dtype, engine=name)
+        kept, losses = net.layers[0].weights, set()
+        for change, num_threads in itertools.product((0, 1), (1, 2, 4)):
+            kept[7, 5] += change
+            net.num_threads = num_threads
+            parts = [net.predict(part) for part in np.split(x, [1, 100, 400])]
+            assert net.predict(x).tobytes() == np.concatenate(parts).tobytes()
+            loss = net.evaluate(x, y)["loss"]
+            whole = np.concatenate(parts)[np.arange(577), y].astype(np.float64)
+            assert np.isclose(loss, -np.log(whole).mean(), rtol=1e-5)
+            losses.add(loss)
+        assert len(losses) == 4
+
+
+def test_products_of_colliding_rows_give_the_same_bits():
+    """Of x.T @ dz: rows of x that are multiples of 4 KB apart are copied."""
+    rng = np.random.default_rng(3)
+    for dtype in DTYPES:
+        x = rng.standard_normal((300, 1024)).astype(dtype)
+        dz = rng.standard_normal((300, 520)).astype(dtype)
+        for core, threads in itertools.product(fused(dtype), (1, 3)):
+            out, other = np.empty((1024, 520), dtype), np.empty((1001, 520), dtype)
+            core.product_tn(x, dz, out, threads)
+            core.product_tn(np.ascontiguousarray(x[:, 23:]), dz, other, threads)
+            assert out[23:].tobytes() == other.tobytes()
+
+
 # Training.
 
 
