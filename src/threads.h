@@ -24,9 +24,9 @@
 #define FASTNN_STACK (1 << 19)      /* bytes of a helper's stack: a few arrays of some KB lie there */
 #define FASTNN_LOOKS 64             /* at a word before the clock is asked: some microseconds at most */
 #define FASTNN_SPIN 20000           /* ns that a thread spins before it sleeps: about what waking it takes */
-#define FASTNN_LATE 2000000         /* ns that a helper may keep callers waiting, of three times as much: less than a time slice, */
-#define FASTNN_WINDOW 20000000      /* within so many ns; if it takes more */
-#define FASTNN_REST 64              /* it rests for so many times what it took, each time twice as long, */
+#define FASTNN_LATE 2000000         /* ns that callers may wait for a helper, less than a time slice, if that is a third of */
+#define FASTNN_WINDOW 20000000      /* ns that it has taken part in, not more than about so many; then */
+#define FASTNN_REST 128             /* it rests for so many times what it took, or twice as long as before, */
 #define FASTNN_LONGEST 1000000000   /* but not longer */
 #define FASTNN_MISSES 16            /* calls in a row that end before it begins; from then on each is as bad as a wait of SPIN */
 
@@ -57,14 +57,15 @@ static inline int fastnn_swap(fastnn_word *word, int expected, int value) {
     return __atomic_compare_exchange_n(&word->value, &expected, value, 0, __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST);
 }
 
-static void fastnn_set(fastnn_word *word, int value) {
+/* Returns whether somebody slept, whom it has woken. */
+static int fastnn_set(fastnn_word *word, int value) {
     __atomic_store_n(&word->value, value, __ATOMIC_SEQ_CST);
-    if (__atomic_load_n(&word->sleepers, __ATOMIC_SEQ_CST)) {
-        pthread_mutex_lock(&word->mutex);
-        __atomic_store_n(&word->sleepers, 0, __ATOMIC_SEQ_CST);
-        pthread_cond_broadcast(&word->changed);
-        pthread_mutex_unlock(&word->mutex);
-    }
+    if (!__atomic_load_n(&word->sleepers, __ATOMIC_SEQ_CST)) return 0;
+    pthread_mutex_lock(&word->mutex);
+    __atomic_store_n(&word->sleepers, 0, __ATOMIC_SEQ_CST);
+    pthread_cond_broadcast(&word->changed);
+    pthread_mutex_unlock(&word->mutex);
+    return 1;
 }
 
 /* Waits while the word has this value; returns the ns that it took, 0 for some looks. */
@@ -101,9 +102,9 @@ typedef struct {
     struct fastnn_team *team;
     int number;                     /* of the thread in its team; 0 where it has no part */
     int misses;                     /* calls in a row that it was not there for */
-    int64_t lost, since;            /* ns that it kept callers waiting since then, */
-    int64_t latest, asked;          /* when it did so last, and when it was asked last */
-    int64_t rest, until;            /* how long it rests, and to what time; 0 after it was of use */
+    int64_t shared, lost;           /* ns of calls that it took part in, and of them those that it was waited for */
+    int64_t latest, asked;          /* up to when they are counted, and when it was asked last */
+    int64_t rest, until;            /* how long it rests, 0 after it was of use; and to what time */
 } fastnn_helper;
 
 typedef struct fastnn_team {
@@ -212,22 +213,18 @@ static void fastnn_begin_team(fastnn_team *team) {
 static void fastnn_send_to_rest(fastnn_helper *helper, int64_t lost) {
     int64_t rest = FASTNN_REST * lost > 2 * helper->rest ? FASTNN_REST * lost : 2 * helper->rest;
     helper->rest = rest < FASTNN_LONGEST ? rest : FASTNN_LONGEST;
-    helper->until = fastnn_now() + helper->rest;
-    helper->lost = 0;
+    __atomic_store_n(&helper->until, fastnn_now() + helper->rest, __ATOMIC_RELAXED);
+    helper->shared = helper->lost = 0;
 }
 
 /* The caller has waited so many ns for a helper. Returns whether it does better without. */
 static int fastnn_is_late(fastnn_helper *helper, int64_t waited) {
-    int64_t now;
-    if (waited == 0 || fastnn_patient) return 0;
-    now = fastnn_now();
-    if (now - helper->since > FASTNN_WINDOW) {      /* work before the wait counts as well */
-        helper->since = helper->latest > helper->asked ? helper->latest : helper->asked;
-        helper->lost = 0;
-    }
-    helper->latest = now;
+    int64_t now = fastnn_now();
+    if (helper->shared > FASTNN_WINDOW) helper->shared = helper->lost = 0;
+    helper->shared += now - (helper->latest > helper->asked ? helper->latest : helper->asked);
     helper->lost += waited;
-    return helper->lost > FASTNN_LATE && 3 * helper->lost > now - helper->since;
+    helper->latest = now;
+    return helper->lost > FASTNN_LATE && 3 * helper->lost > helper->shared && !fastnn_patient;
 }
 
 /* Asks idle helpers to be ready, or calls them to begin at once. */
@@ -238,14 +235,16 @@ static void fastnn_ask(fastnn_team *team, int helpers, int state) {
     team->threads = team->most = 1;
     for (i = 0; i < fastnn_made && team->asked < helpers; i++) {
         fastnn_helper *helper = &fastnn_helpers[i];
-        if (fastnn_get(&helper->state) != FASTNN_IDLE || !fastnn_swap(&helper->state, FASTNN_IDLE, FASTNN_TAKEN)) continue;
-        if (helper->until > now && !fastnn_patient) fastnn_set(&helper->state, FASTNN_IDLE);
-        else {
+        int rests = __atomic_load_n(&helper->until, __ATOMIC_RELAXED) > now && !fastnn_patient;
+        if (!rests && fastnn_get(&helper->state) == FASTNN_IDLE && fastnn_swap(&helper->state, FASTNN_IDLE, FASTNN_TAKEN)) {
             helper->team = team;
             helper->asked = now;
             team->helpers[team->asked++] = helper;
             helper->number = team->asked;
-            fastnn_set(&helper->state, state);
+            if (fastnn_set(&helper->state, state)) {    /* who is woken where the caller runs takes the core from it */
+                now = fastnn_now();
+                helper->lost += now - helper->asked;
+            }
             while (fastnn_patient && fastnn_get(&helper->state) == state) sched_yield();
         }
     }
