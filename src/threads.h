@@ -24,11 +24,11 @@
 #define FASTNN_STACK (1 << 19)      /* bytes of a helper's stack: a few arrays of some KB lie there */
 #define FASTNN_LOOKS 64             /* at a word before the clock is asked: some microseconds at most */
 #define FASTNN_SPIN 20000           /* ns that a thread spins before it sleeps: about what waking it takes */
-#define FASTNN_LATE 2000000         /* ns that callers may wait for a helper, less than a time slice, if that is a third of */
-#define FASTNN_WINDOW 20000000      /* ns that it has taken part in, not more than about so many; then */
-#define FASTNN_REST 128             /* it rests for so many times what it took, or twice as long as before, */
+#define FASTNN_LATE 2000000         /* ns that callers may wait for a helper, but for once: less than a time slice, */
+#define FASTNN_WINDOW 20000000      /* within so many ns that it takes part in; if it is a third of them */
+#define FASTNN_REST 16              /* it rests for so many times what it took, or twice as long as before, */
 #define FASTNN_LONGEST 1000000000   /* but not longer */
-#define FASTNN_MISSES 16            /* calls in a row that end before it begins; from then on each is as bad as a wait of SPIN */
+#define FASTNN_MISSED 1000000       /* ns that calls ask it in vain: waking an idle core takes less; then each is as bad as a wait of SPIN */
 
 static inline int64_t fastnn_now(void) {        /* ns */
     struct timespec t;
@@ -101,10 +101,10 @@ typedef struct {
     fastnn_word state;
     struct fastnn_team *team;
     int number;                     /* of the thread in its team; 0 where it has no part */
-    int misses;                     /* calls in a row that it was not there for */
-    int64_t shared, lost;           /* ns of calls that it took part in, and of them those that it was waited for */
+    int64_t missed;                 /* when it was asked first for calls in a row that ended before it began; 0: for none */
+    int64_t shared, lost, longest;  /* ns of calls that it took part in, of them those that it was waited for, at most at once */
     int64_t latest, asked;          /* up to when they are counted, and when it was asked last */
-    int64_t rest, until;            /* how long it rests, 0 after it was of use; and to what time */
+    int64_t rest, until;            /* how long it rests, 0 after it was of use for a while; and to what time */
 } fastnn_helper;
 
 typedef struct fastnn_team {
@@ -214,17 +214,18 @@ static void fastnn_send_to_rest(fastnn_helper *helper, int64_t lost) {
     int64_t rest = FASTNN_REST * lost > 2 * helper->rest ? FASTNN_REST * lost : 2 * helper->rest;
     helper->rest = rest < FASTNN_LONGEST ? rest : FASTNN_LONGEST;
     __atomic_store_n(&helper->until, fastnn_now() + helper->rest, __ATOMIC_RELAXED);
-    helper->shared = helper->lost = 0;
+    helper->shared = helper->lost = helper->longest = 0;
 }
 
 /* The caller has waited so many ns for a helper. Returns whether it does better without. */
 static int fastnn_is_late(fastnn_helper *helper, int64_t waited) {
     int64_t now = fastnn_now();
-    if (helper->shared > FASTNN_WINDOW) helper->shared = helper->lost = 0;
+    if (helper->shared > FASTNN_WINDOW) helper->shared = helper->lost = helper->longest = helper->rest = 0;
     helper->shared += now - (helper->latest > helper->asked ? helper->latest : helper->asked);
     helper->lost += waited;
     helper->latest = now;
-    return helper->lost > FASTNN_LATE && 3 * helper->lost > helper->shared && !fastnn_patient;
+    if (waited > helper->longest) helper->longest = waited;     /* once may be chance */
+    return helper->lost - helper->longest > FASTNN_LATE && 3 * helper->lost > helper->shared && !fastnn_patient;
 }
 
 /* Asks idle helpers to be ready, or calls them to begin at once. */
@@ -312,12 +313,12 @@ static void fastnn_finish(fastnn_team *team) {
     for (i = 0; i < team->asked; i++) {
         fastnn_helper *helper = team->helpers[i];
         if (fastnn_swap(&helper->state, FASTNN_ASKED, FASTNN_TAKEN) || fastnn_swap(&helper->state, FASTNN_CALLED, FASTNN_TAKEN)) {
-            if (++helper->misses > FASTNN_MISSES) fastnn_send_to_rest(helper, FASTNN_SPIN);
+            if (!helper->missed) helper->missed = helper->asked;
+            if (fastnn_now() - helper->missed > FASTNN_MISSED) fastnn_send_to_rest(helper, FASTNN_SPIN);
         } else {
             int64_t waited = fastnn_leave(&helper->state, FASTNN_WORK);
             if (fastnn_is_late(helper, waited)) fastnn_send_to_rest(helper, helper->lost);
-            else helper->rest = 0;
-            helper->misses = 0;
+            helper->missed = 0;
             begun += helper->number != 0;
         }
         fastnn_set(&helper->state, FASTNN_IDLE);        /* from here on it is anybody's */
