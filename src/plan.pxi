@@ -156,6 +156,7 @@ cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
         i.source, i.target = tape.places[s], tape.places[v]
         if kind == ADD:
             i.other = tape.places[plan.table[v][OTHER]]
+    tape.output = tape.places[last]
     if judged:
         i = plan.write(tape, JUDGE, last)
         z = tape.places[plan.source(last)]

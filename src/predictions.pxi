@@ -19,10 +19,13 @@ cdef void _forward(Region r, double flops) noexcept nogil:
 
 cdef lay_out(Region r, Tape tape):
     """The weights into panels, for this call alone: they may change at any time."""
+    global callers
     if r.parameters is None:
         r.parameters = _zeros(tape.panels)
+    callers += 1
     with nogil:
         share(r, lay_claimed)
+    callers -= 1
     r.weights = r.parameters
 
 
@@ -48,10 +51,11 @@ def forward(program, x, out, Py_ssize_t threads):
         plan.by_panels = panel_tape(plan, plan.loss, False)
     cdef Tape tape = plan.by_panels if panels else plan.prediction
     use(&call, tape)
-    call.output, call.out = tape.places[len(plan.table) - 1], <real*> result.start
+    call.output, call.out = tape.output, <real*> result.start
     cdef Region r = plan.idle.pop() if plan.idle else Region()
     r.reserve(predictor(tape, &call), threads)
-    r.weights, r.x = plan.weights, None
+    if r.weights is None:
+        r.weights = plan.weights
     if panels:
         lay_out(r, tape)
     if (data.rows > FEW_ROWS and plan.scale == 1 and data.center == NULL and data.kind == OWN and plan.direct
@@ -70,7 +74,8 @@ def forward(program, x, out, Py_ssize_t threads):
                 _forward(r, flops)
         callers -= 1
         finite = not r.overflows
-    r.x = None
+    if data.rows > FEW_ROWS:    # a view costs some ns, which is much for one row
+        r.x = r.weights = None
     plan.idle.append(r)
     return finite
 

@@ -89,6 +89,7 @@ cdef class Tape:
     cdef Py_ssize_t threads, set        # how long a set of sums is for so many threads, the latest
     cdef Py_ssize_t panels      # elements of a copy of the parameters, if W lies in panels there
     cdef list places, is_input  # of each value, in prediction: where it lies, and whether it is h_0 itself
+    cdef Matrix output          # the place of the last
 
     def __init__(self, Py_ssize_t most, Py_ssize_t rows):
         self.memory = np.zeros(most * sizeof(Instruction), np.uint8)
