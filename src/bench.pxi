@@ -170,3 +170,10 @@ def team_times(bint on):
     for t in range(MOST_THREADS):
         work_time[t] = 0
     return found
+
+
+def rest_of_helper(const int64_t[::1] times, const int64_t[::1] waits):
+    """For tests: how many ns a helper rests after callers have waited so many ns for it, up to these times."""
+    if len(times) != len(waits):
+        raise ValueError(f"expected as many times as waits, got {len(times)} and {len(waits)}")
+    return rest_after(&times[0], &waits[0], <int> len(times)) if len(times) else 0

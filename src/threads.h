@@ -25,7 +25,7 @@
 #define FASTNN_LOOKS 64             /* at a word before the clock is asked: some microseconds at most */
 #define FASTNN_SPIN 20000           /* ns that a thread spins before it sleeps: about what waking it takes */
 #define FASTNN_LATE 2000000         /* ns that callers may wait for a helper, but for once: less than a time slice, */
-#define FASTNN_WINDOW 20000000      /* within so many ns that it takes part in; if it is a third of them */
+#define FASTNN_WINDOW 20000000      /* within some so many ns that it takes part in; if it is a third of them */
 #define FASTNN_REST 16              /* it rests for so many times what it took, or twice as long as before, */
 #define FASTNN_LONGEST 1000000000   /* but not longer */
 #define FASTNN_MISSED 1000000       /* ns that calls ask it in vain: waking an idle core takes less; then each is as bad as a wait of SPIN */
@@ -210,22 +210,24 @@ static void fastnn_begin_team(fastnn_team *team) {
     for (i = 0; i < FASTNN_MOST_THREADS; i++) fastnn_begin_word(&team->round[i]);
 }
 
-static void fastnn_send_to_rest(fastnn_helper *helper, int64_t lost) {
+static void fastnn_send_to_rest(fastnn_helper *helper, int64_t lost, int64_t now) {
     int64_t rest = FASTNN_REST * lost > 2 * helper->rest ? FASTNN_REST * lost : 2 * helper->rest;
     helper->rest = rest < FASTNN_LONGEST ? rest : FASTNN_LONGEST;
-    __atomic_store_n(&helper->until, fastnn_now() + helper->rest, __ATOMIC_RELAXED);
+    __atomic_store_n(&helper->until, now + helper->rest, __ATOMIC_RELAXED);
     helper->shared = helper->lost = helper->longest = 0;
 }
 
-/* The caller has waited so many ns for a helper. Returns whether it does better without. */
-static int fastnn_is_late(fastnn_helper *helper, int64_t waited) {
-    int64_t now = fastnn_now();
-    if (helper->shared > FASTNN_WINDOW) helper->shared = helper->lost = helper->longest = helper->rest = 0;
+/* The caller has waited so many ns for a helper, up to now. Returns whether it does better without; then that one rests. */
+static int fastnn_is_late(fastnn_helper *helper, int64_t waited, int64_t now) {
+    if (helper->shared > FASTNN_WINDOW && 3 * helper->lost <= helper->shared)      /* all was well for a while */
+        helper->shared = helper->lost = helper->longest = helper->rest = 0;
     helper->shared += now - (helper->latest > helper->asked ? helper->latest : helper->asked);
     helper->lost += waited;
     helper->latest = now;
     if (waited > helper->longest) helper->longest = waited;     /* once may be chance */
-    return helper->lost - helper->longest > FASTNN_LATE && 3 * helper->lost > helper->shared && !fastnn_patient;
+    if (helper->lost - helper->longest <= FASTNN_LATE || 3 * helper->lost <= helper->shared || fastnn_patient) return 0;
+    fastnn_send_to_rest(helper, helper->lost, now);
+    return 1;
 }
 
 /* Asks idle helpers to be ready, or calls them to begin at once. */
@@ -284,10 +286,7 @@ static inline int fastnn_meet(fastnn_team *team, int thread) {
     for (other = 0; other < team->threads; other++) {
         int64_t waited = fastnn_leave(&team->round[other], round - 1);
         for (i = 0; i < (waited && thread == 0 ? team->asked : 0); i++)
-            if (team->helpers[i]->number == other && fastnn_is_late(team->helpers[i], waited)) {
-                fastnn_send_to_rest(team->helpers[i], team->helpers[i]->lost);
-                late = 1;
-            }
+            if (team->helpers[i]->number == other) late |= fastnn_is_late(team->helpers[i], waited, fastnn_now());
     }
     if (fastnn_timed) fastnn_begin_phase(thread, team->threads, round);
     return late;
@@ -310,14 +309,16 @@ static void fastnn_gather(fastnn_team *team) {
 /* The end of all: withdraws what no helper has begun, and waits for what they have. */
 static void fastnn_finish(fastnn_team *team) {
     int i, begun = 0;
+    int64_t now = team->asked ? fastnn_now() : 0;
     for (i = 0; i < team->asked; i++) {
         fastnn_helper *helper = team->helpers[i];
         if (fastnn_swap(&helper->state, FASTNN_ASKED, FASTNN_TAKEN) || fastnn_swap(&helper->state, FASTNN_CALLED, FASTNN_TAKEN)) {
             if (!helper->missed) helper->missed = helper->asked;
-            if (fastnn_now() - helper->missed > FASTNN_MISSED) fastnn_send_to_rest(helper, FASTNN_SPIN);
+            if (now - helper->missed > FASTNN_MISSED) fastnn_send_to_rest(helper, FASTNN_SPIN, now);
         } else {
             int64_t waited = fastnn_leave(&helper->state, FASTNN_WORK);
-            if (fastnn_is_late(helper, waited)) fastnn_send_to_rest(helper, helper->lost);
+            now = fastnn_now();
+            fastnn_is_late(helper, waited, now);
             helper->missed = 0;
             begun += helper->number != 0;
         }
@@ -326,4 +327,13 @@ static void fastnn_finish(fastnn_team *team) {
     if (begun + 1 > team->most) team->most = begun + 1;
     __atomic_store_n(&fastnn_took_part, team->most, __ATOMIC_RELAXED);
     team->asked = 0;
+}
+
+/* For tests: how long, in ns, a helper rests at the end that callers have waited for so many ns, up to these times. */
+static int64_t fastnn_rest_after(const int64_t *times, const int64_t *waits, int n) {
+    fastnn_helper helper;
+    int i;
+    memset(&helper, 0, sizeof helper);
+    for (i = 0; i < n; i++) fastnn_is_late(&helper, waits[i], times[i]);
+    return n && helper.until > times[n - 1] ? helper.until - times[n - 1] : 0;
 }

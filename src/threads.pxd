@@ -57,6 +57,7 @@ cdef extern from "threads.h":
     bint meet_all "fastnn_meet" (Team* team, int thread) noexcept nogil
     void gather_all "fastnn_gather" (Team* team) noexcept nogil
     void finish "fastnn_finish" (Team* team) noexcept nogil
+    int64_t rest_after "fastnn_rest_after" (const int64_t* times, const int64_t* waits, int n) noexcept nogil
     int64_t add_to "fastnn_add" (int64_t* number, int64_t more) noexcept nogil
     int64_t look_at "fastnn_look" (int64_t* number) noexcept nogil
     void put "fastnn_put" (int64_t* number, int64_t value) noexcept nogil

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import sys
 
+import numpy as np
 import pytest
 
 from fastnn import engine
@@ -365,8 +366,8 @@ here, there = min(os.sched_getaffinity(0)), max(os.sched_getaffinity(0))
 """
 
 
-def test_a_helper_without_a_core_is_left_out_and_tried_again(tmp_path):
-    """A neighbour has its core for good: the system hardly ever lets the helper run."""
+def test_calls_end_beside_a_neighbour_that_has_the_helpers_core(tmp_path):
+    """The system lets the helper run last of all; it is asked again when the neighbour is gone."""
     if not hasattr(os, "SCHED_IDLE"):
         return
     script = f"""{NEIGHBOUR}
@@ -374,27 +375,61 @@ rows = np.tile(x, (10, 1))
 net, alone = make(2), make(1)
 core, expected = net._engine, [alone.predict(rows).tobytes(), work(0, 1)]
 
-def until(threads):                 # calls till so many threads take part
-    while core.threads_of_latest() != threads:
+def until_two():                    # calls till two threads take part
+    while core.threads_of_latest() != 2:
         assert net.predict(rows).tobytes() == expected[0]
         time.sleep(0.001)
 
-until(2)
+until_two()
 task = helper()
 os.sched_setaffinity(0, {{here}})
 os.sched_setaffinity(task, {{there}})
 os.sched_setscheduler(task, os.SCHED_IDLE, os.sched_param(0))
 pid = spin()
-until(1)
-for _ in range(100):
+for _ in range(30):
     assert net.predict(rows).tobytes() == expected[0]
 assert work(0, 2) == expected[1]
 os.kill(pid, signal.SIGKILL)
 os.waitpid(pid, 0)
 os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
-until(2)
+until_two()
 """
     run(tmp_path, script)
+
+
+def rests(*waits, work=1.0):
+    """Milliseconds of rest after these waits (ms), with so many ms of work before each."""
+    core = engine.get()
+    times = 1000 + np.cumsum(np.array(waits) + work)
+    as_ns = [np.round(array * 1e6).astype(np.int64) for array in (times, np.array(waits))]
+    # a first event, of no account, so that the work before the second one counts
+    times, waits = (np.concatenate([[first], a]) for first, a in zip((10**9, 0), as_ns))
+    return core.rest_of_helper(times, waits) / 1e6
+
+
+@pytest.mark.parametrize(
+    ("waits", "work", "least"),
+    [
+        ([5.0], 1.0, 0),  # once may be chance
+        ([5.0, 0.01], 1.0, 0),
+        ([0.01] * 500, 0.1, 0),  # a tenth of the time: what two threads are worth
+        ([0.0] * 100, 1.0, 0),
+        ([4.0, 4.0], 4.0, 128),  # two time slices
+        ([300.0, 300.0], 0.1, 999),  # the most
+        ([0.1] * 22, 0.012, 32),  # small waits, but most of the time
+    ],
+)
+def test_a_helper_that_is_waited_for_rests(waits, work, least):
+    found = rests(*waits, work=work)
+    assert found >= least if least else found == 0
+
+
+def test_a_helper_rests_longer_each_time_and_then_not():
+    """Two slices lost, a rest; twice as long after two more; after some good time as at first."""
+    slices = [4.0, 4.0]
+    assert rests(*slices, *slices, work=4.0) >= 2 * rests(*slices, work=4.0)
+    good = [0.0] * 20
+    assert rests(*slices, *good, *slices, work=4.0) < 2 * rests(*slices, work=4.0)
 
 
 def test_the_same_bits_beside_a_busy_neighbour(tmp_path):
