@@ -403,7 +403,7 @@ def rests(*waits, work=1.0):
     times = 1000 + np.cumsum(np.array(waits) + work)
     as_ns = [np.round(array * 1e6).astype(np.int64) for array in (times, np.array(waits))]
     # a first event, of no account, so that the work before the second one counts
-    times, waits = (np.concatenate([[first], a]) for first, a in zip((10**9, 0), as_ns))
+    times, waits = (np.concatenate([[first], a]) for first, a in zip((10**9, 0), as_ns, strict=True))
     return core.rest_of_helper(times, waits) / 1e6
 
 
