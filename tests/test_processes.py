@@ -401,9 +401,9 @@ def rests(*waits, work=1.0):
     """Milliseconds of rest after these waits (ms), with so many ms of work before each."""
     core = engine.get()
     times = 1000 + np.cumsum(np.array(waits) + work)
-    as_ns = [np.round(array * 1e6).astype(np.int64) for array in (times, np.array(waits))]
     # a first event, of no account, so that the work before the second one counts
-    times, waits = (np.concatenate([[first], a]) for first, a in zip((10**9, 0), as_ns, strict=True))
+    times = np.concatenate([[10**9], np.round(times * 1e6).astype(np.int64)])
+    waits = np.concatenate([[0], np.round(np.array(waits) * 1e6).astype(np.int64)])
     return core.rest_of_helper(times, waits) / 1e6
 
 
