@@ -26,9 +26,9 @@
 #define FASTNN_SPIN 20000           /* ns that a thread spins before it sleeps: about what waking it takes */
 #define FASTNN_LATE 2000000         /* ns that callers may wait for a helper, but for once: less than a time slice, */
 #define FASTNN_WINDOW 20000000      /* within some so many ns that it takes part in; if it is a third of them */
-#define FASTNN_REST 16              /* it rests for so many times what it took, or twice as long as before, */
+#define FASTNN_REST 4               /* it rests for so many times what it took, or twice as long as before, */
 #define FASTNN_LONGEST 1000000000   /* but not longer */
-#define FASTNN_MISSED 1000000       /* ns that calls ask it in vain: waking an idle core takes less; then each is as bad as a wait of SPIN */
+#define FASTNN_MISSED 1000000       /* ns of calls that ask it in vain: waking an idle core takes less; that is as bad as a wait of SPIN */
 
 static inline int64_t fastnn_now(void) {        /* ns */
     struct timespec t;
@@ -99,9 +99,11 @@ enum { FASTNN_IDLE, FASTNN_TAKEN, FASTNN_ASKED, FASTNN_CALLED, FASTNN_READY, FAS
 
 typedef struct {
     fastnn_word state;
+    pthread_t thread;
+    int cpu;                        /* where it last went to sleep, or looked for work */
     struct fastnn_team *team;
     int number;                     /* of the thread in its team; 0 where it has no part */
-    int64_t missed;                 /* when it was asked first for calls in a row that ended before it began; 0: for none */
+    int64_t missed;                 /* ns of calls in a row that ended before it began */
     int64_t shared, lost, longest;  /* ns of calls that it took part in, of them those that it was waited for, at most at once */
     int64_t latest, asked;          /* up to when they are counted, and when it was asked last */
     int64_t rest, until;            /* how long it rests, 0 after it was of use for a while; and to what time */
@@ -154,6 +156,14 @@ static void fastnn_begin_phase(int thread, int threads, int round) {
     fastnn_mark = fastnn_core_time();
 }
 
+static inline int fastnn_cpu(void) {
+#ifdef __linux__
+    return sched_getcpu();
+#else
+    return -1;
+#endif
+}
+
 static void *fastnn_serve(void *argument) {
     fastnn_helper *me = argument;
     for (;;) {
@@ -164,16 +174,32 @@ static void *fastnn_serve(void *argument) {
             if (fastnn_timed) fastnn_mark = fastnn_core_time();
             me->team->work(me->team->what, me->number);
             fastnn_set(&me->state, FASTNN_READY);
-        } else fastnn_leave(&me->state, state);
+        } else {
+            __atomic_store_n(&me->cpu, fastnn_cpu(), __ATOMIC_RELAXED);
+            fastnn_leave(&me->state, state);
+        }
     }
     return NULL;
+}
+
+/* Sends a helper that is asleep away from the caller's CPU: Linux wakes it there again and again, though others are idle. */
+static void fastnn_send_away(fastnn_helper *helper) {
+#ifdef __linux__
+    int cpu = fastnn_cpu();
+    cpu_set_t allowed;
+    if (__atomic_load_n(&helper->cpu, __ATOMIC_RELAXED) != cpu || !__atomic_load_n(&helper->state.sleepers, __ATOMIC_RELAXED)
+            || sched_getaffinity(0, sizeof allowed, &allowed) || CPU_COUNT(&allowed) < 2) return;
+    CPU_CLR(cpu, &allowed);
+    pthread_setaffinity_np(helper->thread, sizeof allowed, &allowed);
+#else
+    (void) helper;
+#endif
 }
 
 /* Makes helpers until there are so many; returns how many there are, if the system gives no more. */
 static int fastnn_make(int helpers) {
     sigset_t all, before;
     pthread_attr_t detached;
-    pthread_t thread;
     int more;
     void *room = NULL;
     if (helpers > FASTNN_MOST_THREADS) helpers = FASTNN_MOST_THREADS;
@@ -191,9 +217,10 @@ static int fastnn_make(int helpers) {
         fastnn_helper *helper = &fastnn_helpers[fastnn_made];
         memset(helper, 0, sizeof *helper);
         fastnn_begin_word(&helper->state);
-        if (pthread_create(&thread, &detached, fastnn_serve, helper)) break;
+        helper->cpu = -1;
+        if (pthread_create(&helper->thread, &detached, fastnn_serve, helper)) break;
     #ifdef __linux__
-        pthread_setname_np(thread, "fastnn");
+        pthread_setname_np(helper->thread, "fastnn");
     #endif
     }
     pthread_attr_destroy(&detached);
@@ -214,7 +241,7 @@ static void fastnn_send_to_rest(fastnn_helper *helper, int64_t lost, int64_t now
     int64_t rest = FASTNN_REST * lost > 2 * helper->rest ? FASTNN_REST * lost : 2 * helper->rest;
     helper->rest = rest < FASTNN_LONGEST ? rest : FASTNN_LONGEST;
     __atomic_store_n(&helper->until, now + helper->rest, __ATOMIC_RELAXED);
-    helper->shared = helper->lost = helper->longest = 0;
+    helper->shared = helper->lost = helper->longest = helper->missed = 0;
 }
 
 /* The caller has waited so many ns for a helper, up to now. Returns whether it does better without; then that one rests. */
@@ -244,6 +271,7 @@ static void fastnn_ask(fastnn_team *team, int helpers, int state) {
             helper->asked = now;
             team->helpers[team->asked++] = helper;
             helper->number = team->asked;
+            fastnn_send_away(helper);
             if (fastnn_set(&helper->state, state)) {    /* who is woken where the caller runs takes the core from it */
                 now = fastnn_now();
                 helper->lost += now - helper->asked;
@@ -313,8 +341,8 @@ static void fastnn_finish(fastnn_team *team) {
     for (i = 0; i < team->asked; i++) {
         fastnn_helper *helper = team->helpers[i];
         if (fastnn_swap(&helper->state, FASTNN_ASKED, FASTNN_TAKEN) || fastnn_swap(&helper->state, FASTNN_CALLED, FASTNN_TAKEN)) {
-            if (!helper->missed) helper->missed = helper->asked;
-            if (now - helper->missed > FASTNN_MISSED) fastnn_send_to_rest(helper, FASTNN_SPIN, now);
+            helper->missed += now - helper->asked;
+            if (helper->missed > FASTNN_MISSED) fastnn_send_to_rest(helper, FASTNN_SPIN, now);
         } else {
             int64_t waited = fastnn_leave(&helper->state, FASTNN_WORK);
             now = fastnn_now();

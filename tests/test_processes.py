@@ -414,9 +414,9 @@ def rests(*waits, work=1.0):
         ([5.0, 0.01], 1.0, 0),
         ([0.01] * 500, 0.1, 0),  # a tenth of the time: what two threads are worth
         ([0.0] * 100, 1.0, 0),
-        ([4.0, 4.0], 4.0, 128),  # two time slices
+        ([4.0, 4.0], 4.0, 32),  # two time slices
         ([300.0, 300.0], 0.1, 999),  # the most
-        ([0.1] * 22, 0.012, 32),  # small waits, but most of the time
+        ([0.1] * 22, 0.012, 8),  # small waits, but most of the time
     ],
 )
 def test_a_helper_that_is_waited_for_rests(waits, work, least):
