@@ -182,14 +182,16 @@ static void *fastnn_serve(void *argument) {
     return NULL;
 }
 
-/* Sends a helper that is asleep away from the caller's CPU: Linux wakes it there again and again, though others are idle. */
+/* Sends a helper away from the caller's CPU, where it would wait for the caller to rest: Linux wakes it there, or the caller
+   where a helper has run, though other CPUs are idle (those of a virtual machine look taken as they sleep). */
 static void fastnn_send_away(fastnn_helper *helper) {
 #ifdef __linux__
     int cpu = fastnn_cpu();
     cpu_set_t allowed;
-    if (__atomic_load_n(&helper->cpu, __ATOMIC_RELAXED) != cpu || !__atomic_load_n(&helper->state.sleepers, __ATOMIC_RELAXED)
-            || sched_getaffinity(0, sizeof allowed, &allowed) || CPU_COUNT(&allowed) < 2) return;
+    if (__atomic_load_n(&helper->cpu, __ATOMIC_RELAXED) != cpu || sched_getaffinity(0, sizeof allowed, &allowed)
+            || CPU_COUNT(&allowed) < 2) return;
     CPU_CLR(cpu, &allowed);
+    __atomic_store_n(&helper->cpu, -1, __ATOMIC_RELAXED);       /* until it looks for work again */
     pthread_setaffinity_np(helper->thread, sizeof allowed, &allowed);
 #else
     (void) helper;

@@ -334,7 +334,7 @@ def test_idle_helpers_sleep(tmp_path):
 net, rows = make(), np.tile(x, (20, 1))
 net.predict(rows)
 spent = []
-for _ in range(20):
+for _ in range(4):
     time.sleep(0.02)
     before = time.process_time()
     net.predict(rows)
@@ -395,6 +395,33 @@ os.sched_setscheduler(task, os.SCHED_OTHER, os.sched_param(0))
 until_two()
 """
     run(tmp_path, script)
+
+
+def test_a_helper_on_the_callers_cpu_is_sent_away(tmp_path):
+    """There it would wait for the caller to rest, and count as late though other CPUs are idle."""
+    if not hasattr(os, "SCHED_IDLE") or len(os.sched_getaffinity(0)) < 2:
+        return
+    script = f"""{NEIGHBOUR}
+rows = np.tile(x, (10, 1))
+net, both = make(2), {{here, there}}
+os.sched_setaffinity(0, both)
+net.predict(rows)
+task = helper()
+os.sched_setaffinity(task, {{there}})
+os.sched_setscheduler(task, os.SCHED_IDLE, os.sched_param(0))
+for _ in range(4):
+    os.sched_setaffinity(0, {{here}})
+    net.predict(rows)
+    time.sleep(0.01)                # it sleeps there, we come to it, wake it, and do not let it run
+    os.sched_setaffinity(0, {{there}})
+    net.predict(rows)
+    os.sched_setaffinity(0, both)   # which moves nobody
+    net.predict(rows)
+    if os.sched_getaffinity(task) == {{here}}:
+        break
+print(os.sched_getaffinity(task) == {{here}})
+"""
+    assert run(tmp_path, script) == ["True"]
 
 
 def rests(*waits, work=1.0):
