@@ -248,7 +248,7 @@ FIELDS = (
     ),
     Field("optimizer", 2, _optimizer_entry, _optimizer, None),
 )
-FORMAT = 3
+FORMAT = 4
 
 
 def _since(layers: Iterable[Layer]) -> int:

@@ -218,11 +218,15 @@ class Run:
             prepare(program, state, settings.optimizer)
         state.meaning = rows.meaning
         self.first_step = state.steps
-        self.now = self.begun()
+        self.now = Epoch(program.parameters, state.steps)  # none yet: nothing to go back to
 
     def begun(self) -> Epoch:
-        """An epoch that begins now."""
-        return Epoch(self.runner.program.parameters.copy(), self.state.steps)
+        """An epoch that begins now; its weights take the room of the one before."""
+        weights, kept = self.runner.program.parameters, self.now.weights
+        if kept is weights:
+            return Epoch(weights.copy(), self.state.steps)
+        kept[:] = weights
+        return Epoch(kept, self.state.steps)
 
     def all_epochs(self) -> History:
         """Every epoch, its validation, and the callbacks, until one of them returns True."""

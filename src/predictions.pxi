@@ -7,7 +7,7 @@ cdef inline Worker predictor(Tape tape, const Call* call) noexcept:
 cdef int64_t patience_for(double flops) noexcept nogil:
     """How many ns helpers are waited for that so many operations are dealt out to."""
     cdef int64_t ns = <int64_t> (flops / PATIENCE)
-    return ns if ns < LONGEST_PATIENCE else LONGEST_PATIENCE
+    return ns if ns < LONG_PATIENCE else LONG_PATIENCE + (ns - LONG_PATIENCE) // 16
 
 
 cdef void _forward(Region r, double flops) noexcept nogil:

@@ -73,4 +73,4 @@ cdef double STEP_WORK = 1 << 20 # of a step of training
 cdef double PRODUCT_WORK = 1 << 19
 # Of them a ns, at least, for an eighth of the time that work takes: so long helpers are waited for before it is dealt out,
 cdef double PATIENCE = 400
-cdef int64_t LONGEST_PATIENCE = 100000      # but not longer than to wake them
+cdef int64_t LONG_PATIENCE = 100000         # ns, what waking them takes; of longer ones a sixteenth: deep sleep takes longer

@@ -14,7 +14,7 @@ from .turns import prepare
 NETS: list[Spec] = [
     {"sizes": [768, 512, 512, 64], "batch": 128, "rows": 6400, "epochs": 1},
     {"sizes": [768, 128, 64], "batch": 128, "rows": 12800, "epochs": 1},
-    {"sizes": [2048, 4096, 4096, 1024], "batch": 256, "rows": 1024, "epochs": 1},
+    {"sizes": [2048, 4096, 4096, 1024], "batch": 256, "rows": 4096, "epochs": 1},
 ]
 
 
