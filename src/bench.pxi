@@ -31,6 +31,27 @@ cdef void multiply_claimed(Region r, Worker me) noexcept nogil:
     leave_mode(mode)
 
 
+cdef inline bint few_pass(Py_ssize_t rows) noexcept:
+    """Whether a panel of B is read where it lies, in whole vectors, by some of so many rows: else it is copied first."""
+    return 0 < rows % ROW_BLOCK < PACK_ROWS
+
+cdef bint reads_beyond(int form, const Product* p, Py_ssize_t threads) noexcept:
+    """Whether what lies behind B's last row is read by some thread's share."""
+    cdef Py_ssize_t shares = threads if p.columns <= p.rows else 1
+    if p.columns % 8 == 0 or (form == SECOND_TRANSPOSED and p.depth > 1):
+        return False
+    return few_pass(p.rows // shares) or few_pass(ceil_div(p.rows, shares))
+
+
+cdef with_room_behind(b):
+    """A copy with zeros behind it."""
+    cdef cnp.npy_intp n = b.size + MAX_LANES
+    copy = cnp.PyArray_SimpleNew(1, &n, REAL)
+    memcpy(start_of(copy), start_of(b), b.nbytes)
+    memset(<real*> start_of(copy) + n - MAX_LANES, 0, MAX_LANES * sizeof(real))
+    return copy
+
+
 cdef _product(int form, a, b, out, const Product* p, Py_ssize_t threads):
     cdef Py_ssize_t size = PACKED
     global callers
@@ -38,8 +59,8 @@ cdef _product(int form, a, b, out, const Product* p, Py_ssize_t threads):
         size += (p.depth + TRANSPOSED_ROWS) * MAX_LANES
     if form == FIRST_TRANSPOSED and collides(p):
         size += COPIED
-    if p.columns % 8 and (form != SECOND_TRANSPOSED or p.depth == 1):   # whole vectors are read: make the last one safe
-        b = np.append(b, np.zeros(MAX_LANES, DTYPE))
+    if reads_beyond(form, p, threads):
+        b = with_room_behind(b)
     cdef Region r = idle_regions.pop() if idle_regions else Region()
     r.reserve(worker_of(NULL, 0, 0, size), threads)
     r.x, r.weights, r.parameters, r.product, r.form = a, b, out, p, form

@@ -37,7 +37,7 @@ from fastnn.program import check
 cimport numpy as cnp
 from libc.float cimport DBL_MAX, FLT_MAX
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from numerics cimport *
 from threads cimport *

@@ -10,8 +10,10 @@ hold for float64 as well, where the reference errs as much as the engine.
 # ruff: noqa: N806 (the textbook's capital letters)
 
 import copy
+import ctypes
 import inspect
 import itertools
+import mmap
 import re
 import types
 
@@ -605,3 +607,36 @@ def test_a_wrong_step_is_seen(wrong):
     names, sizes = ["tanh", "softmax"], [6, 5, 4]
     with pytest.raises(AssertionError):
         check_steps(broken, names, "cross_entropy", sizes, "float32", 8, Adam(0.01), steps=3)
+
+
+def at_the_end_of_memory(array):
+    """A copy behind which nothing can be read: touching it ends the process."""
+    page = mmap.PAGESIZE
+    pages = -(-array.nbytes // page)
+    memory = mmap.mmap(-1, (pages + 1) * page)
+    copy = np.frombuffer(memory, array.dtype, array.size, pages * page - array.nbytes)
+    copy = copy.reshape(array.shape)
+    copy[...] = array
+    guard = ctypes.c_void_p(np.frombuffer(memory, np.uint8).ctypes.data + pages * page)
+    if ctypes.CDLL(None).mprotect(guard, page, 0):
+        raise OSError("expected mprotect to work")
+    return copy
+
+
+@pytest.mark.parametrize("rows", [1, 5, 47, 48, 90, 96, 100, 385, 400, 431, 432])
+def test_products_read_nothing_behind_their_factors(compiled, rows):
+    core = compiled("float32")
+    draw = np.random.default_rng(0)
+    for columns in (1, 7, 9, 10, 12, 15, 17, 30, 33, 50, 71, 300):
+        for threads in (1, 2, 3):
+            w = at_the_end_of_memory(draw.random((20, columns), "f4"))
+            out = np.empty((rows, columns), "f4")
+            x = at_the_end_of_memory(draw.random((rows, 20), "f4"))
+            core.product(x, w, out, threads)
+            np.testing.assert_allclose(out, x @ w, rtol=1e-5)
+            x_t = at_the_end_of_memory(np.ascontiguousarray(x.T))
+            core.product_tn(x_t, w, out, threads)
+            np.testing.assert_allclose(out, x @ w, rtol=1e-5)
+            w_t = at_the_end_of_memory(np.ascontiguousarray(w.T))
+            core.product_nt(x, w_t, out, threads)
+            np.testing.assert_allclose(out, x @ w, rtol=1e-5)
