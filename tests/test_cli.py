@@ -1100,7 +1100,7 @@ def test_info_and_version(tmp_path: Path) -> None:
 
 
 EXAMPLE = r"^  (?:FASTNN_\S+ )*fastnn (.+?)(?: {2,}.*| > .*)?$"
-COMMANDS = ("train", "evaluate", "predict", "inspect", "info")
+COMMANDS = ("train", "evaluate", "predict", "inspect", "sweep", "info")
 
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:
@@ -1151,7 +1151,7 @@ def test_the_examples_in_help_work(
         assert bool(tables) == (name != "info")
         assert name in ("", "info") or any("houses" in line for line in examples)
         for example in examples:
-            if "mnist" in example or example == "train":  # another test's
+            if "mnist" in example or example in ("train", "sweep"):  # another test's
                 continue
             told(tmp_path, *shlex.split(example), *(TINY if "--hidden" in example else ()))
 

@@ -164,8 +164,8 @@ def test_a_network_with_dropout_goes_on_after_load(tmp_path):
 def test_summary_names_dropout(capsys):
     dropped().summary()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["1", "20", "20", "0", "dropout", "0.25"]
-    assert lines[2].split() == ["2", "20", "40", "840", "gelu"]
+    assert lines[1].split() == ["1", "20", "20", "0", "0", "0", "dropout", "0.25"]
+    assert lines[2].split() == ["2", "20", "40", "840", "800", "3,360", "gelu"]
     assert lines[-1].startswith("963 parameters")
 
 

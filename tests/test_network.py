@@ -215,8 +215,8 @@ def test_summary_and_repr(capsys):
     net = fastnn.mlp([784, 16, 10], engine="reference")
     net.summary()
     lines = capsys.readouterr().out.splitlines()
-    assert lines[1].split() == ["1", "784", "16", "12,560", "relu"]
-    assert lines[2].split() == ["2", "16", "10", "170", "softmax"]
+    assert lines[1].split() == ["1", "784", "16", "12,560", "12,544", "50,240", "relu"]
+    assert lines[2].split() == ["2", "16", "10", "170", "160", "680", "softmax"]
     assert lines[3] == "12,730 parameters, float32, cross_entropy, engine reference"
     assert repr(net) == (
         "Network(784, [Dense(16, 'relu'), Dense(10, 'softmax')], loss='cross_entropy')"

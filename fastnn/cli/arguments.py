@@ -16,6 +16,7 @@ from .evaluate import evaluate
 from .info import info
 from .inspect import inspect
 from .predict import predict
+from .sweep import sweep
 from .terminal import complain
 from .train import SCHEDULES, train
 
@@ -100,7 +101,7 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"fastnn {__version__}")
     parser.set_defaults(run=lambda chosen, out: parser.print_help())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_add_train, _add_evaluate, _add_predict, _add_inspect, _add_info):
+    for add in (_add_train, _add_evaluate, _add_predict, _add_inspect, _add_sweep, _add_info):
         add(commands)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in commands.choices:
         parser.error(str(unknown("command", arguments[0], commands.choices)))
@@ -144,6 +145,47 @@ weights so far.""",
         metavar="N[,N...]",
         help="sizes of the hidden layers (default: 256)",
     )
+    _add_training(parser)
+    parser.add_argument(
+        "--output",
+        metavar="FILE",
+        help="where to save the network (default: digits.fastnn, or named after the data's file)",
+    )
+    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
+    _add_machine(parser)
+
+
+def _add_sweep(commands: Any) -> None:
+    parser = _add(
+        commands,
+        sweep,
+        "train a grid of widths and depths: accuracy beside size and time",
+        """  fastnn sweep
+  fastnn sweep --widths 8,16 --depths 1 --epochs 2 --json > sizes.json
+  fastnn sweep --data flowers.csv --widths 4,8,16 --save-best flowers.fastnn
+  fastnn sweep --data houses.csv --widths 4,8,16 --csv     regression: R²
+
+The smallest network comes first; a star marks one that is better than all smaller ones. The rows
+that choose are those kept for testing, so that the best figure is a little too good.""",
+    )
+    _add_data(parser, "what to learn")
+    parser.add_name("--task", TASKS, "auto", "classes to tell apart, or numbers to be met")
+    grid = (("--widths", [16, 64, 256], "neurons of a"), ("--depths", [1, 2], "numbers of"))
+    for option, default, text in grid:
+        layers = f"{text} hidden layer{'s' * (option == '--depths')}"
+        chosen = ",".join(map(str, default))
+        help_text = f"{layers}, each with each (default: {chosen})"
+        parser.add_argument(option, type=sizes, default=default, metavar="N[,N...]", help=help_text)
+    _add_training(parser)
+    parser.add_argument("--save-best", metavar="FILE", help="where to save the best network")
+    forms = parser.add_mutually_exclusive_group()
+    forms.add_argument("--json", action="store_true", help="print a JSON list of networks")
+    forms.add_argument("--csv", action="store_true", help="print comma-separated values")
+    _add_machine(parser)
+
+
+def _add_training(parser: Parser) -> None:
+    """How to train, whatever the sizes are."""
     text = "of the hidden layers, by default relu for pictures and tanh for tables"
     parser.add_name("--activation", ACTIVATIONS, None, text)
     parser.add_argument(
@@ -171,13 +213,6 @@ weights so far.""",
         metavar="N",
         help="of all that is random (default: 0)",
     )
-    parser.add_argument(
-        "--output",
-        metavar="FILE",
-        help="where to save the network (default: digits.fastnn, or named after the data's file)",
-    )
-    parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
-    _add_machine(parser)
 
 
 def _add_evaluate(commands: Any) -> None:

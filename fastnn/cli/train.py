@@ -21,7 +21,7 @@ from .. import engine, schedules
 from .._atomic import replaceable
 from .._errors import printable
 from ..network import Network, mlp, weight_bytes
-from ..optimizers import OPTIMIZERS
+from ..optimizers import OPTIMIZERS, Optimizer
 from .data import Learning, learning_data, listed, stem
 from .terminal import Screen, percent, show
 
@@ -39,21 +39,20 @@ def train(chosen: argparse.Namespace, out: Screen) -> None:
     """Train a network on a data set and save it."""
     path = Path(chosen.output or _default_output(chosen.data))
     data = learning_data(chosen)
-    _check_writable(path)
-    plan = _plan(chosen, data)
-    network = _network(chosen, plan, data)
+    check_writable(path, "--output")
+    plan = plan_of(chosen, data)
+    network = network_of(chosen, plan, data)
     if not chosen.quiet:
         show(out, _described(chosen, plan, data, network))
     best = _Best()
     lines = [] if chosen.quiet else [_Lines(out, plan, data)]
-    optimizer = OPTIMIZERS[chosen.optimizer](SCHEDULES[chosen.schedule](plan.rate))
     try:
         network.fit(
             data.rows.x,
             data.y,
             epochs=plan.epochs,
             batch_size=plan.batch_size,
-            optimizer=optimizer,
+            optimizer=optimizer_of(chosen, plan),
             validation_data=(data.x_test, data.y_test),
             callbacks=[best, *lines],
             verbose=0,
@@ -82,23 +81,23 @@ def _default_output(data: str | None) -> str:
     return f"{stem(data) if data and os.path.isfile(data) else 'digits'}.fastnn"
 
 
-def _check_writable(path: Path) -> None:
+def check_writable(path: Path, option: str) -> None:
     """Find out now, and not when training is over, that the network cannot be saved there."""
     if path.exists() and not path.is_file():
-        raise ValueError(f"expected --output to be a file, got {path}")
+        raise ValueError(f"expected {option} to be a file, got {path}")
     replaceable(path)
     folder = path.absolute().parent
     if not folder.is_dir():
-        raise ValueError(f"expected --output in an existing folder, got {path}")
+        raise ValueError(f"expected {option} in an existing folder, got {path}")
     if not os.access(folder, os.W_OK):
-        raise ValueError(f"expected --output in a folder that can be written, got {path}")
+        raise ValueError(f"expected {option} in a folder that can be written, got {path}")
 
 
 # ------------------------------------------------------------------------------------ what to train
 
 
 @dataclass
-class _Plan:
+class Plan:
     """What was chosen, by the command line or, from the number of rows, by us."""
 
     activation: str
@@ -109,13 +108,13 @@ class _Plan:
     lines: int  # an epoch in so many gets a line
 
 
-def _plan(chosen: argparse.Namespace, data: Learning) -> _Plan:
+def plan_of(chosen: argparse.Namespace, data: Learning) -> Plan:
     x, rows, table = data.rows.x, len(data.rows.x), not data.is_picture
     largest = max(float(x.max()), -float(x.min()))
     batch = min(chosen.batch_size or (_batch_size(rows) if table else LARGEST_BATCH), rows)
     steps = STEPS if table else 0
     epochs = chosen.epochs or max(EPOCHS, math.ceil(steps / math.ceil(rows / batch)))
-    return _Plan(
+    return Plan(
         activation=chosen.activation or ("tanh" if table else "relu"),
         batch_size=batch,
         epochs=epochs,
@@ -131,7 +130,7 @@ def _batch_size(rows: int) -> int:
     return min(max(fitting, SMALLEST_BATCH), LARGEST_BATCH)
 
 
-def _network(chosen: argparse.Namespace, plan: _Plan, data: Learning) -> Network:
+def network_of(chosen: argparse.Namespace, plan: Plan, data: Learning) -> Network:
     """A network for these rows, which knows the names of columns and classes."""
     rows, classes = data.rows, data.classes
     sizes = [rows.x[0].size, *chosen.hidden, len(classes) if classes else 1]
@@ -149,6 +148,11 @@ def _network(chosen: argparse.Namespace, plan: _Plan, data: Learning) -> Network
     network.classes, network.features, network.target = classes, rows.features, rows.target
     network.trained_on = os.path.basename(os.path.abspath(rows.name))
     return network
+
+
+def optimizer_of(chosen: argparse.Namespace, plan: Plan) -> Optimizer:
+    """The optimizer, with the schedule of its rate."""
+    return OPTIMIZERS[chosen.optimizer](SCHEDULES[chosen.schedule](plan.rate))
 
 
 def _check_memory(sizes: list[int]) -> None:
@@ -169,7 +173,7 @@ def _check_memory(sizes: list[int]) -> None:
 
 
 def _described(
-    chosen: argparse.Namespace, plan: _Plan, data: Learning, network: Network
+    chosen: argparse.Namespace, plan: Plan, data: Learning, network: Network
 ) -> list[str]:
     """What will be trained, on what, and how."""
     sizes = [f"{network.inputs:,}"]
@@ -178,21 +182,35 @@ def _described(
         for layer in network.layers
     ]
     parameters = sum(layer.size for layer in network.layers)
+    return [
+        *about_data(plan, data),
+        f"network   {' → '.join(sizes)}: {parameters:,} parameters",
+        *about_training(chosen, plan, network.engine),
+        "",
+    ]
+
+
+def about_data(plan: Plan, data: Learning) -> list[str]:
+    """What the rows are, and what was guessed of them."""
     scale = f", divided by {1 / plan.input_scale:g}" if plan.input_scale != 1 else ""
     scale = scale if data.is_picture else ", standardised by column"
-    threads = chosen.threads or engine.get_num_threads()
-    schedule = "" if chosen.schedule == "constant" else f" ({chosen.schedule})"
     counts = f"{len(data.y):,} to learn, {len(data.y_test):,} to test"
     classes = [f"classes   {listed(data.classes)}"] if data.classes and data.rows.target else []
     return [
         f"data      {printable(data.rows.name)}: {counts}{scale}",
         *(f"guessed   {note}" for note in data.rows.notes),
         *classes,
-        f"network   {' → '.join(sizes)}: {parameters:,} parameters",
+    ]
+
+
+def about_training(chosen: argparse.Namespace, plan: Plan, engine_name: str) -> list[str]:
+    """How a network is trained, and by what."""
+    threads = chosen.threads or engine.get_num_threads()
+    schedule = "" if chosen.schedule == "constant" else f" ({chosen.schedule})"
+    return [
         f"training  {chosen.optimizer}, learning rate {plan.rate:g}{schedule}, "
         f"batches of {plan.batch_size}, seed {chosen.seed}",
-        f"engine    {network.engine}, {threads} thread{'s' * (threads > 1)}; Ctrl-C stops early",
-        "",
+        f"engine    {engine_name}, {threads} thread{'s' * (threads > 1)}; Ctrl-C stops early",
     ]
 
 
@@ -268,7 +286,7 @@ class _Best:
 class _Lines:
     """A callback that prints the figures of epochs."""
 
-    def __init__(self, out: Screen, plan: _Plan, data: Learning) -> None:
+    def __init__(self, out: Screen, plan: Plan, data: Learning) -> None:
         self.out, self.plan, self.data = out, plan, data
         self.width = max(8, len(f"{plan.epochs} of {plan.epochs}")) + 1
 

@@ -61,6 +61,12 @@ class Dense(Layer):
         layer._drawn = False
         return layer
 
+    def resized(self, units: int) -> Dense:
+        """A copy of other outputs, with initial weights."""
+        layer = copy(self)
+        layer.units, layer._drawn, layer._place = units, True, None
+        return layer
+
     def _block(self, name: str) -> NDArray[Any]:
         if self._place is None:
             raise RuntimeError("this Dense is in no network; use network.layers[i] for its weights")
