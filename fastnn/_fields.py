@@ -19,10 +19,10 @@ from .layers import Dense, Dropout, Layer
 from .losses import Loss
 from .optimizers import OPTIMIZERS
 from .schedules import SCHEDULES
+from .training import Place, State
 
 if TYPE_CHECKING:
     from .network import Network
-    from .training import State
 
 DTYPES = ("float32", "float64")
 MEANINGS = ("class", "classes", "numbers")  # of targets, as in `training`
@@ -176,6 +176,59 @@ def _optimizer_entry(network: Network, training: State) -> Description | None:
     return None if optimizer is None else _kind_entry("an optimizer", OPTIMIZERS, optimizer)
 
 
+def _place_entry(_: Network, training: State) -> Description | None:
+    """Where a fit stands; a figure that is no number has null."""
+    if training.place is None:
+        return None
+    entry = {field.name: getattr(training.place, field.name) for field in PLACE}
+    lists = training.place.history.items()
+    plain = [[name, [x if math.isfinite(x) else None for x in found]] for name, found in lists]
+    return {**entry, "history": plain}
+
+
+def _place(value: Any) -> Place:
+    expect(isinstance(value, dict), "fit as an object", value)
+    expect_names("fit", value.keys(), {field.name for field in PLACE})
+    found = {
+        field.name: PLACE_READERS[field.type](field.name)(value[field.name]) for field in PLACE
+    }
+    place = Place(**found)
+    counts = place.epochs, place.batch_size, place.rows
+    steps = -(-place.rows // place.batch_size) if min(counts) > 0 else 0
+    expect(min(counts) > 0, "epochs, batch_size and rows of at least 1 in fit", counts)
+    expect(place.steps <= steps, f"{steps} steps of an epoch at most in fit", place.steps)
+    lengths = {len(figures) for figures in place.history.values()}
+    fine = len(lengths) <= 1 and place.completed <= place.epochs
+    expect(fine and (not lengths or "loss" in place.history), "a history of these epochs", lengths)
+    return place
+
+
+def _history(name: str) -> Callable[[Any], dict[str, list[float]]]:
+    """Reads pairs of a figure's name and its values, in the order of the history."""
+
+    def read(value: Any) -> dict[str, list[float]]:
+        expect(isinstance(value, list), f"{name} as a list", value)
+        history: dict[str, list[float]] = {}
+        for one in value:
+            pair = isinstance(one, list) and [type(part) for part in one] == [str, list]
+            fine = pair and all(type(x) in (float, _NONE) for x in one[1])
+            expect(fine and one[0] not in history, f"{name} as names and lists of numbers", one)
+            history[one[0]] = [math.nan if x is None else x for x in one[1]]
+        return history
+
+    return read
+
+
+_NONE = type(None)
+PLACE = dataclasses.fields(Place)
+PLACE_READERS: dict[Any, Callable[[str], Callable[[Any], Any]]] = {
+    "int": lambda name: _whole(f"{name} of fit from 0 to 2^62 - 1", 0, LARGEST_COUNT),
+    "bool": lambda name: _is(bool, f"{name} of fit as a bool"),
+    "float": lambda name: _is(float, f"{name} of fit as a float"),
+    "dict[str, list[float]]": _history,
+}
+
+
 def _plain(value: Any) -> Any:
     """Names as JSON has them: arrays, tuples and NumPy's numbers as lists and Python's."""
     if hasattr(value, "tolist"):
@@ -247,7 +300,9 @@ FIELDS = (
         0,
     ),
     Field("optimizer", 2, _optimizer_entry, _optimizer, None),
+    Field("fit", 4, _place_entry, _place, None),
 )
+DECIDING = ("inputs", "input_scale", "standardize", "dtype", "loss", "seed", "layers", "optimizer")
 FORMAT = 4
 
 
@@ -297,11 +352,36 @@ def model_of(description: Description) -> Model:
     return model
 
 
+def check_resumed(model: Model, network: Network, wanted: State) -> None:
+    """Raise ValueError unless a fit of the network, as wanted, is the one that was interrupted."""
+    if model["fit"] is None:
+        raise ValueError("expected a checkpoint of a fit, got a model without one")
+    here = model_of(describe(network, wanted))
+    pairs = [(name, _plain_layers(model[name]), _plain_layers(here[name])) for name in DECIDING]
+    for name in ("epochs", "batch_size", "shuffle", "rows"):
+        pairs.append((name, getattr(model["fit"], name), getattr(wanted.place, name)))
+    for name, before, now in pairs:
+        if before != now:
+            found = f"{name} {shown(before)}, as in the checkpoint"
+            raise ValueError(f"expected {found}, got {shown(now)}")
+
+
+def _plain_layers(value: Any) -> Any:
+    """Layers as what JSON holds of them; anything else as it is."""
+    if isinstance(value, list):
+        return [layer.entry() for layer in value]
+    return value.name if isinstance(value, Loss) else value
+
+
 def _check_together(model: Model) -> None:
     outputs = model["layers"][-1].units
     for name, length in (("classes", max(outputs, 2)), ("features", model["inputs"])):
         found = length if model[name] is None else len(model[name])
         expect(found == length, f"{length} {name}", found)
+    if model["fit"] is not None:
+        expect(model["optimizer"] is not None, "an optimizer beside fit", None)
+        found = model["fit"].steps, model["steps"]
+        expect(found[0] <= found[1], f"steps of fit up to {found[1]}", found[0])
     scale, dtype = model["output_scale"], model["dtype"]
     expect(scale <= float(np.finfo(dtype).max), f"an output_scale that {dtype} can hold", scale)
     if model["standardize"]:

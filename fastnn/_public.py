@@ -7,6 +7,12 @@ from typing import TYPE_CHECKING
 from ._errors import DivergenceError as DivergenceError
 from ._errors import FormatError as FormatError
 from .activations import LeakyReLU as LeakyReLU
+from .callbacks import Callback as Callback
+from .callbacks import Checkpoint as Checkpoint
+from .callbacks import CSVLogger as CSVLogger
+from .callbacks import EarlyStopping as EarlyStopping
+from .callbacks import ReduceLROnPlateau as ReduceLROnPlateau
+from .callbacks import TerminateOnNaN as TerminateOnNaN
 from .engine import get_num_threads as get_num_threads
 from .engine import set_num_threads as set_num_threads
 from .engine import show_config as show_config

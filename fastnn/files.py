@@ -13,7 +13,8 @@ without itself and the bytes of all tensors. `_fields` names all entries; one th
 is not written, and the file's format is the lowest that has all that are. Format 2 adds, of
 float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and `outputs.center` (O,), where the
 network has learned them, and with the optimizer each slot of its state as
-`optimizer.0.layers.0.weights` and so on. What a format does not name is an error.
+`optimizer.0.layers.0.weights` and so on. In format 4 a checkpoint has `fit`: where it stands, as
+`training.Place` has it. What a format does not name is an error.
 """
 
 from __future__ import annotations
@@ -31,13 +32,22 @@ from numpy.typing import NDArray
 
 from . import _atomic
 from ._errors import FormatError, file_name, printable, shown
-from ._fields import FORMAT, Description, Model, describe, expect, expect_names, model_of
+from ._fields import (
+    FORMAT,
+    Description,
+    Model,
+    check_resumed,
+    describe,
+    expect,
+    expect_names,
+    model_of,
+)
 from .program import Builder, Program, axes
 from .program import views as named
 
 if TYPE_CHECKING:
     from .network import Network
-    from .training import State
+    from .training import Place, State
 
 DTYPES = {"F32": "float32", "F64": "float64"}  # safetensors' names: NumPy's names
 LARGEST_HEADER = 1 << 24  # bytes
@@ -120,12 +130,17 @@ def _digest(description: Description, tensors: Tensors) -> str:
 # ------------------------------------------------------------------------------------------- saving
 
 
-def save(network: Network, path: str | os.PathLike[str], optimizer: bool = False) -> None:
-    """`Network.save`: see there."""
+def save(
+    network: Network,
+    path: str | os.PathLike[str],
+    optimizer: bool = False,
+    place: Place | None = None,
+) -> None:
+    """`Network.save`: see there. place: where a fit stands, in a checkpoint of it."""
     from safetensors.numpy import save as serialize
 
     name = file_name(path)
-    description, tensors = _copied(network, optimizer)
+    description, tensors = _copied(network, optimizer, place)
     try:
         model = model_of(description)
         _check_kinds(model, {name: (str(t.dtype), t.shape) for name, t in tensors.items()})
@@ -141,11 +156,12 @@ def save(network: Network, path: str | os.PathLike[str], optimizer: bool = False
         file.write(data)
 
 
-def _copied(network: Network, optimizer: bool) -> tuple[Description, Tensors]:
+def _copied(network: Network, optimizer: bool, place: Place | None) -> tuple[Description, Tensors]:
     """One copy of all that changes while another thread fits the network."""
     program = network.program
     learned = program.center is not None  # assigned last: with it all scales are there
     trained, state = _state(network, optimizer)
+    trained.place = place
     tensors = views(program, program.parameters.copy(), state)
     description = describe(network, trained)
     if not learned:
@@ -187,6 +203,21 @@ def read(path: str | os.PathLike[str]) -> tuple[Model, Tensors]:
             return _read(file)
     except FormatError as error:
         raise FormatError(f"{printable(name)}: {error}") from None
+
+
+def checkpoint(
+    path: str | os.PathLike[str], network: Network, wanted: State
+) -> tuple[Model, Tensors]:
+    """The model in a checkpoint, if it is of the fit that is wanted: optimizer, place.
+
+    Raises ValueError that names what differs, FormatError and OSError as `read` does.
+    """
+    model, tensors = read(path)
+    try:
+        check_resumed(model, network, wanted)
+    except ValueError as error:
+        raise ValueError(f"{printable(file_name(path))}: {error}") from None
+    return model, tensors
 
 
 def _opened(path: str) -> BinaryIO:

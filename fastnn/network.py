@@ -16,6 +16,7 @@ from . import engine as engines
 from ._arrays import Array
 from ._errors import count, flag, held, positive, shown, unknown, whole
 from .activations import Activation
+from .callbacks import Callback, Callbacks
 from .layers import Dense, Layer
 from .losses import Loss
 from .optimizers import Optimizer
@@ -23,7 +24,7 @@ from .program import WIDTH, Builder, Program, aligned_copy, dense_places, flops,
 from .rows import Rows, meaning_of
 from .training import History
 
-Callback = Callable[["Network", int, dict[str, float]], object]
+Function = Callable[["Network", int, dict[str, float]], object]
 
 DTYPES = ("float32", "float64")
 BLOCK = 16384  # rows at most in one call of an engine
@@ -146,16 +147,22 @@ class Network:
         optimizer: str | Optimizer = "adam",
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
         shuffle: bool = True,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Callback | Function] = (),
         verbose: int = 1,
+        resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train on x (B, I) and y for some epochs; returns what each epoch brought.
 
         The last batch of an epoch may be short. A second fit goes on where the first one ended,
-        with the optimizer's state if the optimizer is equal; a schedule starts anew. Each callback
-        is called as callback(network, epoch, logs) after an epoch, counted from 1; training stops
-        after an epoch for which one returns True (or NumPy's True; not 1, nor an array).
-        verbose=0 is silent, 1 shows progress on stderr.
+        with the optimizer's state if the optimizer is equal; a schedule starts anew. Callbacks are
+        told how it goes; a plain function is called as callback(network, epoch, logs) after an
+        epoch, counted from 1. Training stops after an epoch for which one returns True (or NumPy's
+        True; not 1, nor an array). verbose=0 is silent, 1 shows progress on stderr.
+
+        resume: a file that `Checkpoint` wrote in another fit, which this one continues to the same
+        bits, on any number of threads, given the same rows; history and schedule go on as well.
+        (The last bits of a loss in the history depend on where checkpoints cut the sum.) Raises
+        ValueError that names what is not as it was there, FormatError for another file.
 
         Ctrl-C ends training at once; the weights stay as they are, and `network.history` has the
         epochs that were completed, validation included. An epoch that was cut short counts with its
@@ -173,18 +180,53 @@ class Network:
             optimizer=optimizers.get(optimizer),
             shuffle=flag("shuffle", shuffle),
             seed=self.seed,
-            callbacks=training.bound(callbacks, self),
+            listener=Callbacks(callbacks, self),
             verbose=verbose,
         )
         hold = training.Hold(self._holder)
         try:
             with hold:
+                place = None if resume is None else self._resumed(resume, x, settings)
                 rows, validation = self._rows_of_fit(x, y, validation_data)
-                run = training.Run(self._runner(), rows, validation, self.trained, settings)
+                runner, trained = self._runner(), self.trained
+                run = training.Run(runner, rows, validation, trained, settings, place)
                 self.history = run.history
                 return run.all_epochs()
         finally:
             hold.release()  # again: an interrupt may have come just before the first time
+
+    def _resumed(
+        self, path: str | os.PathLike[str], x: ArrayLike, settings: training.Settings
+    ) -> training.Place:
+        """Take weights, state and counts from a checkpoint; returns where its fit stood."""
+        from . import files
+
+        place = training.Place(
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            rows=len(_arrays.features(x, self.inputs)),
+            shuffle=settings.shuffle,
+        )
+        wanted = training.State(optimizer=settings.optimizer, place=place)
+        model, tensors = files.checkpoint(path, self, wanted)
+        self._take(model, tensors)
+        found: training.Place = model["fit"]
+        return found
+
+    def _take(self, model: dict[str, Any], tensors: dict[str, Array]) -> None:
+        """Weights, scales, and how far training has come, from what a file holds."""
+        from . import files
+
+        program, optimizer = self.program, model["optimizer"]
+        self.trained = training.State()  # until all is there
+        if optimizer is not None:
+            prepare(program, optimizer.code, optimizer.slots)
+        for name, view in files.views(program, program.parameters, program.state).items():
+            view[...] = tensors.pop(name)
+        self.output_center = tensors.get("outputs.center")
+        self.output_scale = model["output_scale"]
+        program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")
+        self.trained = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
 
     def predict(self, x: ArrayLike, out: Array | None = None) -> Array:
         """The outputs (B, O), probabilities after softmax or sigmoid; they fill `out` if given.
@@ -577,15 +619,7 @@ def load(
         engine=engine,
         num_threads=num_threads,
     )
-    program, optimizer = network.program, model["optimizer"]
-    if optimizer is not None:
-        prepare(program, optimizer.code, optimizer.slots)
-    for name, view in files.views(program, program.parameters, program.state).items():
-        view[...] = tensors.pop(name)
-    network.output_center = tensors.get("outputs.center")
-    network.output_scale = model["output_scale"]
-    program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")
-    network.trained = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
+    network._take(model, tensors)
     for name in ("classes", "features", "target", "trained_on"):
         setattr(network, name, model[name])
     return network

@@ -1,4 +1,4 @@
-"""Training: epochs, the order of rows, validation, callbacks, history.
+"""Training: epochs, the order of rows, validation, history, and where a fit can be resumed.
 
 It knows a program, the engine that runs it and checked rows, and nothing of a `Network`.
 """
@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from functools import partial
 from itertools import starmap
 from operator import itemgetter
+from typing import Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -26,7 +26,7 @@ from .optimizers import Optimizer
 from .program import Program, flops, zero_state, zeros_like_parameters
 from .rows import Meaning, Rows
 
-Callback = Callable[[int, dict[str, float]], object]  # of an epoch's number, and its figures
+Logs = dict[str, float]  # figures of an epoch, by name
 Sums = tuple[float, int]  # of losses, and of what agrees
 
 # One call of an engine takes about as many steps as cost this many flops: some 5 to 50 ms, so that
@@ -60,6 +60,26 @@ class History:
         any(map(list.append, lists, logs.values()))  # in C: no interrupt comes between two of them
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a fit stands, and what decides how it goes on: with weights and state, all of it."""
+
+    epochs: int  # that the fit shall have
+    batch_size: int
+    rows: int
+    shuffle: bool
+    steps: int = 0  # so far, of an epoch that has begun
+    loss: float = 0.0  # the sum of the losses in these steps
+    agreeing: int = 0  # and of what agrees
+    rate_factor: float = 1.0
+    history: dict[str, list[float]] = field(default_factory=dict)  # of the epochs completed
+
+    @property
+    def completed(self) -> int:
+        """How many epochs there were."""
+        return len(self.history.get("loss", ()))
+
+
 @dataclass
 class State:
     """What a second fit goes on from."""
@@ -68,6 +88,36 @@ class State:
     steps: int = 0  # updates so far by this optimizer
     optimizer: Optimizer | None = None
     meaning: Meaning | None = None  # of the targets of the latest fit
+    place: Place | None = None  # in a checkpoint: where its fit stands
+
+
+class Listener(Protocol):
+    """Whoever is told how a fit goes. Epochs and batches are counted from 1."""
+
+    @property
+    def every(self) -> int:
+        """Calls of the engine end with each so many-th step of the fit; 0: where they like."""
+
+    def train_begin(self, run: Run) -> None:
+        """Before the first epoch, of a fit that is resumed too."""
+
+    def train_end(self) -> None:
+        """After the last epoch, unless an error or Ctrl-C ended the fit."""
+
+    def epoch_begin(self, epoch: int) -> None:
+        """Before its first step."""
+
+    def epoch_end(self, epoch: int, logs: Logs) -> bool:
+        """After its validation; whether the fit shall end."""
+
+    def batches_begin(self, step: int, batch: int) -> None:
+        """Before a call, if `every` is not 0. step: of the fit, batch: of the epoch."""
+
+    def batches_end(self, step: int, batch: int, logs: Logs) -> None:
+        """After it, with the means over the epoch so far. step, batch: the latest."""
+
+    def diverged(self, epoch: int) -> bool:
+        """Whether the fit shall end without an error, the weights as they were before."""
 
 
 @dataclass(frozen=True)
@@ -79,7 +129,7 @@ class Settings:
     optimizer: Optimizer
     shuffle: bool
     seed: int  # of the order of rows
-    callbacks: tuple[Callback, ...]
+    listener: Listener
     verbose: int
 
 
@@ -115,17 +165,6 @@ class Hold:
         """Give it back, if it is ours."""
         if self.holder.get("fit") is self:
             self.holder.pop("fit")
-
-
-def bound(callbacks: Iterable[Callable[..., object]], network: object) -> tuple[Callback, ...]:
-    """Callbacks that bring their network along. Raises TypeError for what cannot be called."""
-    if callable(callbacks):
-        raise TypeError("expected callbacks as a list, got a function; pass [function]")
-    found = tuple(callbacks)
-    for callback in found:
-        if not callable(callback):
-            raise TypeError(f"expected callbacks to be functions, got {type(callback).__name__}")
-    return tuple(partial(callback, network) for callback in found)
 
 
 def evaluate(runner: Runner, rows: Rows) -> dict[str, float]:
@@ -192,19 +231,35 @@ class Epoch:
     # of each call: its steps, and the sums of losses and of what agrees
     calls: list[tuple[int, Sums]] = field(default_factory=list)
 
+    def done(self) -> tuple[int, Sums]:
+        """The steps of these calls, and their sums, added in order."""
+        steps, loss, agreeing = 0, 0.0, 0
+        for part, (part_loss, part_agreeing) in self.calls:
+            steps, loss, agreeing = steps + part, loss + part_loss, agreeing + part_agreeing
+        return steps, (loss, agreeing)
+
 
 class Run:
-    """One fit: its rows, and how far it has come."""
+    """One fit: its rows, and how far it has come.
+
+    place: where an earlier fit stood that this one resumes; weights and state are those of it.
+    """
 
     def __init__(
-        self, runner: Runner, rows: Rows, validation: Rows | None, state: State, settings: Settings
+        self,
+        runner: Runner,
+        rows: Rows,
+        validation: Rows | None,
+        state: State,
+        settings: Settings,
+        place: Place | None = None,
     ) -> None:
         self.runner, self.rows, self.validation = runner, rows, validation
         self.state, self.settings = state, settings
-        self.history = History()
         self.batch_size = batch_size = min(settings.batch_size, len(rows))
         self.schedule = schedules.get(settings.optimizer.learning_rate)
-        self.total_steps = settings.epochs * -(-len(rows) // batch_size)
+        self.steps_per_epoch = -(-len(rows) // batch_size)
+        self.total_steps = settings.epochs * self.steps_per_epoch
         self.rate = math.nan  # of the latest step
         self.order = np.arange(len(rows), dtype=np.int32)
         self.random = np.random.Philox(0)  # a new one for each epoch takes longer than its words
@@ -213,30 +268,73 @@ class Run:
         step_cost = STEP_COST + 3 * flops(program) * batch_size  # two products back for one forward
         steps = min(CALL_COST // step_cost, CALL_SIZE // (program.inputs * batch_size))
         self.in_units = batch_size > runner.unit
-        self.rows_per_call = batch_size * (1 if self.in_units else max(1, steps))
+        self.steps_per_call = 1 if self.in_units else max(1, steps)
         if state.optimizer != settings.optimizer:
             prepare(program, state, settings.optimizer)
         state.meaning = rows.meaning
-        self.first_step = state.steps
         self.now = Epoch(program.parameters, state.steps)  # none yet: nothing to go back to
+        self.every = settings.listener.every
+        self.rate_factor = 1.0  # what a callback makes of the schedule's rates
+        self.history = History()
+        self.first_step = state.steps
+        if place is not None:
+            self.go_on(place)
+
+    def go_on(self, place: Place) -> None:
+        """Take the counts of a fit that stood there."""
+        self.history.history.update((name, list(found)) for name, found in place.history.items())
+        if place.steps:
+            self.now.steps -= place.steps
+            self.now.calls.append((place.steps, (place.loss, place.agreeing)))
+        done = place.completed * self.steps_per_epoch + place.steps
+        self.first_step -= done
+        self.rate_factor = place.rate_factor
+        if done:
+            self.rate = float(self.rates(done - 1, 1)[0])
+
+    def place(self) -> Place:
+        """Where the fit stands now, for `go_on`; between two calls of the engine."""
+        settings = self.settings
+        steps, (loss, agreeing) = self.now.done()
+        return Place(
+            epochs=settings.epochs,
+            batch_size=settings.batch_size,
+            rows=len(self.rows),
+            shuffle=settings.shuffle,
+            steps=steps,
+            loss=loss,
+            agreeing=agreeing,
+            rate_factor=self.rate_factor,
+            history=self.history.history,
+        )
 
     def begun(self) -> Epoch:
         """An epoch that begins now; its weights take the room of the one before."""
         weights, kept = self.runner.program.parameters, self.now.weights
         if kept is weights:
-            return Epoch(weights.copy(), self.state.steps)
+            return Epoch(weights.copy(), self.now.steps, self.now.calls)
         kept[:] = weights
         return Epoch(kept, self.state.steps)
 
     def all_epochs(self) -> History:
-        """Every epoch, its validation, and the callbacks, until one of them returns True."""
+        """Every epoch, its validation, and the callbacks, until one of them says so."""
+        listener = self.settings.listener
         try:
-            for number in range(1, self.settings.epochs + 1):
-                logs, seconds = self.validated_epoch(number)
-                self.history.append({**logs, "learning_rate": self.rate, "seconds": seconds})
-                answers = [callback(number, dict(logs)) for callback in self.settings.callbacks]
-                if any(isinstance(answer, bool | np.bool_) and answer for answer in answers):
+            listener.train_begin(self)
+            completed = len(self.history.history.get("loss", ()))
+            for number in range(completed + 1, self.settings.epochs + 1):
+                listener.epoch_begin(number)
+                try:
+                    logs, seconds = self.validated_epoch(number)
+                except DivergenceError:
+                    if not listener.diverged(number):
+                        raise
                     break
+                self.history.append({**logs, "learning_rate": self.rate, "seconds": seconds})
+                self.now = Epoch(self.now.weights, self.state.steps)  # its calls are counted
+                if listener.epoch_end(number, logs):
+                    break
+            listener.train_end()
         except BaseException:
             self.settle()  # again: an interrupt may have come just before the first time
             raise
@@ -244,7 +342,7 @@ class Run:
             self.runner.engine.rest(self.runner.program)
         return self.history
 
-    def validated_epoch(self, number: int) -> tuple[dict[str, float], float]:
+    def validated_epoch(self, number: int) -> tuple[Logs, float]:
         """One epoch and its validation, shown; returns their figures, and the epoch's seconds."""
         title, shown = f"epoch {number}/{self.settings.epochs}", self.settings.verbose > 0
         with progress(title, len(self.rows), SAMPLES, shown=shown) as bar:
@@ -257,22 +355,26 @@ class Run:
             bar.finish(Described(logs))
         return logs, seconds
 
-    def epoch(self, number: int, bar: Progress) -> dict[str, float]:
+    def epoch(self, number: int, bar: Progress) -> Logs:
         """Every row once; returns the means of loss and accuracy. Raises DivergenceError."""
         self.now = self.begun()
         if self.settings.shuffle:
             rewound(self.random, self.settings.seed, SHUFFLE, self.state.epochs)
             shuffle(self.runner.engine, self.order, self.random)
-        loss, agreeing = 0.0, 0
-        figures: dict[str, float] = {}
+        done, (loss, agreeing) = self.now.done()  # more than nothing where a fit is resumed
+        figures = self.figures(loss, agreeing, done) if done else {}
         try:
-            for part in _arrays.pieces(len(self.rows), self.rows_per_call):
+            while done < self.steps_per_epoch:
+                end = self.next_stop(number, done)
+                part = slice(self.rows_after(done), self.rows_after(end))
                 part_loss, part_agreeing = self.call(part)
                 loss, agreeing = loss + part_loss, agreeing + part_agreeing
                 if not math.isfinite(loss):
                     break
-                figures = self.rows.figures(loss, agreeing, part.stop)
+                done, figures = end, self.figures(loss, agreeing, end)
                 bar.advance(part.stop - part.start, Described(figures))
+                if self.every:
+                    self.tell(number, done, figures)
         finally:  # after Ctrl-C, too
             finite = self.settle()
         if not finite:
@@ -285,6 +387,33 @@ class Run:
         self.state.epochs += 1
         return figures
 
+    def rows_after(self, steps: int) -> int:
+        """How many rows so many steps of an epoch take."""
+        return min(steps * self.batch_size, len(self.rows))
+
+    def figures(self, loss: float, agreeing: int, steps: int) -> Logs:
+        """The means over so many steps of an epoch."""
+        return self.rows.figures(loss, agreeing, self.rows_after(steps))
+
+    def next_stop(self, number: int, done: int) -> int:
+        """The step of the epoch before which the next call ends; tells that it begins.
+
+        Multiples alone decide it: a fit that is resumed cuts where it would have done.
+        """
+        size = self.steps_per_call
+        end = min(done - done % size + size, self.steps_per_epoch)
+        if self.every:
+            step = (number - 1) * self.steps_per_epoch + done
+            end = min(end, done + self.every - step % self.every)
+            self.settings.listener.batches_begin(step + 1, done + 1)
+        return end
+
+    def tell(self, number: int, done: int, figures: Logs) -> None:
+        """That a call has come back, and how the epoch goes."""
+        self.state.steps = self.now.steps + done
+        step = (number - 1) * self.steps_per_epoch + done
+        self.settings.listener.batches_end(step, done, dict(figures))
+
     def settle(self) -> bool:
         """Count the epoch's steps; undo it if it diverged. Returns whether it did not."""
         state, weights = self.state, self.runner.program.parameters
@@ -296,14 +425,18 @@ class Run:
         state.optimizer = None  # its state is lost
         return False
 
+    def rates(self, first: int, steps: int) -> NDArray[np.float64]:
+        """The rates (steps,) of steps of this fit, from the first on."""
+        rates = schedules.checked_rates(self.schedule, first, steps, self.total_steps)
+        return rates if self.rate_factor == 1.0 else rates * self.rate_factor
+
     @np.errstate(over="ignore", invalid="ignore")  # settle() looks at the result
     def call(self, part: slice) -> Sums:
         """One call of the engine: the updates from a part of the order of rows."""
         chosen = self.order[part]
         steps = -(-len(chosen) // self.batch_size)
         before = self.now.steps + part.start // self.batch_size
-        first = before - self.first_step
-        rates = schedules.checked_rates(self.schedule, first, steps, self.total_steps)
+        rates = self.rates(before - self.first_step, steps)
         numbers = np.arange(before, before + steps, dtype=np.int64)
         coefficients = self.settings.optimizer.coefficients(numbers, rates)
         self.runner.program.update = (self.state.epochs << 32) + before - self.now.steps

@@ -223,7 +223,8 @@ def test_a_file_of_format_1_is_read_and_written_as_it_was(path: Path) -> None:
 def test_a_file_has_the_lowest_format_that_can_say_it(
     path: Path, monkeypatch: pytest.MonkeyPatch, field: _fields.Field
 ) -> None:
-    files.save(full(), path, optimizer=True)
+    place = training.Place(2, 8, 20, True, history={"loss": [1.0, float("nan")]})
+    files.save(full(), path, optimizer=True, place=place)
     whole = description(path)
     files.save(network(), path, optimizer=True)
     plain = description(path)

@@ -131,6 +131,8 @@ def _add_train(commands: Any) -> None:
   fastnn train --data flowers.csv                          classes: the words in its last column
   fastnn train --data houses.csv --label price             numbers to be met: regression
   fastnn train --data wines.csv --task regression          marks from 1 to 10, as numbers
+  fastnn train --data mnist --checkpoint run.fastnn        then, if it was interrupted:
+  fastnn train --data mnist --resume run.fastnn            the same options, and --resume
 
 Columns of a table are standardised, and every sixth row, drawn with the seed, is kept for testing.
 What is guessed of a table is said; options settle it. Ctrl-C stops early and saves the best
@@ -150,6 +152,16 @@ weights so far.""",
         "--output",
         metavar="FILE",
         help="where to save the network (default: digits.fastnn, or named after the data's file)",
+    )
+    parser.add_argument(
+        "--checkpoint",
+        metavar="FILE",
+        help="write after each epoch what --resume needs to go on (default: nothing)",
+    )
+    parser.add_argument(
+        "--resume",
+        metavar="FILE",
+        help="go on from a checkpoint, to the same bits, and write further ones there",
     )
     parser.add_argument("--quiet", action="store_true", help="print nothing but errors")
     _add_machine(parser)

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from .. import engine, schedules
 from .._atomic import replaceable
 from .._errors import printable
+from ..callbacks import BestWeights, Checkpoint
 from ..network import Network, mlp, weight_bytes
 from ..optimizers import OPTIMIZERS, Optimizer
 from .data import Learning, learning_data, listed, stem
@@ -39,13 +40,17 @@ def train(chosen: argparse.Namespace, out: Screen) -> None:
     """Train a network on a data set and save it."""
     path = Path(chosen.output or _default_output(chosen.data))
     data = learning_data(chosen)
-    check_writable(path, "--output")
+    for option, file in (("--output", path), ("--checkpoint", chosen.checkpoint)):
+        if file is not None:
+            check_writable(Path(file), option)
     plan = plan_of(chosen, data)
     network = network_of(chosen, plan, data)
     if not chosen.quiet:
         show(out, _described(chosen, plan, data, network))
-    best = _Best()
+    best = BestWeights("val_accuracy" if data.classes else "val_loss")
     lines = [] if chosen.quiet else [_Lines(out, plan, data)]
+    checkpoint = chosen.checkpoint or chosen.resume
+    keep = [Checkpoint(checkpoint)] if checkpoint else []
     try:
         network.fit(
             data.rows.x,
@@ -54,13 +59,14 @@ def train(chosen: argparse.Namespace, out: Screen) -> None:
             batch_size=plan.batch_size,
             optimizer=optimizer_of(chosen, plan),
             validation_data=(data.x_test, data.y_test),
-            callbacks=[best, *lines],
+            callbacks=[best, *lines, *keep],
             verbose=0,
+            resume=chosen.resume,
         )
         network.save(path)
     except KeyboardInterrupt:
         with _undisturbed():
-            kept = best.restore(network, plan.epochs, data)
+            kept = _restored(best, network, plan.epochs, data)
             network.save(path)
         raise KeyboardInterrupt(f" {kept} in {printable(str(path))}") from None
     if not chosen.quiet:
@@ -257,30 +263,18 @@ def r_squared(mean_square: float, y: Array) -> float:
     return 1 - mean_square / variance if variance > 0 else math.nan
 
 
-class _Best:
-    """A callback that remembers the weights of the epoch that tested best."""
-
-    def __init__(self) -> None:
-        self.epochs = 0  # ended so far
-        self.best: tuple[float, float, dict[str, float], int, Array] | None = None
-
-    def __call__(self, network: Network, epoch: int, logs: dict[str, float]) -> None:
-        figures = logs.get("val_accuracy", 0.0), -logs["val_loss"]
-        if self.best is None or figures > self.best[:2]:
-            self.best = (*figures, logs, epoch, network.program.parameters.copy())
-        self.epochs = epoch
-
-    def restore(self, network: Network, epochs: int, data: Learning) -> str:
-        """Give the network these weights, unless its training was over; says what was saved."""
-        if self.epochs == epochs:
-            return "after training; saved the network"
-        when = f"in epoch {self.epochs + 1}; saved"
-        if self.best is None:
-            return f"{when} the weights as they were"
-        *_, logs, epoch, parameters = self.best
-        network.program.parameters[:] = parameters
-        right = " right" * bool(data.classes)
-        return f"{when} the best weights, of epoch {epoch} ({_figures(data, logs)}{right})"
+def _restored(best: BestWeights, network: Network, epochs: int, data: Learning) -> str:
+    """Give the network its best weights, unless its training was over; says what was saved."""
+    history = network.history.history if network.history else {}
+    done = len(history.get("loss", ()))
+    if done == epochs:
+        return "after training; saved the network"
+    when = f"in epoch {done + 1}; saved"
+    if best.weights is None:
+        return f"{when} the weights as they were"
+    best.restore()
+    right = " right" * bool(data.classes)
+    return f"{when} the best weights, of epoch {best.epoch} ({_figures(data, best.logs)}{right})"
 
 
 class _Lines:
