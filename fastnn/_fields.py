@@ -118,13 +118,14 @@ def _dropout(i: int, entry: Description) -> Dropout:
 
 
 def _dense(i: int, entry: Description) -> Dense:
-    leaky = entry.get("activation") == "leaky_relu"
-    names = {"units", "activation", "initializer", *(["slope"] if leaky else [])}
+    with_slope = entry.get("activation") in ("leaky_relu", "elu")
+    names = {"units", "activation", "initializer", *(["slope"] if with_slope else [])}
     expect_names(f"layer {i}", entry.keys(), names)
     units = _whole(f"a positive size of layer {i}", 1)(entry["units"])
     activation = activations.get(_is(str, "the name of an activation")(entry["activation"]))
-    if leaky:
-        activation = activations.LeakyReLU(_positive("a positive slope")(entry["slope"]))
+    if with_slope:
+        slope = _positive("a positive slope")(entry["slope"])
+        activation = dataclasses.replace(activation, slope=slope)
     return Dense(units, activation, _is(str, "the name of an initializer")(entry["initializer"]))
 
 

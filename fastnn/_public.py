@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from ._errors import DivergenceError as DivergenceError
 from ._errors import FormatError as FormatError
+from .activations import ELU as ELU
 from .activations import LeakyReLU as LeakyReLU
 from .callbacks import Callback as Callback
 from .callbacks import Checkpoint as Checkpoint

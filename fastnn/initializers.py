@@ -70,8 +70,14 @@ INITIALIZERS: dict[str, Initializer] = {
 
 
 def default(activation: Activation) -> str:
-    """He for the relu family, gelu among it, else Glorot."""
-    return "he_uniform" if activation.name.endswith("elu") else "glorot_uniform"
+    """He for the relu family, gelu and silu among it, LeCun for selu, else Glorot.
+
+    Source of selu's: Klambauer et al., Self-normalizing neural networks (2017).
+    """
+    if activation.name == "selu":
+        return "lecun_normal"
+    family = activation.name.endswith("elu") or activation.name in ("gelu_tanh", "silu", "mish")
+    return "he_uniform" if family else "glorot_uniform"
 
 
 def check(name: str) -> str:

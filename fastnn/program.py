@@ -22,7 +22,7 @@ INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD = range(6)
 KINDS = (
     "INPUT",  # the data, scaled
     "DENSE",  # x @ W + b; W is block BLOCK, b the next
-    "ACTIVATE",  # g(x), g by its CODE; leaky_relu's slope is the op's number
+    "ACTIVATE",  # g(x), g by its CODE; leaky_relu's slope or elu's alpha is the op's number
     "SOFTMAX",  # along a row
     "DROPOUT",  # in training, x without some of its numbers; the rate is the op's number
     "ADD",  # x + y

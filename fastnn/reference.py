@@ -84,7 +84,72 @@ def gelu_derivative(z: Array) -> Array:
     return (normal_cdf(z64) + z64 * density).astype(z.dtype)
 
 
-IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, GELU = range(6)
+SELU_SCALE, SELU_ALPHA = 1.0507009873554804934, 1.6732632423543772848
+
+
+def elu(z: Array, alpha: Any) -> Array:
+    """z, or alpha * (e^z - 1) below 0."""
+    return np.where(z < 0, alpha * np.expm1(np.minimum(z, 0)), z)
+
+
+def softplus(z: Array) -> Array:
+    """log(1 + e^z), without overflow."""
+    return np.maximum(z, 0) + np.log1p(np.exp(-np.abs(z)))
+
+
+def gated(z: Array, x: Array) -> Array:
+    """z * sigmoid(x), 0 where the gate is shut."""
+    return np.maximum(z, -1000) * sigmoid(x)
+
+
+def gated_derivative(z: Array, x: Array, slope: Any) -> Array:
+    """sigmoid(x) + z * sigmoid(x) * sigmoid(-x) * slope; x' = slope."""
+    return sigmoid(x) + z * sigmoid(x) * sigmoid(-x) * slope
+
+
+def gelu_tanh_argument(z: Array) -> Array:
+    """2 * sqrt(2 / pi) * (z + 0.044715 * z^3): its sigmoid is (1 + tanh of half of it) / 2."""
+    return 2 * math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)
+
+
+def gelu_tanh(z: Array) -> Array:
+    """GELU by tanh. Source: Hendrycks, Gimpel, Gaussian error linear units (2016)."""
+    return gated(z, gelu_tanh_argument(np.clip(z, -30, 30))).astype(z.dtype)
+
+
+def gelu_tanh_derivative(z: Array) -> Array:
+    """By the product's and the chain's rule."""
+    z = np.clip(z, -30, 30)
+    slope = 2 * math.sqrt(2 / math.pi) * (1 + 3 * 0.044715 * z * z)
+    return gated_derivative(z, gelu_tanh_argument(z), slope)
+
+
+def silu_derivative(z: Array) -> Array:
+    """sigmoid(z) + z * sigmoid(z) * sigmoid(-z)."""
+    z = np.clip(z, -1000, 1000)
+    return gated_derivative(z, z, 1)
+
+
+def mish(z: Array) -> Array:
+    """z * tanh(softplus(z)). Source: Misra, Mish (2020)."""
+    return np.maximum(z, -1000) * np.tanh(softplus(z))
+
+
+def mish_derivative(z: Array) -> Array:
+    """t + z * (1 - t^2) * sigmoid(z), t = tanh(softplus(z))."""
+    z = np.clip(z, -1000, 1000)
+    t = np.tanh(softplus(z))
+    return t + z * (1 - t * t) * sigmoid(z)
+
+
+def softsign(z: Array) -> Array:
+    """z / (1 + |z|)."""
+    z = np.clip(z, -1e30, 1e30)
+    return z / (1 + np.abs(z))
+
+
+IDENTITY, SIGMOID, TANH, RELU, LEAKY_RELU, GELU, ELU, SELU = range(8)
+GELU_TANH, SILU, SOFTPLUS, SOFTSIGN, MISH, EXPONENTIAL, HARD_SIGMOID, HARD_TANH = range(8, 16)
 
 ACTIVATIONS: dict[int, Callable[[Array, Any], Array]] = {
     IDENTITY: lambda z, slope: z,
@@ -93,6 +158,16 @@ ACTIVATIONS: dict[int, Callable[[Array, Any], Array]] = {
     RELU: lambda z, slope: np.maximum(z, 0),
     LEAKY_RELU: lambda z, slope: np.where(z > 0, z, slope * z),
     GELU: lambda z, slope: gelu(z),
+    ELU: elu,
+    SELU: lambda z, slope: SELU_SCALE * elu(z, z.dtype.type(SELU_ALPHA)),
+    GELU_TANH: lambda z, slope: gelu_tanh(z),
+    SILU: lambda z, slope: gated(z, z),
+    SOFTPLUS: lambda z, slope: softplus(z),
+    SOFTSIGN: lambda z, slope: softsign(z),
+    MISH: lambda z, slope: mish(z),
+    EXPONENTIAL: lambda z, slope: np.exp(z),
+    HARD_SIGMOID: lambda z, slope: np.clip(z / 6 + z.dtype.type(0.5), 0, 1),
+    HARD_TANH: lambda z, slope: np.clip(z, -1, 1),
 }
 
 DERIVATIVES: dict[int, Callable[[Array, Array, Any], Array]] = {
@@ -102,9 +177,23 @@ DERIVATIVES: dict[int, Callable[[Array, Array, Any], Array]] = {
     RELU: lambda h, dh, slope: np.where(h > 0, dh, 0),
     LEAKY_RELU: lambda h, dh, slope: np.where(h > 0, dh, slope * dh),
     GELU: lambda z, dh, slope: dh * gelu_derivative(z),
+    ELU: lambda h, dh, slope: np.where(h < 0, dh * (h + slope), dh),
+    SELU: lambda h, dh, slope: (
+        dh * np.where(h < 0, h + h.dtype.type(SELU_SCALE * SELU_ALPHA), h.dtype.type(SELU_SCALE))
+    ),
+    GELU_TANH: lambda z, dh, slope: dh * gelu_tanh_derivative(z),
+    SILU: lambda z, dh, slope: dh * silu_derivative(z),
+    SOFTPLUS: lambda h, dh, slope: dh * -np.expm1(-h),
+    SOFTSIGN: lambda h, dh, slope: dh * (1 - np.abs(h)) ** 2,
+    MISH: lambda z, dh, slope: dh * mish_derivative(z),
+    EXPONENTIAL: lambda h, dh, slope: dh * h,
+    HARD_SIGMOID: lambda h, dh, slope: np.where((h > 0) & (h < 1), dh / 6, 0),
+    HARD_TANH: lambda h, dh, slope: np.where(np.abs(h) < 1, dh, 0),
 }
 
-READ_Z = frozenset({GELU})  # activations whose derivative is written in z; the others' in h
+READ_Z = frozenset(
+    {GELU, GELU_TANH, SILU, MISH}
+)  # activations whose derivative is written in z; the others' in h
 
 # Losses: one number per row from z, h = g(z) and t.
 

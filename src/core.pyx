@@ -39,6 +39,7 @@ from libc.float cimport DBL_MAX, FLT_MAX
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
+from functions cimport *
 from numerics cimport *
 from threads cimport *
 

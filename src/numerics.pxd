@@ -1,5 +1,5 @@
 # cython: language_level=3, cdivision=True
-# One number: fused multiply-add, exp, log, sigmoid, tanh.
+# One number: fused multiply-add, exp, log, sigmoid, tanh, gelu.
 #
 # Everything is branch-free where a loop over elements must become vector code, and spelled with explicit `fma`, so
 # that every build that has the instruction gives the same bits, whatever its vector width.

@@ -29,6 +29,12 @@ def test_unknown_name_far_from_all_lists_them():
         activations.get("xyz")
 
 
+@pytest.mark.parametrize("alpha", [0, -0.1, float("nan"), float("inf")])
+def test_elu_wants_a_positive_alpha(alpha):
+    with pytest.raises(ValueError, match=r"^expected a positive alpha, got "):
+        fastnn.ELU(alpha)
+
+
 @pytest.mark.parametrize("slope", [0, -0.1, float("nan"), float("inf")])
 def test_leaky_relu_wants_a_positive_slope(slope):
     with pytest.raises(ValueError, match=r"^expected a positive slope, got "):

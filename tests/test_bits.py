@@ -42,6 +42,12 @@ HIDDEN = [
     ["relu", "sigmoid"],
     ["softmax", "leaky_relu"],
     ["gelu", "gelu"],
+    ["elu", "selu"],
+    ["gelu_tanh", "silu"],
+    ["softplus", "softsign"],
+    ["mish", "hard_tanh"],
+    ["hard_sigmoid", "tanh"],
+    ["exponential", "sigmoid"],
 ]
 CHUNK = 256  # rows that are summed together, and inputs of one chain: part of the numerics contract
 
@@ -229,11 +235,18 @@ def test_one_output(sizes, rows, dtype):
         agree(lambda core, threads: everything(core, program, x, y, threads), dtype)  # noqa: B023
 
 
+def tamed(program, number, output):
+    """The program with smaller weights where its activations may grow without end."""
+    if number > 3 or ACTIVATIONS[output].code > 5:
+        program.parameters *= program.dtype.type(0.25)
+    return program
+
+
 @pytest.mark.parametrize(("output", "loss"), FITTING)
 def test_every_activation_and_loss(output, loss):
     sizes, rows = [37, 131, 133, 13], CHUNK + 30
     for (number, hidden), dtype in itertools.product(enumerate(HIDDEN), DTYPES):
-        program = make_program(sizes, [*hidden, output], loss, dtype)
+        program = tamed(make_program(sizes, [*hidden, output], loss, dtype), number, output)
         x, y = make_data(sizes, rows, dtype, labels=number % 2)
         agree(lambda core, threads: everything(core, program, x, y, threads), dtype)  # noqa: B023
 
@@ -438,9 +451,9 @@ def test_every_optimizer(sizes, rows, batch_size, dtype, optimizer):
 def test_every_activation_and_loss_in_training(output, loss):
     sizes, rows = [112, 135, 130, 6], 81
     for (number, hidden), dtype in itertools.product(enumerate(HIDDEN), DTYPES):
-        program = make_program(sizes, [*hidden, output], loss, dtype)
+        program = tamed(make_program(sizes, [*hidden, output], loss, dtype), number, output)
         x, y = make_data(sizes, rows, dtype, labels=number % 2)
-        optimizer = OPTIMIZERS[-number]
+        optimizer = OPTIMIZERS[-number % len(OPTIMIZERS)]
 
         def compute(core, threads):
             return trained(core, program, x, y, 50, optimizer, threads)  # noqa: B023

@@ -240,6 +240,8 @@ def test_a_file_has_the_lowest_format_that_can_say_it(
     [
         (fastnn.Dropout(0.25), 3),
         (fastnn.Dense(4, "gelu"), 3),
+        (fastnn.Dense(4, fastnn.ELU(0.5)), 4),
+        (fastnn.Dense(4, "silu"), 4),
     ],
     ids=str,
 )

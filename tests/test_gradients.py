@@ -12,10 +12,13 @@ from fastnn.program import build, pairs, zeros_like_parameters
 
 ROWS, INPUTS, WIDTH = 4, 3, 2
 STEP = 1e-5  # of the differences: their error is about STEP^2 + eps / STEP
-LAYERS = [(output,) for output in ACTIVATIONS] + [
+OUTPUTS = ("identity", "sigmoid", "relu", "softmax")
+LAYERS = [(output,) for output in ACTIVATIONS]
+LAYERS += [("tanh", output) for output in ACTIVATIONS if output not in OUTPUTS]
+LAYERS += [
     (*[hidden] * count, output)
     for count in (1, 2)
-    for hidden, output in itertools.product(ACTIVATIONS, repeat=2)
+    for hidden, output in itertools.product(ACTIVATIONS, OUTPUTS)
 ]
 
 

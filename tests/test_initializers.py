@@ -44,7 +44,9 @@ def test_weights_follow_from_seed_and_layer():
 
 def test_defaults():
     names = {name: initializers.default(a) for name, a in ACTIVATIONS.items()}
-    assert {names.pop(name) for name in ("relu", "leaky_relu", "gelu")} == {"he_uniform"}
+    relus = ("relu", "leaky_relu", "elu", "gelu", "gelu_tanh", "silu", "mish")
+    assert {names.pop(name) for name in relus} == {"he_uniform"}
+    assert names.pop("selu") == "lecun_normal"
     assert set(names.values()) == {"glorot_uniform"}
 
 

@@ -304,7 +304,9 @@ BAD = {
     ),
     "an activation of another type": (
         lambda: fastnn.Dense(3, [3]),
-        "unknown activation [3] (one of: identity, sigmoid, tanh, relu, leaky_relu, gelu, softmax)",
+        "unknown activation [3] (one of: identity, sigmoid, tanh, relu, leaky_relu, gelu, elu, "
+        "selu, gelu_tanh, silu, softplus, softsign, mish, exponential, hard_sigmoid, hard_tanh, "
+        "softmax)",
     ),
     "an initializer of another type": (
         lambda: fastnn.Dense(3, "relu", {}),

@@ -23,6 +23,8 @@ from fastnn.program import build, pairs
 
 DTYPES = ["float32", "float64"]
 LIMITS = {"exp": 1.0, "tanh": 1.0, "sigmoid": 1.5, "gelu": 3.2}  # ulp, of builds with fused
+LIMITS |= {"elu": 1.1, "selu": 2.0, "silu": 2.5, "softplus": 2.8, "softsign": 2.0, "mish": 4.0}
+LIMITS |= {"gelu_tanh": 3.2, "exponential": 1.0}
 ROUNDED_TWICE = 4.0  # multiply-add, and of any function where both are rounded;
 TAIL = 0.5  # more times z^2, there, of gelu, whose e^(-z^2 / 2) needs what rounding leaves out
 LOG_LIMIT = 2.0
@@ -102,7 +104,43 @@ def gelu_decimal(x):
     return x * (tail if x < 0 else 1 - tail)
 
 
+def expm1_decimal(x):
+    return x + x * x / 2 if abs(x) < Decimal(10) ** -25 else x.exp() - 1
+
+
+def softplus_decimal(x):
+    e = (-abs(x)).exp()
+    return max(x, Decimal(0)) + (e - e * e / 2 if e < Decimal(10) ** -25 else (1 + e).ln())
+
+
+def mish64(x):
+    w = np.exp(np.minimum(x, 40))
+    return x * (w * (w + 2) / (w * (w + 2) + 2))
+
+
+def mish_decimal(x):
+    w = min(x, Decimal(100)).exp()
+    return x * (w * (w + 2) / (w * (w + 2) + 2))
+
+
+SELU = Decimal("1.0507009873554804934193349852946"), Decimal("1.6732632423543772848170429916717")
 EXACT = {
+    "exponential": (np.exp, Decimal.exp),
+    "elu": (
+        lambda x: np.where(x < 0, np.expm1(np.minimum(x, 0)), x),
+        lambda x: expm1_decimal(x) if x < 0 else x,
+    ),
+    "selu": (
+        lambda x: float(SELU[0]) * np.where(x < 0, float(SELU[1]) * np.expm1(np.minimum(x, 0)), x),
+        lambda x: SELU[0] * (SELU[1] * expm1_decimal(x) if x < 0 else x),
+    ),
+    "silu": (lambda x: x * sigmoid64(x), lambda x: x * sigmoid_decimal(x)),
+    "softplus": (
+        lambda x: np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))),
+        softplus_decimal,
+    ),
+    "softsign": (lambda x: x / (1 + np.abs(x)), lambda x: x / (1 + abs(x))),
+    "mish": (mish64, mish_decimal),
     "exp": (np.exp, Decimal.exp),
     "tanh": (np.tanh, tanh_decimal),
     "sigmoid": (sigmoid64, sigmoid_decimal),
@@ -201,6 +239,48 @@ def test_accuracy_of_gelu(compiled, dtype, count, tail):
     if not fuses(compiled):  # the last results that are normal numbers become zero there
         x = x[(x > 0.95 * -tail) | (x < -tail - 1)]
     check_accuracy(compiled, "gelu", x)
+
+
+@pytest.mark.parametrize("name", ["elu", "selu", "silu", "softplus", "softsign", "mish"])
+@pytest.mark.parametrize(("dtype", "count"), [("float32", 20_000), ("float64", 300)])
+def test_accuracy_of_other_activations(compiled, name, dtype, count):
+    """Where e^-|x| is a normal number, and the result is finite."""
+    x = arguments(name, dtype, count)
+    inside = (x > (-87 if dtype == "float32" else -708)) & (x < np.finfo(dtype).max / 2)
+    check_accuracy(compiled, name, x[inside])
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_accuracy_of_gelu_by_tanh(compiled, dtype):
+    """Its gate is a sigmoid of a polynomial, whose rounding error the exponential multiplies."""
+    random = np.random.default_rng(0)
+    x = np.concatenate([random.uniform(-1, 1, 500), random.uniform(-8, 30, 500)]).astype(dtype)
+    wide = x.astype(np.longdouble)
+    argument = 2 * np.sqrt(2 / np.longdouble(np.pi)) * (wide + np.longdouble("0.044715") * wide**3)
+    exact = wide / (1 + np.exp(-argument))
+    found = function(compiled, "gelu_tanh", dtype)(x)
+    bound = (LIMITS["gelu_tanh"] + 3 * np.abs(argument)) * np.finfo(dtype).eps * np.abs(exact)
+    assert (np.abs(found - exact) <= bound).all()
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_the_ends_of_other_activations(compiled, dtype):
+    ends = {
+        "elu": [np.inf, -1, 0],
+        "selu": [np.inf, np.array(-1.7580993408473768, dtype), 0],
+        "gelu_tanh": [np.inf, 0, 0],
+        "silu": [np.inf, 0, 0],
+        "softplus": [np.inf, 0, np.array(np.log(2), dtype)],
+        "softsign": [1, -1, 0],
+        "mish": [np.inf, 0, 0],
+        "exponential": [np.inf, 0, 1],
+        "hard_sigmoid": [1, 0, 0.5],
+        "hard_tanh": [1, -1, 0],
+    }
+    for name, expected in ends.items():
+        *found, kept = function(compiled, name, dtype)([np.inf, -np.inf, 0, np.nan])
+        assert found == expected, name
+        assert np.isnan(kept), name
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastnn import LeakyReLU, activations, reference
+from fastnn import ELU, LeakyReLU, activations, reference
 from fastnn.activations import ACTIVATIONS
 from fastnn.program import build, pairs, prepare, zeros_like_parameters
 
@@ -32,6 +32,17 @@ def forward(program, x):
         ("tanh", [math.tanh(-3), math.tanh(1)]),
         ("relu", [0, 1]),
         (LeakyReLU(0.1), [-0.3, 1]),
+        ("gelu", [-0.00404969409489031, 0.841344746068543]),
+        (ELU(0.5), [(math.e**-3 - 1) / 2, 1]),
+        ("selu", [1.0507009873554805 * 1.6732632423543772 * (math.e**-3 - 1), 1.0507009873554805]),
+        ("gelu_tanh", [-0.00363739208, 0.841191990608]),
+        ("silu", [-3 / (1 + math.e**3), 1 / (1 + 1 / math.e)]),
+        ("softplus", [math.log(1 + math.e**-3), math.log(1 + math.e)]),
+        ("softsign", [-3 / 4, 1 / 2]),
+        ("mish", [-0.145647461276, 0.865098388268]),
+        ("exponential", [math.e**-3, math.e]),
+        ("hard_sigmoid", [0, 2 / 3]),
+        ("hard_tanh", [-1, 1]),
     ],
 )
 def test_activations_of_minus_three_and_one(activation, expected):

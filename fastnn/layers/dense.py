@@ -18,8 +18,8 @@ from .base import Layer
 class Dense(Layer):
     """A fully connected layer: h = g(x @ W + b), x (B, I), W (I, O), b (O,), h (B, O).
 
-    units: O. activation: the name of g, or `LeakyReLU(slope)`. initializer: its name; by default
-    He for the relu family, else Glorot.
+    units: O. activation: the name of g, or `LeakyReLU(slope)`, `ELU(alpha)`. initializer: its name;
+    by default He for the relu family, LeCun for selu, else Glorot.
     Raises ValueError for an unknown name, a size below 1, or softmax of one unit.
     """
 
@@ -94,7 +94,7 @@ class Dense(Layer):
         return self.activation.name
 
     def entry(self) -> dict[str, object]:
-        """Units, activation, initializer, and leaky_relu's slope."""
+        """Units, activation, initializer, and leaky_relu's slope or elu's alpha."""
         slope = {"slope": self.activation.slope} if self.activation.slope else {}
         names = {"activation": self.activation.name, "initializer": self.initializer}
         return {"units": self.units, **names, **slope}
