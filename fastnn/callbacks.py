@@ -95,13 +95,12 @@ class Callbacks:
 
     def train_begin(self, run: Run) -> None:
         """on_train_begin of all, and on_resume where there was something before."""
-        factor, history = run.rate_factor, run.history.history
+        history = run.history.history
         for callback in self.callbacks:
             callback.model, callback.run = self.network, run
             callback.on_train_begin({})
             if history:
                 callback.on_resume(history)
-        run.rate_factor = factor  # whatever they did to it once more
 
     def train_end(self) -> None:
         """on_train_end of all."""
