@@ -10,6 +10,7 @@ import math
 import numbers
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -113,6 +114,20 @@ def taken(array: Array, rows: Chosen) -> Array:
     if isinstance(rows, slice) or not (flags.c_contiguous and flags.aligned):
         return array[rows]
     return array.take(rows, axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Some rows of an array, all of them by default; they are taken a block at a time."""
+
+    array: Array
+    chosen: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return len(self.array if self.chosen is None else self.chosen)
+
+    def __getitem__(self, rows: slice) -> Array:
+        return taken(self.array, rows if self.chosen is None else self.chosen[rows])
 
 
 def block(x: Array, rows: Chosen, dtype: DTypeLike) -> Array:

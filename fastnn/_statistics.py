@@ -22,7 +22,7 @@ class Columns:
 
 
 @np.errstate(over="ignore", invalid="ignore")
-def columns(x: Array) -> Columns:
+def columns(x: Array | _arrays.Part) -> Columns:
     """Of the rows x (B, ...), each flattened, in float64; they are read once, a block at a time.
 
     Sums of squares are taken about each block's own means, and merged. Raises ValueError where a
@@ -30,7 +30,7 @@ def columns(x: Array) -> Columns:
     Source: Chan, Golub, LeVeque, Updating formulae and a pairwise algorithm for computing sample
     variances (1979).
     """
-    width = x[0].size
+    width = x[:1].size
     rows = 0
     mean, squares = np.zeros(width), np.zeros(width)
     low, high = np.full(width, np.inf), np.full(width, -np.inf)

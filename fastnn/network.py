@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,15 +14,17 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _arrays, _statistics, losses, optimizers, training
 from . import engine as engines
+from . import metrics as metrics_of
 from ._arrays import Array
-from ._errors import count, flag, held, shown, unknown, whole
+from ._errors import count, flag, fraction, held, shown, unknown, whole
 from .activations import Activation
 from .callbacks import Callback, Callbacks
 from .layers import Dense, Layer
 from .losses import Loss
+from .metrics import Measure
 from .optimizers import Optimizer
-from .program import WIDTH, Builder, aligned_copy, dense_places, flops, pairs, prepare
-from .rows import Rows, meaning_of
+from .program import WIDTH, Builder, aligned_copy, dense_places, flops, pairs, prepare, views
+from .rows import Rows, meaning_of, split
 from .training import History
 
 Function = Callable[["Network", int, dict[str, float]], object]
@@ -146,6 +149,8 @@ class Network:
         batch_size: int = 64,
         optimizer: str | Optimizer = "adam",
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_split: float = 0.0,
+        metrics: Iterable[str | Measure] = (),
         shuffle: bool = True,
         callbacks: Iterable[Callback | Function] = (),
         verbose: int = 1,
@@ -158,6 +163,10 @@ class Network:
         told how it goes; a plain function is called as callback(network, epoch, logs) after an
         epoch, counted from 1. Training stops after an epoch for which one returns True (or NumPy's
         True; not 1, nor an array). verbose=0 is silent, 1 shows progress on stderr.
+
+        validation_split: instead of validation_data, a share of the rows in [0, 1) that are not
+        learned from, drawn by the seed, of each label alike (Keras takes the last rows). metrics:
+        what is had of the validation rows after each epoch besides, as for `evaluate`.
 
         resume: a file that `Checkpoint` wrote in another fit, which this one continues to the same
         bits, on any number of threads, given the same rows; history and schedule go on as well.
@@ -182,12 +191,18 @@ class Network:
             seed=self.seed,
             listener=Callbacks(callbacks, self),
             verbose=verbose,
+            metrics=metrics_of.get(metrics),
         )
+        share = self._split_share(validation_split, validation_data, settings.metrics)
         hold = training.Hold(self._holder)
         try:
             with hold:
-                place = None if resume is None else self._resumed(resume, x, settings)
-                rows, validation = self._rows_of_fit(x, y, validation_data)
+                pairs = self._checked(x, y, validation_data)
+                learned, validated = self._split(share, *pairs[0])
+                count_of = len(pairs[0][0] if learned is None else learned)
+                place = None if resume is None else self._resumed(resume, count_of, settings)
+                rows, validation = self._rows_of_fit(pairs, learned, validated)
+                metrics_of.check(settings.metrics, rows.meaning)
                 runner, trained = self._runner(), self.trained
                 run = training.Run(runner, rows, validation, trained, settings, place)
                 self.history = run.history
@@ -195,8 +210,28 @@ class Network:
         finally:
             hold.release()  # again: an interrupt may have come just before the first time
 
+    def train_on_batch(
+        self, x: ArrayLike, y: ArrayLike, *, optimizer: str | Optimizer = "adam"
+    ) -> dict[str, float]:
+        """One update from the rows x (B, I) and y; returns their figures just before it.
+
+        The optimizer's state goes on if it is equal to the latest one. Its rate is a number, or a
+        function of how many updates it has made; a schedule, which asks how many there will be,
+        raises ValueError. Otherwise as `fit`.
+        """
+        wanted = optimizers.get(optimizer)
+        hold = training.Hold(self._holder)
+        try:
+            with hold:
+                rows, _ = self._rows_of_fit(self._checked(x, y, None), None, None)
+                silent = Callbacks([], self)
+                settings = training.Settings(1, len(rows), wanted, False, self.seed, silent, 0)
+                return training.one_step(self._runner(), rows, self.trained, settings)
+        finally:
+            hold.release()
+
     def _resumed(
-        self, path: str | os.PathLike[str], x: ArrayLike, settings: training.Settings
+        self, path: str | os.PathLike[str], rows: int, settings: training.Settings
     ) -> training.Place:
         """Take weights, state and counts from a checkpoint; returns where its fit stood."""
         from . import files
@@ -204,7 +239,7 @@ class Network:
         place = training.Place(
             epochs=settings.epochs,
             batch_size=settings.batch_size,
-            rows=len(_arrays.features(x, self.inputs)),
+            rows=rows,
             shuffle=settings.shuffle,
         )
         wanted = training.State(optimizer=settings.optimizer, place=place)
@@ -292,15 +327,24 @@ class Network:
                 f"met; use predict(x)"
             )
 
-    def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
+    def evaluate(
+        self, x: ArrayLike, y: ArrayLike, *, metrics: Iterable[str | Measure] = ()
+    ) -> dict[str, float]:
         """The mean loss, and how often the network is right, from 0 to 1, if y are no real numbers.
 
         That is the accuracy, the share of right rows, for labels, one-hot targets, or one output;
         the binary_accuracy, the share of right outputs, where a row may have several labels.
+
+        metrics: more of them, by name: of classes accuracy, balanced_accuracy, top_5 (or another
+        number), precision, recall, f1 (each the mean over classes; of one output that of class 1),
+        roc_auc (one class against the rest) and log_loss; of numbers mae, rmse and r2. Or functions
+        f(y_true, y_pred) of labels (B,) or targets (B, O), and of outputs (B, O).
         """
         self._check_learned()
+        wanted = metrics_of.get(metrics)
         (rows,) = self._rows(self._data(x, y))
-        return training.evaluate(self._runner(), rows)
+        metrics_of.check(wanted, rows.meaning)
+        return training.evaluate(self._runner(), rows, wanted)
 
     def activations(self, x: ArrayLike) -> list[Array]:
         """[input, layer 1, ..., output], each (B, width); the input is the scaled one.
@@ -366,6 +410,35 @@ class Network:
         name: str = self._engine.NAME
         return name
 
+    def copy(self) -> Network:
+        """A network of its own with the same weights, optimizer's state and counts."""
+        return self.__copy__()
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, layer by layer: [W (I, O), b (O,), ...]."""
+        return [block.copy() for block in self._blocks_of_parameters()]
+
+    def set_weights(self, weights: Iterable[ArrayLike]) -> None:
+        """Set all parameters, in the order and the shapes of `get_weights`.
+
+        Raises ValueError for other shapes or numbers that are not finite in the network's dtype.
+        """
+        blocks, given = self._blocks_of_parameters(), listed("weights", weights)
+        if len(given) != len(blocks):
+            raise ValueError(f"expected {len(blocks)} arrays of weights, got {len(given)}")
+        checked = [_arrays.real(f"weights[{i}]", one) for i, one in enumerate(given)]
+        for i, (block, array) in enumerate(zip(blocks, checked, strict=True)):
+            if array.shape != block.shape:
+                raise ValueError(f"expected weights[{i}] of {block.shape}, got {array.shape}")
+            _arrays.check_finite(f"weights[{i}]", array, self.dtype)
+        hold = training.Hold(self._holder)
+        with hold:
+            for block, array in zip(blocks, [array.copy() for array in checked], strict=True):
+                block[...] = array
+
+    def _blocks_of_parameters(self) -> list[Array]:
+        return list(views(self.program, self.program.parameters).values())
+
     def _threads(self) -> int:
         return self._num_threads or engines.get_num_threads()
 
@@ -380,10 +453,10 @@ class Network:
                 "its columns from the rows of the first fit"
             )
 
-    def _learn_scales(self, x: Array, y: Array) -> None:
+    def _learn_scales(self, x: _arrays.Part, y: _arrays.Part) -> None:
         """Take the scales of inputs, and of targets that are real numbers, from these rows."""
         inputs = _statistics.columns(x)
-        real = self.loss.power > 0 and y.ndim == 2
+        real = self.loss.power > 0 and y.array.ndim == 2
         if real and self.activation.name == "identity":
             targets = _statistics.columns(y)
             deviation = float(np.sqrt(np.mean(targets.deviation**2)))
@@ -425,10 +498,21 @@ class Network:
         known = self.loss.name, self.dtype, meaning, self.output_center, self.output_scale
         return [Rows(x, y, *known) for x, y in pairs]
 
-    def _rows_of_fit(
+    def _split_share(
+        self, share: float, data: object, metrics: tuple[metrics_of.Metric, ...]
+    ) -> float:
+        """The validation_split. Raises ValueError where it does not fit what else is said."""
+        share = fraction("validation_split", share)
+        if share and data is not None:
+            raise ValueError("expected validation_split or validation_data, got both")
+        if metrics and not share and data is None:
+            raise ValueError("expected validation_data or validation_split with metrics, got none")
+        return share
+
+    def _checked(
         self, x: ArrayLike, y: ArrayLike, validation_data: tuple[ArrayLike, ArrayLike] | None
-    ) -> tuple[Rows, Rows | None]:
-        """The rows to learn from, and those of the validation; the first fit learns the scales."""
+    ) -> list[tuple[Array, Array]]:
+        """The checked x and y to learn from, and those of the validation, if there are some."""
         x, y = self._data(x, y)
         if len(x) > np.iinfo(np.int32).max:
             raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(x)}")
@@ -438,9 +522,35 @@ class Network:
         pairs = [(x, y)]
         if validation_data is not None:
             pairs.append(self._data(*pair(validation_data), "validation "))
+        return pairs
+
+    def _split(
+        self, share: float, x: Array, y: Array
+    ) -> tuple[NDArray[np.int32] | None, NDArray[np.int32] | None]:
+        """The rows to learn from and to validate on, where a share is split off."""
+        if not share:
+            return None, None
+        if len(x) < 2:
+            raise ValueError("expected at least 2 rows in x with validation_split, got 1")
+        labels = None
+        if meaning_of(self.loss.name, y) == "class":
+            labels = y if y.ndim == 1 else y[:, 0] if self.outputs == 1 else _arrays.labels_of(y)
+        return split(self.seed, share, len(x), labels)
+
+    def _rows_of_fit(
+        self,
+        pairs: list[tuple[Array, Array]],
+        learned: NDArray[np.int32] | None,
+        validated: NDArray[np.int32] | None,
+    ) -> tuple[Rows, Rows | None]:
+        """The rows to learn from, and those of the validation; the first fit learns the scales."""
         if not self._learned():
-            self._learn_scales(x, y)
+            x, y = pairs[0]
+            self._learn_scales(_arrays.Part(x, learned), _arrays.Part(y, learned))
         rows, *validation = self._rows(*pairs)
+        if validated is not None:
+            validation = [replace(rows, chosen=validated)]
+            rows = replace(rows, chosen=learned)
         return rows, validation[0] if validation else None
 
     def _runner(self) -> training.Runner:

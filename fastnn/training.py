@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from itertools import starmap
 from operator import itemgetter
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from . import _arrays, schedules
 from ._arrays import Array
-from ._errors import DivergenceError
+from ._errors import DivergenceError, shown
 from ._progress import Progress, Unit, progress
 from ._random import SHUFFLE, rewound
 from .engine import Engine
+from .metrics import Metric
 from .optimizers import Optimizer
 from .program import Program, flops, zero_state, zeros_like_parameters
 from .rows import Meaning, Rows
@@ -131,6 +132,7 @@ class Settings:
     seed: int  # of the order of rows
     listener: Listener
     verbose: int
+    metrics: tuple[Metric, ...] = ()  # of validation rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,14 +169,26 @@ class Hold:
             self.holder.pop("fit")
 
 
-def evaluate(runner: Runner, rows: Rows) -> dict[str, float]:
-    """The figures of these rows at the current weights."""
+def evaluate(runner: Runner, rows: Rows, metrics: Sequence[Metric] = ()) -> Logs:
+    """The figures of these rows at the current weights, and metrics of their outputs."""
     loss, agreeing = 0.0, 0
     for part in _arrays.pieces(len(rows), runner.length):
         x, y = rows.inputs(part), rows.targets(part)
         part_loss, part_agreeing = runner.engine.evaluate(runner.program, x, y, runner.threads())
         loss, agreeing = loss + part_loss, agreeing + part_agreeing
-    return rows.figures(loss, agreeing, len(rows))
+    figures = rows.figures(loss, agreeing, len(rows))
+    if metrics:
+        y, h = rows.truth(), outputs(runner, rows)
+        figures.update((metric.name, metric.of(y, h)) for metric in metrics)
+    return figures
+
+
+def outputs(runner: Runner, rows: Rows) -> Array:
+    """The outputs (n, O) of these rows, in the units of their targets."""
+    h = np.empty((len(rows), runner.program.outputs), runner.program.dtype)
+    for part in _arrays.pieces(len(rows), runner.length):
+        runner.engine.forward(runner.program, rows.inputs(part), h[part], runner.threads())
+    return rows.in_units(h)
 
 
 def unit(program: Program) -> int:
@@ -230,6 +244,7 @@ class Epoch:
     steps: int  # updates by this optimizer before it
     # of each call: its steps, and the sums of losses and of what agrees
     calls: list[tuple[int, Sums]] = field(default_factory=list)
+    drawn: int = 0  # what the first step's random numbers are drawn by
 
     def done(self) -> tuple[int, Sums]:
         """The steps of these calls, and their sums, added in order."""
@@ -350,7 +365,7 @@ class Run:
             logs = self.epoch(number, bar)
             seconds = time.perf_counter() - start
             if self.validation is not None:
-                figures = evaluate(self.runner, self.validation)
+                figures = evaluate(self.runner, self.validation, self.settings.metrics)
                 logs.update((f"val_{name}", value) for name, value in figures.items())
             bar.finish(Described(logs))
         return logs, seconds
@@ -439,7 +454,8 @@ class Run:
         rates = self.rates(before - self.first_step, steps)
         numbers = np.arange(before, before + steps, dtype=np.int64)
         coefficients = self.settings.optimizer.coefficients(numbers, rates)
-        self.runner.program.update = (self.state.epochs << 32) + before - self.now.steps
+        drawn = self.now.drawn + before - self.now.steps
+        self.runner.program.update = (self.state.epochs << 32) + drawn
         sums = (self.large_step if self.in_units else self.small_steps)(chosen, coefficients)
         # in C: no interrupt comes between the updates and their count
         self.now.calls.extend(zip([steps], sums, strict=True))
@@ -461,6 +477,31 @@ class Run:
         arguments = runner.program, arena, coefficients[0], runner.threads()
         applied = starmap(runner.engine.apply_gradients, [arguments])
         return map(itemgetter(1), zip(applied, [tuple(sums)], strict=True))
+
+
+def one_step(runner: Runner, rows: Rows, state: State, settings: Settings) -> Logs:
+    """One update from all rows; their figures before it. Raises DivergenceError as an epoch does.
+
+    It counts as an update, and not as one of an epoch.
+    """
+    rate = settings.optimizer.learning_rate
+    if hasattr(rate, "rates"):
+        raise ValueError(f"expected a rate or a function of the step, got {shown(rate)}")
+    run = Run(runner, rows, None, state, settings)
+    run.first_step = 0  # of a function: it goes on
+    run.now = Epoch(runner.program.parameters.copy(), state.steps, drawn=state.steps)
+    loss, agreeing = math.nan, 0
+    try:
+        loss, agreeing = run.call(slice(0, len(rows)))
+    finally:  # after Ctrl-C, too
+        finite = run.settle()
+        runner.engine.rest(runner.program)
+    if not finite:
+        raise DivergenceError(
+            f"training diverged: expected a finite loss and weights, got loss {loss}; the weights "
+            f"are those from before (try a smaller learning rate)"
+        )
+    return rows.figures(loss, agreeing, len(rows))
 
 
 def prepare(program: Program, state: State, optimizer: Optimizer) -> None:
