@@ -39,6 +39,7 @@ __all__ = [
     "Step",
     "TerminateOnNaN",
     "datasets",
+    "find_learning_rate",
     "get_num_threads",
     "load",
     "mlp",

@@ -23,6 +23,7 @@ from .network import load as load
 from .network import mlp as mlp
 from .optimizers import SGD as SGD
 from .optimizers import Adam as Adam
+from .range_test import find_learning_rate as find_learning_rate
 from .schedules import Constant as Constant
 from .schedules import Cosine as Cosine
 from .schedules import CosineRestarts as CosineRestarts
