@@ -36,6 +36,7 @@ __all__ = [
     "OneCycle",
     "Polynomial",
     "ReduceLROnPlateau",
+    "Shards",
     "Step",
     "TerminateOnNaN",
     "datasets",

@@ -118,16 +118,27 @@ def taken(array: Array, rows: Chosen) -> Array:
 
 @dataclass(frozen=True, eq=False)
 class Part:
-    """Some rows of an array, all of them by default; they are taken a block at a time."""
+    """Rows of some arrays, one behind the other, or chosen ones of a single array.
 
-    array: Array
+    They are taken a block at a time, so that nothing is copied as a whole.
+    """
+
+    arrays: tuple[Array, ...]
     chosen: NDArray[np.int32] | None = None
 
     def __len__(self) -> int:
-        return len(self.array if self.chosen is None else self.chosen)
+        return sum(map(len, self.arrays)) if self.chosen is None else len(self.chosen)
 
     def __getitem__(self, rows: slice) -> Array:
-        return taken(self.array, rows if self.chosen is None else self.chosen[rows])
+        if self.chosen is not None:
+            return taken(self.arrays[0], self.chosen[rows])
+        first, last, _ = rows.indices(len(self))
+        found = []
+        for array in self.arrays:
+            found.append(array[max(first, 0) : max(last, 0)])
+            first, last = first - len(array), last - len(array)
+        found = [part for part in found if len(part)]
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def block(x: Array, rows: Chosen, dtype: DTypeLike) -> Array:

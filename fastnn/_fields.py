@@ -209,9 +209,8 @@ def _place(value: Any) -> Place:
     }
     place = Place(**found)
     counts = place.epochs, place.batch_size, place.rows
-    steps = -(-place.rows // place.batch_size) if min(counts) > 0 else 0
     expect(min(counts) > 0, "epochs, batch_size and rows of at least 1 in fit", counts)
-    expect(place.steps <= steps, f"{steps} steps of an epoch at most in fit", place.steps)
+    expect(place.steps <= place.rows, f"{place.rows} steps of an epoch at most in fit", place.steps)
     lengths = {len(figures) for figures in place.history.values()}
     fine = len(lengths) <= 1 and place.completed <= place.epochs
     expect(fine and (not lengths or "loss" in place.history), "a history of these epochs", lengths)

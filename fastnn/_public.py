@@ -34,6 +34,7 @@ from .schedules import InverseTime as InverseTime
 from .schedules import OneCycle as OneCycle
 from .schedules import Polynomial as Polynomial
 from .schedules import Step as Step
+from .shards import Shards as Shards
 from .training import History as History
 
 if TYPE_CHECKING:

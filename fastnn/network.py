@@ -24,7 +24,8 @@ from .losses import Loss
 from .metrics import Measure
 from .optimizers import Optimizer
 from .program import WIDTH, Builder, aligned_copy, dense_places, flops, pairs, prepare, views
-from .rows import Rows, meaning_of, split
+from .rows import Meaning, Rows, meaning_of, split
+from .shards import Shards
 from .training import History
 
 Function = Callable[["Network", int, dict[str, float]], object]
@@ -142,8 +143,8 @@ class Network:
 
     def fit(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: ArrayLike | Iterable[Any] | Shards,
+        y: ArrayLike | None = None,
         *,
         epochs: int = 10,
         batch_size: int = 64,
@@ -157,6 +158,11 @@ class Network:
         resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train on x (B, I) and y for some epochs; returns what each epoch brought.
+
+        x may be `Shards`, without y: rows then are drawn shard by shard. Or it is an iterable of
+        batches (x, y), such as a list, a generator or a PyTorch DataLoader: each batch is one
+        step, batch_size and shuffle do not count, and each epoch begins it again; a fit on one
+        cannot be resumed, and learns no scales.
 
         The last batch of an epoch may be short. A second fit goes on where the first one ended,
         with the optimizer's state if the optimizer is equal; a schedule starts anew. Callbacks are
@@ -197,14 +203,22 @@ class Network:
         hold = training.Hold(self._holder)
         try:
             with hold:
-                pairs = self._checked(x, y, validation_data)
-                learned, validated = self._split(share, *pairs[0])
-                count_of = len(pairs[0][0] if learned is None else learned)
-                place = None if resume is None else self._resumed(resume, count_of, settings)
-                rows, validation = self._rows_of_fit(pairs, learned, validated)
-                metrics_of.check(settings.metrics, rows.meaning)
+                place = None
+                data: Sequence[Rows] | training.Stream
+                if y is None and not isinstance(x, Shards):
+                    data, validation = self._stream(x, validation_data, share, resume)
+                else:
+                    pairs = self._checked(x, y)
+                    given = None if validation_data is None else self._validation(validation_data)
+                    parts = self._split(share, *pairs)
+                    count_of = sum(len(x) for x, _ in pairs) if parts is None else len(parts[0])
+                    if resume is not None:
+                        place = self._resumed(resume, count_of, settings)
+                    data, validation = self._rows_of_fit(pairs, given, parts)
+                if validation is not None:
+                    metrics_of.check(settings.metrics, validation.meaning)
                 runner, trained = self._runner(), self.trained
-                run = training.Run(runner, rows, validation, trained, settings, place)
+                run = training.Run(runner, data, validation, trained, settings, place)
                 self.history = run.history
                 return run.all_epochs()
         finally:
@@ -223,7 +237,7 @@ class Network:
         hold = training.Hold(self._holder)
         try:
             with hold:
-                rows, _ = self._rows_of_fit(self._checked(x, y, None), None, None)
+                (rows,), _ = self._rows_of_fit(self._checked(x, y), None, None)
                 silent = Callbacks([], self)
                 settings = training.Settings(1, len(rows), wanted, False, self.seed, silent, 0)
                 return training.one_step(self._runner(), rows, self.trained, settings)
@@ -456,7 +470,7 @@ class Network:
     def _learn_scales(self, x: _arrays.Part, y: _arrays.Part) -> None:
         """Take the scales of inputs, and of targets that are real numbers, from these rows."""
         inputs = _statistics.columns(x)
-        real = self.loss.power > 0 and y.array.ndim == 2
+        real = self.loss.power > 0 and y.arrays[0].ndim == 2
         if real and self.activation.name == "identity":
             targets = _statistics.columns(y)
             deviation = float(np.sqrt(np.mean(targets.deviation**2)))
@@ -492,9 +506,9 @@ class Network:
         array = self._features(x, f"{of}x")
         return array, _arrays.targets(y, len(array), self.outputs, self.loss.name, self.dtype, of)
 
-    def _rows(self, *pairs: tuple[Array, Array]) -> list[Rows]:
+    def _rows(self, *pairs: tuple[Array, Array], meaning: Meaning | None = None) -> list[Rows]:
         """Checked pairs (x, y) as rows of one kind: what targets mean is decided by all of them."""
-        meaning = meaning_of(self.loss.name, *(y for _, y in pairs))
+        meaning = meaning or meaning_of(self.loss.name, *(y for _, y in pairs))
         known = self.loss.name, self.dtype, meaning, self.output_center, self.output_scale
         return [Rows(x, y, *known) for x, y in pairs]
 
@@ -509,27 +523,35 @@ class Network:
             raise ValueError("expected validation_data or validation_split with metrics, got none")
         return share
 
-    def _checked(
-        self, x: ArrayLike, y: ArrayLike, validation_data: tuple[ArrayLike, ArrayLike] | None
-    ) -> list[tuple[Array, Array]]:
-        """The checked x and y to learn from, and those of the validation, if there are some."""
-        x, y = self._data(x, y)
-        if len(x) > np.iinfo(np.int32).max:
-            raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(x)}")
+    def _checked(self, x: Any, y: ArrayLike | None) -> list[tuple[Array, Array]]:
+        """The checked x and y to learn from, of each shard where there are some."""
+        if isinstance(x, Shards):
+            if y is not None:
+                raise ValueError("expected no y beside shards, which bring theirs")
+            pairs = [self._data(*of_shard, f"{name}: ") for name, of_shard in x]
+        else:
+            assert y is not None
+            pairs = [self._data(x, y)]
         weights = {"the network's weights": self.program.parameters}
-        _arrays.check_apart("x", x, weights)
-        _arrays.check_apart("y", y, weights)
-        pairs = [(x, y)]
-        if validation_data is not None:
-            pairs.append(self._data(*pair(validation_data), "validation "))
+        for part, targets in pairs:
+            if len(part) > np.iinfo(np.int32).max:
+                raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(part)}")
+            _arrays.check_apart("x", part, weights)
+            _arrays.check_apart("y", targets, weights)
         return pairs
 
+    def _validation(self, data: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
+        return self._data(*pair(data), "validation ")
+
     def _split(
-        self, share: float, x: Array, y: Array
-    ) -> tuple[NDArray[np.int32] | None, NDArray[np.int32] | None]:
+        self, share: float, first: tuple[Array, Array], *more: tuple[Array, Array]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
         """The rows to learn from and to validate on, where a share is split off."""
         if not share:
-            return None, None
+            return None
+        x, y = first
+        if more:
+            raise ValueError("expected validation_data with shards, got validation_split")
         if len(x) < 2:
             raise ValueError("expected at least 2 rows in x with validation_split, got 1")
         labels = None
@@ -540,18 +562,51 @@ class Network:
     def _rows_of_fit(
         self,
         pairs: list[tuple[Array, Array]],
-        learned: NDArray[np.int32] | None,
-        validated: NDArray[np.int32] | None,
-    ) -> tuple[Rows, Rows | None]:
+        validation: tuple[Array, Array] | None,
+        parts: tuple[NDArray[np.int32], NDArray[np.int32]] | None,
+    ) -> tuple[list[Rows], Rows | None]:
         """The rows to learn from, and those of the validation; the first fit learns the scales."""
         if not self._learned():
-            x, y = pairs[0]
-            self._learn_scales(_arrays.Part(x, learned), _arrays.Part(y, learned))
-        rows, *validation = self._rows(*pairs)
-        if validated is not None:
-            validation = [replace(rows, chosen=validated)]
-            rows = replace(rows, chosen=learned)
-        return rows, validation[0] if validation else None
+            chosen = None if parts is None else parts[0]
+            self._learn_scales(
+                *(_arrays.Part(columns, chosen) for columns in zip(*pairs, strict=True))
+            )
+        if parts is not None:
+            (rows,) = self._rows(*pairs)
+            return [replace(rows, chosen=parts[0])], replace(rows, chosen=parts[1])
+        if validation is None:
+            return self._rows(*pairs), None
+        *rows_of_pairs, validated = self._rows(*pairs, validation)
+        return rows_of_pairs, validated
+
+    def _stream(
+        self,
+        batches: Any,
+        validation_data: tuple[ArrayLike, ArrayLike] | None,
+        share: float,
+        resume: object,
+    ) -> tuple[training.Stream, Rows | None]:
+        """Batches from an iterable, each checked when it comes; the validation rows as ever."""
+        if hasattr(batches, "dtype") or not isinstance(batches, Iterable):
+            raise TypeError(f"expected y beside x, or an iterable of (x, y), got {shown(batches)}")
+        for name, value in (("validation_split", share), ("resume", resume)):
+            if value:
+                raise ValueError(f"expected no {name} with an iterable, got {shown(value)}")
+        self._check_learned()
+        meanings: list[Meaning] = []
+
+        def rows(batch: object) -> Rows:
+            x, y = self._data(*pair(batch, "batches of the iterable"))
+            several = y.ndim == 2 and self.loss.name == "binary_cross_entropy" and self.outputs > 1
+            meanings.append("classes" if several else meaning_of(self.loss.name, y))
+            (found,) = self._rows((x, y), meaning=meanings[0])
+            return found
+
+        stream = training.Stream(batches, rows)
+        if validation_data is None:
+            return stream, None
+        (validated,) = self._rows(self._validation(validation_data), meaning=meanings[0])
+        return stream, validated
 
     def _runner(self) -> training.Runner:
         return training.Runner(self.program, self._engine, self._threads, self._block, self._unit)
@@ -643,12 +698,12 @@ def load(
     return network
 
 
-def pair(validation_data: tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ArrayLike]:
-    """The x and y of validation_data."""
+def pair(found: Any, name: str = "validation_data") -> tuple[ArrayLike, ArrayLike]:
+    """An x and a y."""
     try:
-        x, y = validation_data
+        x, y = found
     except (TypeError, ValueError):
-        raise ValueError("expected validation_data as a pair (x, y)") from None
+        raise ValueError(f"expected {name} as a pair (x, y)") from None
     return x, y
 
 

@@ -54,7 +54,7 @@ class _Watch(Callback):
         """One more."""
         run = self.run
         _, (loss, agreeing) = run.now.calls[-1]
-        rows = run.rows_after(batch) - run.rows_after(batch - 1)
+        rows = min(run.batch_size, len(run.rows) - (batch - 1) * run.batch_size)
         self.losses.append(run.rows.figures(loss, agreeing, rows)["loss"])
         self.rates.append(run.rate)
         self.mean = MEMORY * self.mean + (1 - MEMORY) * self.losses[-1]
