@@ -43,6 +43,13 @@ def test_batches_give_the_bits_of_arrays(engine_name):
         assert found[name] == pytest.approx(expected[name], rel=1e-12), name
 
 
+def test_every_batch_is_one_step_whatever_its_size():
+    net = make()
+    parts = [part for size in (5, 40) for part in batches(size)[:2]]
+    net.fit(parts, epochs=1, optimizer="sgd", verbose=0)
+    assert net.trained.steps == 4
+
+
 def test_a_generator_has_one_epoch():
     lists, generated = make(), make()
     lists.fit(batches(), epochs=1, verbose=0)
@@ -150,6 +157,23 @@ def test_every_epoch_has_every_row_once(tmp_path):
     firsts = {len(orders[i]) for i in (0, 3, 6)}
     assert len(firsts) > 1  # another shard begins
     assert net.trained.steps == 3 * (2 + 2 + 2)
+
+
+def test_every_shard_has_its_own_order(tmp_path):
+    orders, net = [], make()
+    real = net._engine
+
+    class Spy:
+        def __getattr__(self, name):
+            return getattr(real, name)
+
+        def train(self, program, x, places, y, *rest):
+            orders.append(places.tolist())
+            return real.train(program, x, places, y, *rest)
+
+    net._engine = Spy()
+    net.fit(folder(tmp_path, 35), batch_size=35, **SETTINGS)
+    assert len(orders) == len({tuple(order) for order in orders}) == 6
 
 
 def test_shards_are_resumed_at_any_step(tmp_path):
