@@ -10,6 +10,7 @@ import math
 import numbers
 import sys
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, TypeGuard
 
 import numpy as np
@@ -113,6 +114,31 @@ def taken(array: Array, rows: Chosen) -> Array:
     if isinstance(rows, slice) or not (flags.c_contiguous and flags.aligned):
         return array[rows]
     return array.take(rows, axis=0)
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """Rows of some arrays, one behind the other, or chosen ones of a single array.
+
+    They are taken a block at a time, so that nothing is copied as a whole.
+    """
+
+    arrays: tuple[Array, ...]
+    chosen: NDArray[np.int32] | None = None
+
+    def __len__(self) -> int:
+        return sum(map(len, self.arrays)) if self.chosen is None else len(self.chosen)
+
+    def __getitem__(self, rows: slice) -> Array:
+        if self.chosen is not None:
+            return taken(self.arrays[0], self.chosen[rows])
+        first, last, _ = rows.indices(len(self))
+        found = []
+        for array in self.arrays:
+            found.append(array[max(first, 0) : max(last, 0)])
+            first, last = first - len(array), last - len(array)
+        found = [part for part in found if len(part)]
+        return found[0] if len(found) == 1 else np.concatenate(found)
 
 
 def block(x: Array, rows: Chosen, dtype: DTypeLike) -> Array:

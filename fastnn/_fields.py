@@ -18,7 +18,7 @@ from ._errors import FormatError, held, shown, unknown
 from .layers import Dense, Dropout, Layer
 from .losses import Loss
 from .optimizers import OPTIMIZERS
-from .schedules import SCHEDULES
+from .schedules import SCHEDULES, is_schedule
 from .training import Place, State
 
 if TYPE_CHECKING:
@@ -140,9 +140,11 @@ def _kind_entry(what: str, kinds: Mapping[str, type], value: Any) -> Description
     entry: Description = {"name": names[0]}
     for field in dataclasses.fields(value):
         found = getattr(value, field.name)
+        if "since" in field.metadata and found == field.default:
+            continue
         if isinstance(field.default, bool):
             entry[field.name] = bool(found)
-        elif hasattr(found, "rates"):
+        elif is_schedule(found):
             entry[field.name] = _kind_entry("a schedule", SCHEDULES, found)
         else:
             entry[field.name] = float(found)
@@ -156,16 +158,29 @@ def _kind(what: str, kinds: Mapping[str, type], entry: Any) -> Any:
     if name not in kinds:
         raise unknown(what.partition(" ")[2], name, kinds)
     fields = {field.name: field for field in dataclasses.fields(kinds[name])}
-    expect_names(name, entry.keys(), {"name", *fields})
+    needed = {key for key, field in fields.items() if "since" not in field.metadata}
+    expect_names(name, entry.keys(), {"name", *needed}, fields.keys())
     values: dict[str, Any] = {}
     for key, field in fields.items():
-        value = entry[key]
+        value = entry.get(key, field.default)
         if key == "learning_rate" and isinstance(value, dict):
             values[key] = _kind("a schedule", SCHEDULES, value)
         else:
             kind = bool if isinstance(field.default, bool) else float
             values[key] = _is(kind, f"{key} of {name} as a {kind.__name__}")(value)
     return kinds[name](**values)
+
+
+def _kind_since(value: Any) -> int:
+    """The first format that has an optimizer, or a schedule, with these numbers."""
+    since = [getattr(value, "SINCE", 2)]
+    for field in dataclasses.fields(value):
+        found = getattr(value, field.name)
+        if found != field.default:
+            since.append(field.metadata.get("since", 2))
+        if is_schedule(found):
+            since.append(_kind_since(found))
+    return max(since)
 
 
 def _optimizer(value: Any) -> Any:
@@ -195,9 +210,8 @@ def _place(value: Any) -> Place:
     }
     place = Place(**found)
     counts = place.epochs, place.batch_size, place.rows
-    steps = -(-place.rows // place.batch_size) if min(counts) > 0 else 0
     expect(min(counts) > 0, "epochs, batch_size and rows of at least 1 in fit", counts)
-    expect(place.steps <= steps, f"{steps} steps of an epoch at most in fit", place.steps)
+    expect(place.steps <= place.rows, f"{place.rows} steps of an epoch at most in fit", place.steps)
     lengths = {len(figures) for figures in place.history.values()}
     fine = len(lengths) <= 1 and place.completed <= place.epochs
     expect(fine and (not lengths or "loss" in place.history), "a history of these epochs", lengths)
@@ -321,6 +335,8 @@ def describe(network: Network, training: State) -> Description:
         if value != field.default:
             description[field.name] = value
             version = max(version, field.since)
+    if "optimizer" in description:
+        version = max(version, _kind_since(training.optimizer))
     return {"format": version, **description}
 
 
@@ -340,6 +356,9 @@ def model_of(description: Description) -> Model:
         version = _since(model["layers"])
         found = description["format"]
         expect(version <= found, f"format {version} for these layers", found)
+        if model["optimizer"] is not None:
+            version = _kind_since(model["optimizer"])
+            expect(version <= found, f"format {version} for this optimizer", found)
         *_, output = model["layers"]
         expect(isinstance(output, Dense), "a dense layer as the last", str(output))
         losses.fits(model["loss"], output.activation, output.units)

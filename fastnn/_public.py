@@ -24,9 +24,18 @@ from .network import load as load
 from .network import mlp as mlp
 from .optimizers import SGD as SGD
 from .optimizers import Adam as Adam
+from .range_test import find_learning_rate as find_learning_rate
 from .schedules import Constant as Constant
 from .schedules import Cosine as Cosine
+from .schedules import CosineRestarts as CosineRestarts
+from .schedules import CosLog as CosLog
+from .schedules import Exponential as Exponential
+from .schedules import FlatCosine as FlatCosine
+from .schedules import InverseTime as InverseTime
 from .schedules import OneCycle as OneCycle
+from .schedules import Polynomial as Polynomial
+from .schedules import Step as Step
+from .shards import Shards as Shards
 from .training import History as History
 
 if TYPE_CHECKING:

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-INITIALIZE, SHUFFLE, DROP = range(3)  # purposes; the index is the layer, the epoch, the update
+# purposes; the index is the layer, the epoch, the update; none
+INITIALIZE, SHUFFLE, DROP, SPLIT = range(4)
 LOW = np.uint64(0xFFFFFFFF)  # the low word
 
 

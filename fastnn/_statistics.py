@@ -66,12 +66,12 @@ class Running:
         return Columns(np.where(low < high, self.mean, low), deviation, low, high)
 
 
-def columns(x: Array) -> Columns:
+def columns(x: Array | _arrays.Part) -> Columns:
     """Of the rows x (B, ...), each flattened, in float64; they are read once, a block at a time.
 
     Raises ValueError where a square is beyond float64.
     """
-    width = x[0].size
+    width = x[:1].size
     running = Running(width)
     for part in _arrays.pieces(len(x), max(1, ELEMENTS // max(1, width))):
         running.add(np.ascontiguousarray(x[part], np.float64).reshape(-1, width))

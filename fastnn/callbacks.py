@@ -95,13 +95,12 @@ class Callbacks:
 
     def train_begin(self, run: Run) -> None:
         """on_train_begin of all, and on_resume where there was something before."""
-        factor, history = run.rate_factor, run.history.history
+        history = run.history.history
         for callback in self.callbacks:
             callback.model, callback.run = self.network, run
             callback.on_train_begin({})
             if history:
                 callback.on_resume(history)
-        run.rate_factor = factor  # whatever they did to it once more
 
     def train_end(self) -> None:
         """on_train_end of all."""
@@ -275,7 +274,7 @@ class EarlyStopping(BestWeights):
         for epoch, logs in epochs_of(history):
             self._see(epoch, logs)
         if self.epoch and self.restore_best_weights:
-            if self.epoch < len(history["loss"]) or self.run.place().steps:
+            if self.epoch < len(history["loss"]) or self.run.now.calls:
                 raise ValueError(
                     f"expected restore_best_weights=False with a resume, got True; the weights of "
                     f"the best epoch, {self.epoch}, are not in the checkpoint"
@@ -365,7 +364,8 @@ class Checkpoint(Monitor):
 
     `fit(resume=path)` goes on from there to the same bits. save_freq: "epoch", or a number of
     steps of the fit. save_best_only: after epochs only, and only if `monitor` is better than
-    before. A file is written whole or not at all. Raises ValueError if training is not finite.
+    before. A file is written whole or not at all. In a fit on an iterable it has no place, and
+    cannot be resumed. Raises ValueError if training is not finite.
     """
 
     def __init__(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import replace
 from itertools import pairwise
 from typing import Any
 
@@ -13,15 +14,28 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from . import _arrays, _statistics, losses, optimizers, structure, training
 from . import engine as engines
+from . import metrics as metrics_of
 from ._arrays import Array
-from ._errors import count, flag, held, positive, shown, unknown, whole
+from ._errors import count, flag, fraction, held, positive, shown, unknown, whole
 from .activations import Activation
 from .callbacks import Callback, Callbacks
 from .layers import Dense, Layer
 from .losses import Loss
+from .metrics import Measure
 from .optimizers import Optimizer
-from .program import WIDTH, Builder, Program, aligned_copy, dense_places, flops, pairs, prepare
-from .rows import Rows, meaning_of
+from .program import (
+    WIDTH,
+    Builder,
+    Program,
+    aligned_copy,
+    dense_places,
+    flops,
+    pairs,
+    prepare,
+    views,
+)
+from .rows import Meaning, Rows, meaning_of, split
+from .shards import Shards
 from .training import History
 
 Function = Callable[["Network", int, dict[str, float]], object]
@@ -139,13 +153,15 @@ class Network:
 
     def fit(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: ArrayLike | Iterable[Any] | Shards,
+        y: ArrayLike | None = None,
         *,
         epochs: int = 10,
         batch_size: int = 64,
         optimizer: str | Optimizer = "adam",
         validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_split: float = 0.0,
+        metrics: Iterable[str | Measure] = (),
         shuffle: bool = True,
         callbacks: Iterable[Callback | Function] = (),
         verbose: int = 1,
@@ -153,11 +169,20 @@ class Network:
     ) -> History:
         """Train on x (B, I) and y for some epochs; returns what each epoch brought.
 
+        x may be `Shards`, without y: rows then are drawn shard by shard. Or it is an iterable of
+        batches (x, y), such as a list, a generator or a PyTorch DataLoader: each batch is one
+        step, batch_size and shuffle do not count, and each epoch begins it again; a fit on one
+        cannot be resumed, and learns no scales.
+
         The last batch of an epoch may be short. A second fit goes on where the first one ended,
         with the optimizer's state if the optimizer is equal; a schedule starts anew. Callbacks are
         told how it goes; a plain function is called as callback(network, epoch, logs) after an
         epoch, counted from 1. Training stops after an epoch for which one returns True (or NumPy's
         True; not 1, nor an array). verbose=0 is silent, 1 shows progress on stderr.
+
+        validation_split: instead of validation_data, a share of the rows in [0, 1) that are not
+        learned from, drawn by the seed, of each label alike (Keras takes the last rows). metrics:
+        what is had of the validation rows after each epoch besides, as for `evaluate`.
 
         resume: a file that `Checkpoint` wrote in another fit, which this one continues to the same
         bits, on any number of threads, given the same rows; history and schedule go on as well.
@@ -182,21 +207,55 @@ class Network:
             seed=self.seed,
             listener=Callbacks(callbacks, self),
             verbose=verbose,
+            metrics=metrics_of.get(metrics),
         )
+        share = self._split_share(validation_split, validation_data, settings.metrics)
         hold = training.Hold(self._holder)
         try:
             with hold:
-                place = None if resume is None else self._resumed(resume, x, settings)
-                rows, validation = self._rows_of_fit(x, y, validation_data)
+                place = None
+                data: Sequence[Rows] | training.Stream
+                if y is None and not isinstance(x, Shards):
+                    data, validation = self._stream(x, validation_data, share, resume)
+                else:
+                    pairs = self._checked(x, y)
+                    given = None if validation_data is None else self._validation(validation_data)
+                    parts = self._split(share, *pairs)
+                    count_of = sum(len(x) for x, _ in pairs) if parts is None else len(parts[0])
+                    if resume is not None:
+                        place = self._resumed(resume, count_of, settings)
+                    data, validation = self._rows_of_fit(pairs, given, parts)
+                if validation is not None:
+                    metrics_of.check(settings.metrics, validation.meaning)
                 runner, trained = self._runner(), self.trained
-                run = training.Run(runner, rows, validation, trained, settings, place)
+                run = training.Run(runner, data, validation, trained, settings, place)
                 self.history = run.history
                 return run.all_epochs()
         finally:
             hold.release()  # again: an interrupt may have come just before the first time
 
+    def train_on_batch(
+        self, x: ArrayLike, y: ArrayLike, *, optimizer: str | Optimizer = "adam"
+    ) -> dict[str, float]:
+        """One update from the rows x (B, I) and y; returns their figures just before it.
+
+        The optimizer's state goes on if it is equal to the latest one. Its rate is a number, or a
+        function of how many updates it has made; a schedule, which asks how many there will be,
+        raises ValueError. Otherwise as `fit`.
+        """
+        wanted = optimizers.get(optimizer)
+        hold = training.Hold(self._holder)
+        try:
+            with hold:
+                (rows,), _ = self._rows_of_fit(self._checked(x, y), None, None)
+                silent = Callbacks([], self)
+                settings = training.Settings(1, len(rows), wanted, False, self.seed, silent, 0)
+                return training.one_step(self._runner(), rows, self.trained, settings)
+        finally:
+            hold.release()
+
     def _resumed(
-        self, path: str | os.PathLike[str], x: ArrayLike, settings: training.Settings
+        self, path: str | os.PathLike[str], rows: int, settings: training.Settings
     ) -> training.Place:
         """Take weights, state and counts from a checkpoint; returns where its fit stood."""
         from . import files
@@ -204,7 +263,7 @@ class Network:
         place = training.Place(
             epochs=settings.epochs,
             batch_size=settings.batch_size,
-            rows=len(_arrays.features(x, self.inputs)),
+            rows=rows,
             shuffle=settings.shuffle,
         )
         wanted = training.State(optimizer=settings.optimizer, place=place)
@@ -292,15 +351,24 @@ class Network:
                 f"met; use predict(x)"
             )
 
-    def evaluate(self, x: ArrayLike, y: ArrayLike) -> dict[str, float]:
+    def evaluate(
+        self, x: ArrayLike, y: ArrayLike, *, metrics: Iterable[str | Measure] = ()
+    ) -> dict[str, float]:
         """The mean loss, and how often the network is right, from 0 to 1, if y are no real numbers.
 
         That is the accuracy, the share of right rows, for labels, one-hot targets, or one output;
         the binary_accuracy, the share of right outputs, where a row may have several labels.
+
+        metrics: more of them, by name: of classes accuracy, balanced_accuracy, top_5 (or another
+        number), precision, recall, f1 (each the mean over classes; of one output that of class 1),
+        roc_auc (one class against the rest) and log_loss; of numbers mae, rmse and r2. Or functions
+        f(y_true, y_pred) of labels (B,) or targets (B, O), and of outputs (B, O).
         """
         self._check_learned()
+        wanted = metrics_of.get(metrics)
         (rows,) = self._rows(self._data(x, y))
-        return training.evaluate(self._runner(), rows)
+        metrics_of.check(wanted, rows.meaning)
+        return training.evaluate(self._runner(), rows, wanted)
 
     def activations(self, x: ArrayLike) -> list[Array]:
         """[input, layer 1, ..., output], each (B, width); the input is the scaled one.
@@ -458,6 +526,35 @@ class Network:
         name: str = self._engine.NAME
         return name
 
+    def copy(self) -> Network:
+        """A network of its own with the same weights, optimizer's state and counts."""
+        return self.__copy__()
+
+    def get_weights(self) -> list[Array]:
+        """Copies of all parameters, layer by layer: [W (I, O), b (O,), ...]."""
+        return [block.copy() for block in self._blocks_of_parameters()]
+
+    def set_weights(self, weights: Iterable[ArrayLike]) -> None:
+        """Set all parameters, in the order and the shapes of `get_weights`.
+
+        Raises ValueError for other shapes or numbers that are not finite in the network's dtype.
+        """
+        blocks, given = self._blocks_of_parameters(), listed("weights", weights)
+        if len(given) != len(blocks):
+            raise ValueError(f"expected {len(blocks)} arrays of weights, got {len(given)}")
+        checked = [_arrays.real(f"weights[{i}]", one) for i, one in enumerate(given)]
+        for i, (block, array) in enumerate(zip(blocks, checked, strict=True)):
+            if array.shape != block.shape:
+                raise ValueError(f"expected weights[{i}] of {block.shape}, got {array.shape}")
+            _arrays.check_finite(f"weights[{i}]", array, self.dtype)
+        hold = training.Hold(self._holder)
+        with hold:
+            for block, array in zip(blocks, [array.copy() for array in checked], strict=True):
+                block[...] = array
+
+    def _blocks_of_parameters(self) -> list[Array]:
+        return list(views(self.program, self.program.parameters).values())
+
     def _threads(self) -> int:
         return self._num_threads or engines.get_num_threads()
 
@@ -472,10 +569,10 @@ class Network:
                 "its columns from the rows of the first fit"
             )
 
-    def _learn_scales(self, x: Array, y: Array) -> None:
+    def _learn_scales(self, x: _arrays.Part, y: _arrays.Part) -> None:
         """Take the scales of inputs, and of targets that are real numbers, from these rows."""
         inputs = _statistics.columns(x)
-        real = self.loss.power > 0 and y.ndim == 2
+        real = self.loss.power > 0 and y.arrays[0].ndim == 2
         if real and self.activation.name == "identity":
             targets = _statistics.columns(y)
             deviation = float(np.sqrt(np.mean(targets.deviation**2)))
@@ -511,29 +608,107 @@ class Network:
         array = self._features(x, f"{of}x")
         return array, _arrays.targets(y, len(array), self.outputs, self.loss.name, self.dtype, of)
 
-    def _rows(self, *pairs: tuple[Array, Array]) -> list[Rows]:
+    def _rows(self, *pairs: tuple[Array, Array], meaning: Meaning | None = None) -> list[Rows]:
         """Checked pairs (x, y) as rows of one kind: what targets mean is decided by all of them."""
-        meaning = meaning_of(self.loss.name, *(y for _, y in pairs))
+        meaning = meaning or meaning_of(self.loss.name, *(y for _, y in pairs))
         known = self.loss.name, self.dtype, meaning, self.output_center, self.output_scale
         return [Rows(x, y, *known) for x, y in pairs]
 
-    def _rows_of_fit(
-        self, x: ArrayLike, y: ArrayLike, validation_data: tuple[ArrayLike, ArrayLike] | None
-    ) -> tuple[Rows, Rows | None]:
-        """The rows to learn from, and those of the validation; the first fit learns the scales."""
-        x, y = self._data(x, y)
-        if len(x) > np.iinfo(np.int32).max:
-            raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(x)}")
+    def _split_share(
+        self, share: float, data: object, metrics: tuple[metrics_of.Metric, ...]
+    ) -> float:
+        """The validation_split. Raises ValueError where it does not fit what else is said."""
+        share = fraction("validation_split", share)
+        if share and data is not None:
+            raise ValueError("expected validation_split or validation_data, got both")
+        if metrics and not share and data is None:
+            raise ValueError("expected validation_data or validation_split with metrics, got none")
+        return share
+
+    def _checked(self, x: Any, y: ArrayLike | None) -> list[tuple[Array, Array]]:
+        """The checked x and y to learn from, of each shard where there are some."""
+        if isinstance(x, Shards):
+            if y is not None:
+                raise ValueError("expected no y beside shards, which bring theirs")
+            pairs = [self._data(*of_shard, f"{name}: ") for name, of_shard in x]
+        else:
+            assert y is not None
+            pairs = [self._data(x, y)]
         weights = {"the network's weights": self.program.parameters}
-        _arrays.check_apart("x", x, weights)
-        _arrays.check_apart("y", y, weights)
-        pairs = [(x, y)]
-        if validation_data is not None:
-            pairs.append(self._data(*pair(validation_data), "validation "))
+        for part, targets in pairs:
+            if len(part) > np.iinfo(np.int32).max:
+                raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(part)}")
+            _arrays.check_apart("x", part, weights)
+            _arrays.check_apart("y", targets, weights)
+        return pairs
+
+    def _validation(self, data: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
+        return self._data(*pair(data), "validation ")
+
+    def _split(
+        self, share: float, first: tuple[Array, Array], *more: tuple[Array, Array]
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
+        """The rows to learn from and to validate on, where a share is split off."""
+        if not share:
+            return None
+        x, y = first
+        if more:
+            raise ValueError("expected validation_data with shards, got validation_split")
+        if len(x) < 2:
+            raise ValueError("expected at least 2 rows in x with validation_split, got 1")
+        labels = None
+        if meaning_of(self.loss.name, y) == "class":
+            labels = y if y.ndim == 1 else y[:, 0] if self.outputs == 1 else _arrays.labels_of(y)
+        return split(self.seed, share, len(x), labels)
+
+    def _rows_of_fit(
+        self,
+        pairs: list[tuple[Array, Array]],
+        validation: tuple[Array, Array] | None,
+        parts: tuple[NDArray[np.int32], NDArray[np.int32]] | None,
+    ) -> tuple[list[Rows], Rows | None]:
+        """The rows to learn from, and those of the validation; the first fit learns the scales."""
         if not self._learned():
-            self._learn_scales(x, y)
-        rows, *validation = self._rows(*pairs)
-        return rows, validation[0] if validation else None
+            chosen = None if parts is None else parts[0]
+            self._learn_scales(
+                *(_arrays.Part(columns, chosen) for columns in zip(*pairs, strict=True))
+            )
+        if parts is not None:
+            (rows,) = self._rows(*pairs)
+            return [replace(rows, chosen=parts[0])], replace(rows, chosen=parts[1])
+        if validation is None:
+            return self._rows(*pairs), None
+        *rows_of_pairs, validated = self._rows(*pairs, validation)
+        return rows_of_pairs, validated
+
+    def _stream(
+        self,
+        batches: Any,
+        validation_data: tuple[ArrayLike, ArrayLike] | None,
+        share: float,
+        resume: object,
+    ) -> tuple[training.Stream, Rows | None]:
+        """Batches from an iterable, each checked when it comes; the validation rows as ever."""
+        if hasattr(batches, "dtype") or not isinstance(batches, Iterable):
+            raise TypeError(f"expected y beside x, or an iterable of (x, y), got {shown(batches)}")
+        for name, value in (("validation_split", share), ("resume", resume)):
+            if value:
+                raise ValueError(f"expected no {name} with an iterable, got {shown(value)}")
+        self._check_learned()
+        meanings: list[Meaning] = []
+
+        def rows(batch: object) -> Rows:
+            x, y = self._data(*pair(batch, "batches of the iterable"))
+            several = y.ndim == 2 and self.loss.name == "binary_cross_entropy" and self.outputs > 1
+            meanings.append("classes" if several else meaning_of(self.loss.name, y))
+            (found,) = self._rows((x, y), meaning=meanings[0])
+            return found
+
+        stream = training.Stream(batches, rows)
+        if validation_data is None:
+            return stream, None
+        (validated,) = self._rows(self._validation(validation_data), meaning=meanings[0])
+        return stream, validated
 
     def _runner(self) -> training.Runner:
         return training.Runner(self.program, self._engine, self._threads, self._block, self._unit)
@@ -625,12 +800,12 @@ def load(
     return network
 
 
-def pair(validation_data: tuple[ArrayLike, ArrayLike]) -> tuple[ArrayLike, ArrayLike]:
-    """The x and y of validation_data."""
+def pair(found: Any, name: str = "validation_data") -> tuple[ArrayLike, ArrayLike]:
+    """An x and a y."""
     try:
-        x, y = validation_data
+        x, y = found
     except (TypeError, ValueError):
-        raise ValueError("expected validation_data as a pair (x, y)") from None
+        raise ValueError(f"expected {name} as a pair (x, y)") from None
     return x, y
 
 

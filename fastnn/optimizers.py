@@ -7,6 +7,7 @@ steps from 1.
 from __future__ import annotations
 
 import numbers
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import ClassVar, Protocol
@@ -15,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ._errors import flag, fraction, positive, shown, unknown
-from .schedules import Schedule
+from .schedules import Schedule, is_schedule
 
 WIDTH = 5  # numbers per step
 BLOCK = 1024  # steps whose corrections are had at once
@@ -25,7 +26,7 @@ class Optimizer(Protocol):
     """What training asks of an optimizer."""
 
     @property
-    def learning_rate(self) -> float | Schedule:
+    def learning_rate(self) -> float | Schedule | Callable[[int], float]:
         """A rate, or the schedule of it."""
 
     @property
@@ -77,7 +78,7 @@ class SGD:
     """
 
     PEAK: ClassVar[float] = 0.5  # of a schedule that suits most: with one-cycle, 98 % on MNIST
-    learning_rate: float | Schedule = 0.01
+    learning_rate: float | Schedule | Callable[[int], float] = 0.01
     momentum: float = 0.0
     nesterov: bool = False
 
@@ -120,7 +121,7 @@ class Adam:
     """
 
     PEAK: ClassVar[float] = 5e-3  # of a schedule that suits most: with one-cycle, 98 % on MNIST
-    learning_rate: float | Schedule = 1e-3
+    learning_rate: float | Schedule | Callable[[int], float] = 1e-3
     beta_1: float = 0.9
     beta_2: float = 0.999
     epsilon: float = 1e-8
@@ -156,11 +157,11 @@ class Adam:
 OPTIMIZERS: dict[str, type[SGD] | type[Adam]] = {"sgd": SGD, "adam": Adam}
 
 
-def check_rate(rate: float | Schedule) -> None:
+def check_rate(rate: float | Schedule | Callable[[int], float]) -> None:
     """Raise unless the rate is a positive number or a schedule."""
     if isinstance(rate, (float, numbers.Real)) and not isinstance(rate, bool):
         positive("learning_rate", rate)
-    elif isinstance(rate, type) or not hasattr(rate, "rates"):
+    elif not is_schedule(rate):
         found = f"{type(rate).__name__} {shown(rate)}"
         raise TypeError(f"expected learning_rate to be a number or a schedule, got {found}")
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from . import _arrays, losses
 from ._arrays import Array
+from ._random import SPLIT, stream
 
 Meaning = Literal["class", "classes", "numbers"]  # of a row's targets: one class, or any of them
 
@@ -22,6 +23,27 @@ def meaning_of(loss: str, *targets: Array) -> Meaning:
     if all(map(_arrays.one_class, targets)):
         return "class"
     return "classes" if binary else "numbers"
+
+
+def split(
+    seed: int, share: float, rows: int, labels: Array | None
+) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """The rows to learn from, and that share of all to validate on, each in ascending order.
+
+    They are drawn by the seed; of each label (rows,) as many as its share, to within one row.
+    """
+    keys = stream(seed, SPLIT, 0).random_raw(rows)
+    if labels is None:
+        order = np.lexsort((keys,))
+    else:  # in the order of (place within the label + 1/2) / rows of the label: a fair merge
+        order = np.lexsort((keys, labels))
+        _, first, many = np.unique(labels[order], return_index=True, return_counts=True)
+        place = np.arange(rows) - np.repeat(first, many)
+        order = order[np.lexsort((keys[order], (place + 0.5) / np.repeat(many, many)))]
+    held = min(max(round(share * rows), 1), rows - 1)
+    parts = order[held:], order[:held]
+    learned, validated = (np.sort(part).astype(np.int32) for part in parts)
+    return learned, validated
 
 
 @dataclass(eq=False)
@@ -39,13 +61,18 @@ class Rows:
     meaning: Meaning
     center: NDArray[np.float64] | None = None  # (O,)
     scale: float = 1.0
+    chosen: NDArray[np.int32] | None = None  # which rows of x and y these are, if not all
 
     def __post_init__(self) -> None:
         if self.meaning == "class" and self.output_by_output:  # one-hot targets
             self.y = _arrays.labels_of(self.y)
 
     def __len__(self) -> int:
-        return len(self.x)
+        return len(self.x if self.chosen is None else self.chosen)
+
+    def at(self, rows: _arrays.Chosen) -> _arrays.Chosen:
+        """The places in x and y of some of these rows."""
+        return rows if self.chosen is None else self.chosen[rows]
 
     @property
     def output_by_output(self) -> bool:
@@ -54,10 +81,11 @@ class Rows:
 
     def inputs(self, chosen: _arrays.Chosen) -> Array:
         """The inputs (n, I) of some rows, as engines can read them."""
-        return _arrays.block(self.x, chosen, self.dtype)
+        return _arrays.block(self.x, self.at(chosen), self.dtype)
 
     def targets(self, chosen: _arrays.Chosen) -> Array:
         """The labels (n,) or targets (n, O) of some rows, as engines can read them."""
+        chosen = self.at(chosen)
         if self.center is None or self.y.ndim == 1:
             return _arrays.target_block(self.y, chosen, self.dtype)
         t = (_arrays.taken(self.y, chosen) - self.center) / self.scale
@@ -66,8 +94,21 @@ class Rows:
     def where(self, chosen: NDArray[np.int32]) -> tuple[Array, NDArray[np.int32]]:
         """An x that engines can read, a copy only if need be, and the places of rows in it."""
         if _arrays.direct(self.x):
-            return self.x, chosen
+            return self.x, chosen if self.chosen is None else self.chosen[chosen]
         return self.inputs(chosen), np.arange(len(chosen), dtype=np.int32)
+
+    def truth(self) -> Array:
+        """All labels (n,), of one-hot targets too, or targets (n, O), as they came."""
+        y = self.y if self.chosen is None else self.y[self.chosen]
+        one_hot = self.meaning == "class" and y.ndim == 2 and y.shape[1] > 1
+        return _arrays.labels_of(y) if one_hot else y
+
+    def in_units(self, h: Array) -> Array:
+        """Outputs (n, O) in the units of the targets, in place."""
+        if self.center is not None:
+            h *= self.dtype.type(self.scale)
+            h += self.center.astype(self.dtype)
+        return h
 
     def figures(self, loss: float, agreeing: int, rows: int) -> dict[str, float]:
         """Means from the sums over so many rows; y decides which figures there are."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
-from itertools import starmap
+from itertools import chain, starmap
 from operator import itemgetter
 from typing import Protocol
 
@@ -18,10 +18,11 @@ from numpy.typing import NDArray
 
 from . import _arrays, schedules
 from ._arrays import Array
-from ._errors import DivergenceError
+from ._errors import DivergenceError, shown
 from ._progress import Progress, Unit, progress
 from ._random import SHUFFLE, rewound
 from .engine import Engine
+from .metrics import Metric
 from .optimizers import Optimizer
 from .program import Program, flops, zero_state, zeros_like_parameters
 from .rows import Meaning, Rows
@@ -91,6 +92,51 @@ class State:
     place: Place | None = None  # in a checkpoint: where its fit stands
 
 
+class Stream:
+    """Rows that come batch by batch from an iterable, which begins again with each epoch.
+
+    rows: makes checked rows of what comes. Raises ValueError if nothing comes.
+    """
+
+    def __init__(self, batches: Iterable[object], rows: Callable[[object], Rows]) -> None:
+        self.batches, self.rows = batches, rows
+        self.known = len(batches) if isinstance(batches, Sized) else None
+        begun = self.start()
+        self.begun: Iterator[Rows] | None = begun
+        first = next(begun, None)
+        if first is None:
+            raise ValueError("expected at least one batch, got none")
+        self.first = first
+
+    def start(self) -> Iterator[Rows]:
+        """All batches, from the first on."""
+        return map(self.rows, self.batches)
+
+    def epoch(self, steps: int) -> Iterator[Rows]:
+        """The batches of an epoch. Raises ValueError if they are not as many as there should be."""
+        begun, self.begun = self.begun, None
+        batches = self.start() if begun is None else chain([self.first], begun)
+        count = 0
+        for count, rows in enumerate(batches, start=1):
+            if self.known is not None and count > steps:
+                raise ValueError(f"expected {steps} batches, as the iterable says, got more")
+            yield rows
+        if count == 0 or (self.known is not None and count < steps):
+            hint = "" if count else "; a generator has one epoch: pass what can begin again"
+            raise ValueError(f"expected {steps or 'more'} batches in an epoch, got {count}{hint}")
+
+    def steps_for(self, schedule: schedules.Schedule) -> int:
+        """How many batches an epoch has, 0 if that is unknown and the schedule does not ask."""
+        asks = not isinstance(schedule, schedules.Function | schedules.Constant)
+        if self.known is None and (asks or getattr(schedule, "warmup", False)):
+            found = type(schedule).__name__
+            raise ValueError(
+                f"expected an iterable with a length for {found}, which asks how many steps there "
+                f"are; got {shown(self.batches)}"
+            )
+        return self.known or 0
+
+
 class Listener(Protocol):
     """Whoever is told how a fit goes. Epochs and batches are counted from 1."""
 
@@ -131,6 +177,7 @@ class Settings:
     seed: int  # of the order of rows
     listener: Listener
     verbose: int
+    metrics: tuple[Metric, ...] = ()  # of validation rows
 
 
 @dataclass(frozen=True, eq=False)
@@ -167,14 +214,26 @@ class Hold:
             self.holder.pop("fit")
 
 
-def evaluate(runner: Runner, rows: Rows) -> dict[str, float]:
-    """The figures of these rows at the current weights."""
+def evaluate(runner: Runner, rows: Rows, metrics: Sequence[Metric] = ()) -> Logs:
+    """The figures of these rows at the current weights, and metrics of their outputs."""
     loss, agreeing = 0.0, 0
     for part in _arrays.pieces(len(rows), runner.length):
         x, y = rows.inputs(part), rows.targets(part)
         part_loss, part_agreeing = runner.engine.evaluate(runner.program, x, y, runner.threads())
         loss, agreeing = loss + part_loss, agreeing + part_agreeing
-    return rows.figures(loss, agreeing, len(rows))
+    figures = rows.figures(loss, agreeing, len(rows))
+    if metrics:
+        y, h = rows.truth(), outputs(runner, rows)
+        figures.update((metric.name, metric.of(y, h)) for metric in metrics)
+    return figures
+
+
+def outputs(runner: Runner, rows: Rows) -> Array:
+    """The outputs (n, O) of these rows, in the units of their targets."""
+    h = np.empty((len(rows), runner.program.outputs), runner.program.dtype)
+    for part in _arrays.pieces(len(rows), runner.length):
+        runner.engine.forward(runner.program, rows.inputs(part), h[part], runner.threads())
+    return rows.in_units(h)
 
 
 def unit(program: Program) -> int:
@@ -230,6 +289,7 @@ class Epoch:
     steps: int  # updates by this optimizer before it
     # of each call: its steps, and the sums of losses and of what agrees
     calls: list[tuple[int, Sums]] = field(default_factory=list)
+    drawn: int = 0  # what the first step's random numbers are drawn by
 
     def done(self) -> tuple[int, Sums]:
         """The steps of these calls, and their sums, added in order."""
@@ -248,27 +308,29 @@ class Run:
     def __init__(
         self,
         runner: Runner,
-        rows: Rows,
+        data: Sequence[Rows] | Stream,
         validation: Rows | None,
         state: State,
         settings: Settings,
         place: Place | None = None,
     ) -> None:
-        self.runner, self.rows, self.validation = runner, rows, validation
+        self.runner, self.data, self.validation = runner, data, validation
         self.state, self.settings = state, settings
-        self.batch_size = batch_size = min(settings.batch_size, len(rows))
         self.schedule = schedules.get(settings.optimizer.learning_rate)
-        self.steps_per_epoch = -(-len(rows) // batch_size)
+        self.streams = isinstance(data, Stream)
+        self.rows = rows = data.first if isinstance(data, Stream) else max(data, key=len)
+        self.order = np.arange(len(rows), dtype=np.int32)
+        self.cut(len(rows) if self.streams else min(settings.batch_size, len(rows)))
+        if isinstance(data, Stream):
+            self.total_rows, self.steps_per_epoch = None, data.steps_for(self.schedule)
+        else:
+            self.total_rows = sum(map(len, data))
+            self.steps_per_epoch = sum(self.steps_of(rows) for rows in data)
         self.total_steps = settings.epochs * self.steps_per_epoch
         self.rate = math.nan  # of the latest step
-        self.order = np.arange(len(rows), dtype=np.int32)
         self.random = np.random.Philox(0)  # a new one for each epoch takes longer than its words
         program = runner.program
         self.largest = float(np.finfo(program.dtype).max)  # of a weight
-        step_cost = STEP_COST + 3 * flops(program) * batch_size  # two products back for one forward
-        steps = min(CALL_COST // step_cost, CALL_SIZE // (program.inputs * batch_size))
-        self.in_units = batch_size > runner.unit
-        self.steps_per_call = 1 if self.in_units else max(1, steps)
         if state.optimizer != settings.optimizer:
             prepare(program, state, settings.optimizer)
         state.meaning = rows.meaning
@@ -279,6 +341,19 @@ class Run:
         self.first_step = state.steps
         if place is not None:
             self.go_on(place)
+
+    def cut(self, batch_size: int) -> None:
+        """From here on batches have so many rows, which says how many go into one call."""
+        program = self.runner.program
+        step_cost = STEP_COST + 3 * flops(program) * batch_size  # two products back for one forward
+        steps = min(CALL_COST // step_cost, CALL_SIZE // (program.inputs * batch_size))
+        self.batch_size = batch_size
+        self.in_units = batch_size > self.runner.unit
+        self.steps_per_call = 1 if self.in_units else max(1, steps)
+
+    def steps_of(self, rows: Rows) -> int:
+        """How many batches they are; the last may be short."""
+        return -(-len(rows) // self.batch_size)
 
     def go_on(self, place: Place) -> None:
         """Take the counts of a fit that stood there."""
@@ -292,14 +367,19 @@ class Run:
         if done:
             self.rate = float(self.rates(done - 1, 1)[0])
 
-    def place(self) -> Place:
-        """Where the fit stands now, for `go_on`; between two calls of the engine."""
+    def place(self) -> Place | None:
+        """Where the fit stands now, for `go_on`; between two calls of the engine.
+
+        None where rows come from an iterable, of which nobody knows what comes next.
+        """
+        if self.total_rows is None:
+            return None
         settings = self.settings
         steps, (loss, agreeing) = self.now.done()
         return Place(
             epochs=settings.epochs,
             batch_size=settings.batch_size,
-            rows=len(self.rows),
+            rows=self.total_rows,
             shuffle=settings.shuffle,
             steps=steps,
             loss=loss,
@@ -345,12 +425,12 @@ class Run:
     def validated_epoch(self, number: int) -> tuple[Logs, float]:
         """One epoch and its validation, shown; returns their figures, and the epoch's seconds."""
         title, shown = f"epoch {number}/{self.settings.epochs}", self.settings.verbose > 0
-        with progress(title, len(self.rows), SAMPLES, shown=shown) as bar:
+        with progress(title, self.total_rows, SAMPLES, shown=shown) as bar:
             start = time.perf_counter()
             logs = self.epoch(number, bar)
             seconds = time.perf_counter() - start
             if self.validation is not None:
-                figures = evaluate(self.runner, self.validation)
+                figures = evaluate(self.runner, self.validation, self.settings.metrics)
                 logs.update((f"val_{name}", value) for name, value in figures.items())
             bar.finish(Described(logs))
         return logs, seconds
@@ -358,23 +438,22 @@ class Run:
     def epoch(self, number: int, bar: Progress) -> Logs:
         """Every row once; returns the means of loss and accuracy. Raises DivergenceError."""
         self.now = self.begun()
-        if self.settings.shuffle:
-            rewound(self.random, self.settings.seed, SHUFFLE, self.state.epochs)
-            shuffle(self.runner.engine, self.order, self.random)
         done, (loss, agreeing) = self.now.done()  # more than nothing where a fit is resumed
-        figures = self.figures(loss, agreeing, done) if done else {}
+        seen, figures = 0, Logs()
+        if done and self.total_rows is not None:
+            figures = self.rows.figures(
+                loss, agreeing, min(done * self.batch_size, self.total_rows)
+            )
         try:
-            while done < self.steps_per_epoch:
-                end = self.next_stop(number, done)
-                part = slice(self.rows_after(done), self.rows_after(end))
-                part_loss, part_agreeing = self.call(part)
+            for end, rows, (part_loss, part_agreeing) in self.calls(number, done):
                 loss, agreeing = loss + part_loss, agreeing + part_agreeing
                 if not math.isfinite(loss):
                     break
-                done, figures = end, self.figures(loss, agreeing, end)
-                bar.advance(part.stop - part.start, Described(figures))
+                figures = self.rows.figures(loss, agreeing, rows)
+                bar.advance(rows - seen, Described(figures))
+                seen = rows
                 if self.every:
-                    self.tell(number, done, figures)
+                    self.tell(number, end, figures)
         finally:  # after Ctrl-C, too
             finite = self.settle()
         if not finite:
@@ -387,21 +466,52 @@ class Run:
         self.state.epochs += 1
         return figures
 
-    def rows_after(self, steps: int) -> int:
-        """How many rows so many steps of an epoch take."""
-        return min(steps * self.batch_size, len(self.rows))
+    def calls(self, number: int, done: int) -> Iterator[tuple[int, int, Sums]]:
+        """The epoch's calls after so many steps: the steps and rows after each, and its sums."""
+        first, seen = 0, 0
+        for rows, shard in self.segments():
+            if self.streams:
+                self.cut(len(rows))
+            last = first + self.steps_of(rows)
+            if done < last:
+                self.rows = rows
+                self.arrange(len(rows), shard)
+            while done < last:
+                end = self.next_stop(number, done, last)
+                part = slice(
+                    (done - first) * self.batch_size,
+                    min((end - first) * self.batch_size, len(rows)),
+                )
+                yield end, seen + part.stop, self.call(part, done)
+                done = end
+            first, seen = last, seen + len(rows)
 
-    def figures(self, loss: float, agreeing: int, steps: int) -> Logs:
-        """The means over so many steps of an epoch."""
-        return self.rows.figures(loss, agreeing, self.rows_after(steps))
+    def segments(self) -> Iterator[tuple[Rows, int]]:
+        """Rows that are learned from one after the other, and the number of each in the data."""
+        if isinstance(self.data, Stream):
+            yield from ((rows, 0) for rows in self.data.epoch(self.steps_per_epoch))
+        elif len(self.data) == 1:
+            yield self.data[0], 0
+        else:
+            self.arrange(len(self.data), 0)
+            for shard in self.order.tolist():
+                yield self.data[shard], shard + 1
 
-    def next_stop(self, number: int, done: int) -> int:
+    def arrange(self, rows: int, shard: int) -> None:
+        """Their order: a function of the epoch, and of the shard where there are many."""
+        if len(self.order) != rows:
+            self.order = np.arange(rows, dtype=np.int32)
+        if self.settings.shuffle and not self.streams:
+            rewound(self.random, self.settings.seed, SHUFFLE, self.state.epochs + (shard << 48))
+            shuffle(self.runner.engine, self.order, self.random)
+
+    def next_stop(self, number: int, done: int, last: int) -> int:
         """The step of the epoch before which the next call ends; tells that it begins.
 
         Multiples alone decide it: a fit that is resumed cuts where it would have done.
         """
         size = self.steps_per_call
-        end = min(done - done % size + size, self.steps_per_epoch)
+        end = min(done - done % size + size, last)
         if self.every:
             step = (number - 1) * self.steps_per_epoch + done
             end = min(end, done + self.every - step % self.every)
@@ -431,15 +541,16 @@ class Run:
         return rates if self.rate_factor == 1.0 else rates * self.rate_factor
 
     @np.errstate(over="ignore", invalid="ignore")  # settle() looks at the result
-    def call(self, part: slice) -> Sums:
-        """One call of the engine: the updates from a part of the order of rows."""
+    def call(self, part: slice, done: int) -> Sums:
+        """One call of the engine: the updates from a part of the order, after so many steps."""
         chosen = self.order[part]
         steps = -(-len(chosen) // self.batch_size)
-        before = self.now.steps + part.start // self.batch_size
+        before = self.now.steps + done
         rates = self.rates(before - self.first_step, steps)
         numbers = np.arange(before, before + steps, dtype=np.int64)
         coefficients = self.settings.optimizer.coefficients(numbers, rates)
-        self.runner.program.update = (self.state.epochs << 32) + before - self.now.steps
+        drawn = self.now.drawn + before - self.now.steps
+        self.runner.program.update = (self.state.epochs << 32) + drawn
         sums = (self.large_step if self.in_units else self.small_steps)(chosen, coefficients)
         # in C: no interrupt comes between the updates and their count
         self.now.calls.extend(zip([steps], sums, strict=True))
@@ -461,6 +572,31 @@ class Run:
         arguments = runner.program, arena, coefficients[0], runner.threads()
         applied = starmap(runner.engine.apply_gradients, [arguments])
         return map(itemgetter(1), zip(applied, [tuple(sums)], strict=True))
+
+
+def one_step(runner: Runner, rows: Rows, state: State, settings: Settings) -> Logs:
+    """One update from all rows; their figures before it. Raises DivergenceError as an epoch does.
+
+    It counts as an update, and not as one of an epoch.
+    """
+    rate = settings.optimizer.learning_rate
+    if hasattr(rate, "rates"):
+        raise ValueError(f"expected a rate or a function of the step, got {shown(rate)}")
+    run = Run(runner, [rows], None, state, settings)
+    run.first_step = 0  # of a function: it goes on
+    run.now = Epoch(runner.program.parameters.copy(), state.steps, drawn=state.steps)
+    loss, agreeing = math.nan, 0
+    try:
+        loss, agreeing = run.call(slice(0, len(rows)), 0)
+    finally:  # after Ctrl-C, too
+        finite = run.settle()
+        runner.engine.rest(runner.program)
+    if not finite:
+        raise DivergenceError(
+            f"training diverged: expected a finite loss and weights, got loss {loss}; the weights "
+            f"are those from before (try a smaller learning rate)"
+        )
+    return rows.figures(loss, agreeing, len(rows))
 
 
 def prepare(program: Program, state: State, optimizer: Optimizer) -> None:

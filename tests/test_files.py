@@ -236,6 +236,33 @@ def test_a_file_has_the_lowest_format_that_can_say_it(
 
 
 @pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"epochs": 0}, ["at least 1"]),
+        ({"batch_size": True}, ["batch_size of fit", "got True"]),
+        ({"rows": -1}, ["rows of fit"]),
+        ({"shuffle": 1}, ["shuffle of fit as a bool", "got 1"]),
+        ({"steps": 21}, ["20 steps of an epoch at most in fit, got 21"]),
+        ({"steps": 20}, ["steps of fit up to", "got 20"]),
+        ({"loss": 3}, ["loss of fit as a float", "got 3"]),
+        ({"history": {}}, ["history as a list"]),
+        ({"history": [["loss", [1.0]], ["loss", [1.0]]]}, ["history as names and lists"]),
+        ({"history": [["loss", ["one"]]]}, ["history as names and lists"]),
+        ({"history": [["loss", [1.0]], ["accuracy", []]]}, ["a history of these epochs"]),
+        ({"history": [["accuracy", [1.0]]]}, ["a history of these epochs"]),
+        ({"history": [["loss", [1.0] * 3]]}, ["a history of these epochs"]),
+        ({"more": 1}, ["no entries ['more'] in fit"]),
+    ],
+)
+def test_places_that_cannot_be(path: Path, change: Any, words: list[str]) -> None:
+    place = training.Place(2, 8, 20, True, history={"loss": [1.0]})
+    files.save(full(), path, optimizer=True, place=place)
+    fastnn.load(path)
+    rewritten(path, lambda found, _: found["fit"].update(change))
+    refused(path, *words)
+
+
+@pytest.mark.parametrize(
     ("layer", "since"),
     [
         (fastnn.Dropout(0.25), 3),
@@ -420,9 +447,8 @@ def test_optimizers_have_names_in_files(path: Path) -> None:
     assert {kind for kind in offered if hasattr(kind, "slots")} == {
         *fastnn.optimizers.OPTIMIZERS.values()
     }
-    assert {kind for kind in offered if hasattr(kind, "rates")} == {
-        *fastnn.schedules.SCHEDULES.values()
-    }
+    names = [value.__name__ for value in fastnn.schedules.SCHEDULES.values()]
+    assert {name for name in fastnn.__all__ if hasattr(getattr(fastnn, name), "rates")} == {*names}
 
 
 def test_an_optimizer_of_someone_else_is_not_saved(saved: Path) -> None:

@@ -117,11 +117,12 @@ def test_standardised_rows(tmp_path):
     assert bits(net) == bits(whole)
 
 
-def test_callbacks_remember_what_they_saw(tmp_path):
+@pytest.mark.parametrize("save_freq", [5, "epoch"])
+def test_callbacks_remember_what_they_saw(tmp_path, save_freq):
     path = tmp_path / "fit.fastnn"
     settings = {**SETTINGS, "epochs": 9, "optimizer": fastnn.SGD(0.1), "validation_data": rows()}
 
-    def callbacks(save_freq=5):
+    def callbacks():
         plateau = fastnn.ReduceLROnPlateau(factor=0.5, patience=2, min_delta=1e9)
         log = fastnn.CSVLogger(tmp_path / "log.csv")
         keep = Kept(path, save_freq)

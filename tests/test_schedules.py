@@ -1,6 +1,7 @@
 """Learning-rate schedules."""
 
 import math
+import re
 
 import numpy as np
 import pytest
@@ -13,6 +14,16 @@ SCHEDULES = [
     fastnn.Cosine(0.1),
     fastnn.OneCycle(0.1),
     fastnn.OneCycle(0.1, warmup=0.5, div_factor=10, final_div_factor=100),
+    fastnn.Constant(0.1, warmup=0.2),
+    fastnn.Cosine(0.1, warmup=0.2),
+    fastnn.CosineRestarts(0.1),
+    fastnn.CosineRestarts(0.1, 0.01, cycles=4, t_mul=1.5, warmup=0.1),
+    fastnn.FlatCosine(0.1, flat=0.5),
+    fastnn.Step(0.1, warmup=0.5),
+    fastnn.Exponential(0.1),
+    fastnn.Polynomial(0.1, 0.01, power=2.0),
+    fastnn.InverseTime(0.1),
+    fastnn.CosLog(0.1),
 ]
 
 
@@ -33,6 +44,72 @@ def test_one_cycle_rises_to_the_peak_and_falls():
     assert rates[100] == pytest.approx(1 / 25e4)
     assert (np.diff(rates[:26]) > 0).all()
     assert (np.diff(rates[25:]) < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("schedule", "rates"),
+    [
+        (fastnn.Step(1.0, 0.5), [1, 1, 1, 0.5, 0.5, 0.5, 0.25, 0.25, 0.25]),
+        (fastnn.Exponential(8.0, 1 / 256), [8, 4, 2, 1, 1 / 2, 1 / 4, 1 / 8, 1 / 16, 1 / 32]),
+        (fastnn.Polynomial(8.0), [8, 7, 6, 5, 4, 3, 2, 1, 0]),
+        (fastnn.Polynomial(65.0, 1.0, 2.0), [65, 50, 37, 26, 17, 10, 5, 2, 1]),
+        (fastnn.InverseTime(24.0, 8.0), [24, 12, 8, 6, 24 / 5, 4, 24 / 7, 3, 24 / 9]),
+        (fastnn.FlatCosine(2.0, flat=0.5), [2, 2, 2, 2, 2, 1 + 0.5**0.5, 1, 1 - 0.5**0.5, 0]),
+        (fastnn.CosineRestarts(2.0, cycles=2, t_mul=1.0), [2, 1 + 0.5**0.5, 1, 1 - 0.5**0.5] * 2),
+        (fastnn.CosineRestarts(2.0, cycles=2, t_mul=3.0), [2, 1, 2, 1.5 + 0.75**0.5 - 0.5]),
+        (fastnn.Constant(5.0, warmup=0.5), [1, 2, 3, 4, 5, 5, 5, 5, 5]),
+        (fastnn.Polynomial(4.0, warmup=0.4), [1, 2, 3, 4, 3.2, 2.4, 1.6, 0.8, 0]),
+    ],
+    ids=str,
+)
+def test_numbers_worked_by_hand(schedule, rates):
+    assert schedule.rates(0, 9, 9)[: len(rates)] == pytest.approx(rates)
+
+
+def test_coslog_has_four_waves():
+    """Peaks where log2(1 + 15 t) is one half more than a whole number, zeros where it is whole."""
+    coslog = fastnn.CosLog(2.0)
+    for wave in range(4):
+        assert coslog.at((2.0 ** (wave + 0.5) - 1) / 15) == pytest.approx(2.0)
+        assert coslog.at((2.0**wave - 1) / 15) == pytest.approx(0.0, abs=1e-12)
+    assert coslog.at(0.2) == pytest.approx(0.0, abs=1e-12)  # log2(4)
+
+
+def test_any_function_of_the_step():
+    steps = []
+
+    def rate(step):
+        steps.append(step)
+        return 0.1 / (1 + step)
+
+    net = fastnn.mlp([4, 2], engine="reference")
+    logs = net.fit(
+        np.ones((6, 4)), [0] * 6, epochs=2, batch_size=2, optimizer=fastnn.SGD(rate), verbose=0
+    ).history
+    assert steps == [0, 1, 2, 3, 4, 5]
+    assert logs["learning_rate"] == [0.1 / 3, 0.1 / 6]
+    with pytest.raises(TypeError, match="expected a schedule of fastnn to save, got function"):
+        net.save("nowhere", optimizer=True)
+
+
+def test_a_function_that_gives_no_number():
+    net = fastnn.mlp([4, 2], engine="reference")
+    with pytest.raises(TypeError, match="expected a rate to be a number, got str 'fast'"):
+        net.fit(np.ones((6, 4)), [0] * 6, optimizer=fastnn.SGD(lambda step: "fast"), verbose=0)
+
+
+@pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
+def test_schedules_come_back_from_files(schedule, tmp_path):
+    """Format 2 holds those that it knew, without a warmup."""
+    path = tmp_path / "net.fastnn"
+    net = fastnn.mlp([4, 2], engine="reference")
+    net.fit(np.ones((6, 4)), [0] * 6, optimizer=fastnn.Adam(schedule), epochs=1, verbose=0)
+    net.save(path, optimizer=True)
+    assert fastnn.load(path).trained.optimizer.learning_rate == schedule
+    old = isinstance(schedule, fastnn.OneCycle | fastnn.Constant | fastnn.Cosine)
+    warm = not isinstance(schedule, fastnn.OneCycle) and schedule.warmup > 0
+    found = re.search(rb'\\"format\\":(\d)', path.read_bytes())
+    assert int(found[1]) == (2 if old and not warm else 4)
 
 
 @pytest.mark.parametrize("schedule", SCHEDULES, ids=str)
@@ -56,6 +133,17 @@ def test_the_same_bits_however_the_range_is_cut(schedule, total):
         (lambda: fastnn.OneCycle(1, warmup=0), "expected a positive warmup, got 0"),
         (lambda: fastnn.OneCycle(1, warmup=1), "expected a warmup below 1, got 1"),
         (lambda: fastnn.OneCycle(1, div_factor=0), "expected a positive div_factor, got 0"),
+        (lambda: fastnn.Constant(1, warmup=1), r"expected warmup in \[0, 1\), got 1"),
+        (lambda: fastnn.Cosine(1, warmup=-1), r"expected warmup in \[0, 1\), got -1"),
+        (lambda: fastnn.FlatCosine(1, flat=1), r"expected flat in \[0, 1\), got 1"),
+        (
+            lambda: fastnn.Step(1, stages=1.5),
+            "expected stages as a whole number .*, got 1.5",
+        ),
+        (lambda: fastnn.CosineRestarts(1, cycles=0), "expected cycles as a whole number .*, got 0"),
+        (lambda: fastnn.Exponential(1, 0), "expected a positive decay_rate, got 0"),
+        (lambda: fastnn.Polynomial(1, power=-1), "expected a positive power, got -1"),
+        (lambda: fastnn.CosLog(1, warmup=0.5), "expected no warmup with CosLog, got 0.5"),
     ],
 )
 def test_bad_rates(make, message):
