@@ -15,6 +15,7 @@ __version__ = "0.1.0"
 __all__ = [
     "SGD",
     "Adam",
+    "Columns",
     "Constant",
     "Cosine",
     "Dense",
@@ -25,6 +26,9 @@ __all__ = [
     "LeakyReLU",
     "Network",
     "OneCycle",
+    "OneHot",
+    "RobustScale",
+    "Standardize",
     "datasets",
     "get_num_threads",
     "load",

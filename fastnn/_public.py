@@ -7,6 +7,10 @@ from typing import TYPE_CHECKING
 from ._errors import DivergenceError as DivergenceError
 from ._errors import FormatError as FormatError
 from .activations import LeakyReLU as LeakyReLU
+from .columns import Columns as Columns
+from .columns import OneHot as OneHot
+from .columns import RobustScale as RobustScale
+from .columns import Standardize as Standardize
 from .engine import get_num_threads as get_num_threads
 from .engine import set_num_threads as set_num_threads
 from .engine import show_config as show_config

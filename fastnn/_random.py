@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 INITIALIZE, SHUFFLE, DROP = range(3)  # purposes; the index is the layer, the epoch, the update
+SAMPLE = 255  # another purpose: which rows a sample has
 LOW = np.uint64(0xFFFFFFFF)  # the low word
 
 

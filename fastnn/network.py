@@ -16,6 +16,7 @@ from . import engine as engines
 from ._arrays import Array
 from ._errors import count, flag, held, positive, shown, unknown, whole
 from .activations import Activation
+from .columns import Columns
 from .layers import Dense, Layer
 from .losses import Loss
 from .optimizers import Optimizer
@@ -102,6 +103,7 @@ class Network:
         self.features: tuple[str, ...] | None = None  # names of the inputs
         self.target: str | None = None  # the name of what is predicted
         self.trained_on: str | None = None  # what the rows were
+        self.columns: Columns | None = None  # that make the inputs of a table
         self.trained = training.State()  # how far, and with what: a next fit goes on from there
         self._holder: dict[str, object] = {}  # the fit that is changing the network, if any
 
@@ -586,7 +588,7 @@ def load(
     network.output_scale = model["output_scale"]
     program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")
     network.trained = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
-    for name in ("classes", "features", "target", "trained_on"):
+    for name in ("classes", "features", "target", "trained_on", "columns"):
         setattr(network, name, model[name])
     return network
 
