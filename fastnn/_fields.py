@@ -352,11 +352,11 @@ def model_of(description: Description) -> Model:
 
 
 def _check_together(model: Model) -> None:
-    outputs = model["layers"][-1].units
-    for name, length in (("classes", max(outputs, 2)), ("features", model["inputs"])):
+    outputs, columns = model["layers"][-1].units, model["columns"]
+    features = model["inputs"] if columns is None else len(columns.columns)
+    for name, length in (("classes", max(outputs, 2)), ("features", features)):
         found = length if model[name] is None else len(model[name])
         expect(found == length, f"{length} {name}", found)
-    columns = model["columns"]
     if columns is not None:
         found = model["inputs"]
         expect(columns.width == found, f"{columns.width} inputs, as columns make", found)
