@@ -143,6 +143,15 @@ def test_numbers_alone_with_gaps(run, tmp_path):
     run("evaluate flats.fastnn --data flats.csv")
 
 
+def test_many_words_are_no_picture(run, tmp_path):
+    """Their inputs are 0 and 1, as those of pixels may be."""
+    rows = [(f"w{k % 70}", "high" if k % 2 else "low") for k in range(700)]
+    written(tmp_path / "flats.csv", rows, "word,kind", (0, 1))
+    text = run("train --data flats.csv --label kind --epochs 1")
+    assert ", standardised by column" in text
+    assert "network   70 → 256 tanh" in text
+
+
 def test_what_was_never_missing_gets_no_indicator_and_may_be_missing_later(run, tmp_path):
     written(tmp_path / "flats.csv", lines(gap=None))
     run(f"{FLATS} --epochs 2")
