@@ -300,10 +300,17 @@ class Columns:
     width: int
     numbers: list[int]  # features
     flags: list[int]  # features that are True or False
+    words: list[int]  # features that are text
     label: int | None
     label_kind: Kind | None
     names: list[str] | None
     finite: bool  # whether NaN and infinities are refused
+    missing: bool  # whether numbers may be missing
+
+    @property
+    def features(self) -> list[int]:
+        """The columns of x."""
+        return sorted(self.numbers + self.flags + self.words)
 
     def where(self, column: int) -> str:
         return column_text(column, self.names)
@@ -313,13 +320,14 @@ class Values(NamedTuple):
     """The lines of some rows, their features, and their labels if there are any."""
 
     lines: list[int]
-    x: Array  # uint8 if all numbers, labels too, are written as whole ones and x is 0 to 255
+    x: Array  # uint8 if all numbers, labels too, are written as whole ones and x is 0 to 255;
+    # with words objects: float, and str or None
     y: Array | None  # int64, float64, bool or text
 
 
 def read_values(rows: Rows, head: list[Row], columns: Columns) -> Iterator[Values]:
     """All values of a table, block by block, from the rows in `head` on."""
-    plain = not columns.flags and columns.label_kind in (None, "number")
+    plain = not columns.flags + columns.words and columns.label_kind in (None, "number")
     yield _parse_cells(
         [row.number for row in head], [row.cells for row in head], columns, rows.path
     )
@@ -353,19 +361,51 @@ def _parse_cells(
     """The values of rows, cell by cell. FormatError names the first that is not as expected."""
     check_widths(lines, cells, columns.width, path)
     try:
-        numbers = _column_numbers(cells, columns.numbers, columns.finite)
-        flags = np.array([[FLAGS[row[j]] for j in columns.flags] for row in cells], np.int64)
+        numbers = _feature_numbers(cells, columns)
+        flags = _feature_flags(cells, columns)
         y = _labels(cells, columns)
     except (KeyError, ValueError):
         where = f"lines {lines[0]} to {lines[-1]}"
         odd = _fault(lines, cells, columns) or f"{where}: expected plain numbers, got odd ones"
         raise FormatError(f"{path}, {odd}") from None
-    is_finite = _is_finite(numbers) and (y is None or _is_finite(y))
-    if not is_finite and (fault := _fault(lines, cells, columns)):
+    there = np.nan_to_num(numbers, posinf=np.inf, neginf=-np.inf) if columns.missing else numbers
+    is_finite = _is_finite(there) and (y is None or _is_finite(y))
+    texts = [row[j] for row in cells for j in columns.words]
+    is_short = max(map(len, texts), default=0) <= LONGEST_WORD
+    if not (is_finite and is_short) and (fault := _fault(lines, cells, columns)):
         raise FormatError(f"{path}, {fault}")
     x = np.concatenate([numbers, flags.reshape(len(cells), -1)], axis=1)
-    x = x[:, np.argsort(columns.numbers + columns.flags)]
-    return Values(lines, _small(x, y), y)
+    if columns.words:
+        words = [None if text.lower() in MISSING else text for text in texts]
+        mixed = np.empty((len(cells), len(columns.features)), object)
+        mixed[:, : x.shape[1]] = x.astype(np.float64)
+        mixed[:, x.shape[1] :] = np.array(words, object).reshape(len(cells), -1)
+        return Values(lines, mixed[:, _order(columns)], y)
+    return Values(lines, _small(x[:, _order(columns)], y), y)
+
+
+def _order(columns: Columns) -> Array:
+    """Where each feature stands among numbers, flags and words."""
+    return np.argsort(columns.numbers + columns.flags + columns.words)
+
+
+def _feature_numbers(cells: list[list[str]], columns: Columns) -> Array:
+    """The numbers among the features, NaN where one may be missing and is."""
+    if not columns.missing:
+        return _column_numbers(cells, columns.numbers, columns.finite)
+    texts = [[row[j] for j in columns.numbers] for row in cells]
+    filled = [["nan" if text.lower() in MISSING else text for text in row] for row in texts]
+    return _column_numbers(filled, [*range(len(columns.numbers))], False).astype(np.float64)
+
+
+def _feature_flags(cells: list[list[str]], columns: Columns) -> Array:
+    """The flags among the features, 1 and 0. Raises KeyError if something else is there."""
+    known = FLAGS | dict.fromkeys(MISSING, np.nan) if columns.missing else FLAGS
+    texts = [[row[j] for j in columns.flags] for row in cells]
+    if columns.missing:
+        texts = [[text if text in FLAGS else text.lower() for text in row] for row in texts]
+    dtype = np.float64 if columns.missing else np.int64
+    return np.array([[known[text] for text in row] for row in texts], dtype)
 
 
 def _labels(cells: list[list[str]], columns: Columns) -> Array | None:
@@ -443,12 +483,16 @@ def _fault(lines: list[int], cells: list[list[str]], columns: Columns) -> str | 
     """Says which cell is not what its column must hold; None if all are."""
     kinds: list[tuple[int, Kind]] = [(j, "number") for j in columns.numbers]
     kinds += [(j, "flag") for j in columns.flags]
+    kinds += [(j, "word") for j in columns.words]
     if columns.label is not None and columns.label_kind is not None:
         kinds.append((columns.label, columns.label_kind))
     kinds.sort()
     for line, row in zip(lines, cells, strict=True):
         for column, kind in kinds:
             cell = row[column]
+            may_miss = columns.missing or kind == "word"
+            if column != columns.label and may_miss and cell.lower() in MISSING:
+                continue
             if expected := _expected(cell, kind, columns.finite):
                 found = f"in {columns.where(column)}, got {shown(cell)}"
                 hint = _hint(cell, columns) if column != columns.label else ""
@@ -461,7 +505,7 @@ def _expected(cell: str, kind: Kind, finite: bool) -> str | None:
     if kind == "flag":
         return None if cell in FLAGS else "True or False"
     if kind == "word":
-        return f"a label of 1 to {LONGEST_WORD} characters" if _is_no_word(cell) else None
+        return f"a word of 1 to {LONGEST_WORD} characters" if _is_no_word(cell) else None
     if NOT_FINITE.fullmatch(cell):
         return "a finite number" if finite else None
     if not NUMBER.fullmatch(cell):
@@ -475,7 +519,7 @@ def _hint(cell: str, columns: Columns) -> str:
     if DECIMAL_COMMA.fullmatch(cell):
         return "; write decimal points, and thousands without a separator"
     if cell.lower() in MISSING:
-        return "; fill in what is missing, or leave the row out"
+        return "; fill in what is missing, leave the row out, or say --missing"
     if kind_of(cell) == "word":
-        return "; columns of words cannot be features yet: encode them, or name the --label"
+        return "; encode words among numbers, or name the --label"
     return ""

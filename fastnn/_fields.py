@@ -15,6 +15,7 @@ import numpy as np
 
 from . import activations, losses
 from ._errors import FormatError, held, shown, unknown
+from .columns import KINDS, MOST_CATEGORIES, Column, Columns, OneHot
 from .layers import Dense, Dropout, Layer
 from .losses import Loss
 from .optimizers import OPTIMIZERS
@@ -244,6 +245,58 @@ PLACE_READERS: dict[Any, Callable[[str], Callable[[Any], Any]]] = {
 }
 
 
+def _columns(value: Any) -> Columns:
+    expect(isinstance(value, list) and len(value) > 0, "a list of columns", value)
+    expect(all(isinstance(entry, dict) for entry in value), "columns as objects", value)
+    keys = [entry.get("key") for entry in value]
+    known = all(type(key) is str for key in keys) and len(set(keys)) == len(keys)
+    numbered = all(type(key) is int for key in keys) and keys == list(range(len(keys)))
+    expect(known or numbered, "different names of columns, or 0, 1, 2, ...", keys)
+    found = [_column(f"column {shown(entry['key'])}", entry) for entry in value]
+    columns = Columns(dict(zip(keys, found, strict=True)) if known else found)
+    columns.is_adapted = True
+    return columns
+
+
+def _column(where: str, entry: Description) -> Column:
+    kind = _is(str, f"the kind of {where}")(entry.get("kind"))
+    if kind not in KINDS:
+        raise unknown("kind of column", kind, KINDS)
+    column = KINDS[kind]()
+    expect_names(where, entry.keys(), {"key", *column.entry()})
+    if isinstance(column, OneHot):
+        column.categories = _categories(where, entry["categories"])
+        return column
+    options = {name: entry[name] for name in ("clip", "missing") if name in entry}
+    expect(type(options.get("clip")) in (float, type(None)), f"clip of {where}", options)
+    expect(isinstance(entry["missing"], str), f"missing of {where} as text", entry["missing"])
+    column = KINDS[kind](**options)
+    for name in ("center", "factor"):
+        number = entry[name]
+        fine = type(number) is float and math.isfinite(number) and (name[0] == "c" or number >= 0)
+        expect(fine, f"{name} of {where} as a finite float", number)
+        setattr(column, name, number)
+    return column
+
+
+def _categories(where: str, value: Any) -> tuple[Any, ...]:
+    fine = isinstance(value, list) and 0 < len(value) <= MOST_CATEGORIES + 1
+    expect(fine, f"categories of {where} as a list", value)
+    for one in value[: -1 if value[-1] is None and len(value) > 1 else None]:
+        expect(type(one) is str or type(one) is int, f"categories of {where} as names", one)
+    expect(len(set(value)) == len(value), f"different categories of {where}", value)
+    return tuple(value)
+
+
+def _columns_entry(network: Network, training: State) -> list[Description] | None:
+    columns = network.columns
+    if columns is None:
+        return None
+    if not isinstance(columns, Columns):
+        raise TypeError(f"expected network.columns as Columns, got {type(columns).__name__}")
+    return columns.entry()
+
+
 def _plain(value: Any) -> Any:
     """Names as JSON has them: arrays, tuples and NumPy's numbers as lists and Python's."""
     if hasattr(value, "tolist"):
@@ -316,6 +369,7 @@ FIELDS = (
     ),
     Field("optimizer", 2, _optimizer_entry, _optimizer, None),
     Field("fit", 4, _place_entry, _place, None),
+    Field("columns", 4, _columns_entry, _columns, None),
 )
 DECIDING = ("inputs", "input_scale", "standardize", "dtype", "loss", "seed", "layers", "optimizer")
 FORMAT = 4
@@ -394,14 +448,18 @@ def _plain_layers(value: Any) -> Any:
 
 
 def _check_together(model: Model) -> None:
-    outputs = model["layers"][-1].units
-    for name, length in (("classes", max(outputs, 2)), ("features", model["inputs"])):
+    outputs, columns = model["layers"][-1].units, model["columns"]
+    features = model["inputs"] if columns is None else len(columns.columns)
+    for name, length in (("classes", max(outputs, 2)), ("features", features)):
         found = length if model[name] is None else len(model[name])
         expect(found == length, f"{length} {name}", found)
     if model["fit"] is not None:
         expect(model["optimizer"] is not None, "an optimizer beside fit", None)
         found = model["fit"].steps, model["steps"]
         expect(found[0] <= found[1], f"steps of fit up to {found[1]}", found[0])
+    if columns is not None:
+        found = model["inputs"]
+        expect(columns.width == found, f"{columns.width} inputs, as columns make", found)
     scale, dtype = model["output_scale"], model["dtype"]
     expect(scale <= float(np.finfo(dtype).max), f"an output_scale that {dtype} can hold", scale)
     if model["standardize"]:

@@ -14,6 +14,10 @@ from .callbacks import CSVLogger as CSVLogger
 from .callbacks import EarlyStopping as EarlyStopping
 from .callbacks import ReduceLROnPlateau as ReduceLROnPlateau
 from .callbacks import TerminateOnNaN as TerminateOnNaN
+from .columns import Columns as Columns
+from .columns import OneHot as OneHot
+from .columns import RobustScale as RobustScale
+from .columns import Standardize as Standardize
 from .engine import get_num_threads as get_num_threads
 from .engine import set_num_threads as set_num_threads
 from .engine import show_config as show_config

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 # purposes; the index is the layer, the epoch, the update; none
 INITIALIZE, SHUFFLE, DROP, SPLIT = range(4)
+SAMPLE = 255  # another purpose: which rows a sample has
 LOW = np.uint64(0xFFFFFFFF)  # the low word
 
 

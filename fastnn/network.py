@@ -19,6 +19,7 @@ from ._arrays import Array
 from ._errors import count, flag, fraction, held, positive, shown, unknown, whole
 from .activations import Activation
 from .callbacks import Callback, Callbacks
+from .columns import Columns
 from .layers import Dense, Layer
 from .losses import Loss
 from .metrics import Measure
@@ -106,22 +107,29 @@ class Network:
         self._largest = float(np.finfo(self.dtype).max)
         self._engine_wanted = engine
         self._engine = engines.get(engine, self.dtype.name)
-        sizes = [self.inputs, *(layer.units for layer in layers if layer.units is not None)]
-        check_sizes(sizes, self.dtype)
-        try:
-            self._build(layers)
-        except MemoryError:
-            raise MemoryError(too_large(sizes, self.dtype)) from None
+        self._build(layers)
         self.history: History | None = None  # of the latest fit
         self.classes: tuple[str | int | float | bool, ...] | None = None  # names, one an output
         self.features: tuple[str, ...] | None = None  # names of the inputs
         self.target: str | None = None  # the name of what is predicted
         self.trained_on: str | None = None  # what the rows were
+        self.columns: Columns | None = None  # that make the inputs of a table
         self.trained = training.State()  # how far, and with what: a next fit goes on from there
         self._holder: dict[str, object] = {}  # the fit that is changing the network, if any
 
     def _build(self, layers: list[Layer]) -> None:
-        """The program of these layers, and their initial weights."""
+        """The program of these layers, and their initial weights. MemoryError if too large."""
+        sizes = [self.inputs, *(layer.units for layer in layers if layer.units is not None)]
+        check_sizes(sizes, self.dtype)
+        try:
+            self._lay_out(layers)
+        except MemoryError:
+            raise MemoryError(too_large(sizes, self.dtype)) from None
+        self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
+        self._unit = training.unit(self.program)
+        self._places = dense_places(self.program)
+
+    def _lay_out(self, layers: list[Layer]) -> None:
         builder, values = Builder(self.inputs), [0]
         for number, layer in enumerate(layers):
             layer.check(self.dtype)
@@ -132,9 +140,6 @@ class Network:
         self.layers = tuple(layer.bound(self.program, i) for i, layer in enumerate(layers))
         for number, layer in enumerate(layer for layer in self.layers if layer.size):
             layer.initialize(self.seed, number)
-        self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
-        self._unit = training.unit(self.program)
-        self._places = dense_places(self.program)
 
     @property
     def num_threads(self) -> int | None:
@@ -795,7 +800,7 @@ def load(
         num_threads=num_threads,
     )
     network._take(model, tensors)
-    for name in ("classes", "features", "target", "trained_on"):
+    for name in ("classes", "features", "target", "trained_on", "columns"):
         setattr(network, name, model[name])
     return network
 

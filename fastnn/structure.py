@@ -10,7 +10,7 @@ import math
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
-from itertools import pairwise
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -92,32 +92,42 @@ def measured(program: Program, rows: int, forward: Forward) -> list[float]:
     Each is the time up to this layer less the time up to the one before, and not below 0; the
     first layer with weights has the time of the call itself, and of those before it.
     """
-    ends = [0.0]
-    for layers in range(1, len(program.layers)):
-        part = prefix(program, layers)
-        if DENSE not in part.ops[:, KIND]:  # engines run nothing without
-            ends.append(0.0)
-            continue
-        x = np.ones((rows, part.inputs), part.dtype)
-        out = aligned_zeros((rows, part.outputs), part.dtype)
-        ends.append(max(ends[-1], shortest(lambda: forward(part, x, out))))  # noqa: B023
-    return [1e6 * (after - before) for before, after in pairwise(ends)]
+    parts = [prefix(program, layers) for layers in range(1, len(program.layers))]
+    calls = [
+        partial(
+            forward,
+            part,
+            np.ones((rows, part.inputs), part.dtype),
+            aligned_zeros((rows, part.outputs), part.dtype),
+        )
+        for part in parts
+        if DENSE in part.ops[:, KIND]  # engines run nothing without
+    ]
+    times = [0.0] * (len(parts) - len(calls)) + shortest(calls)
+    ends = np.maximum.accumulate([0.0, *times])
+    return [1e6 * float(time) for time in np.diff(ends)]
 
 
-def shortest(call: Callable[[], object]) -> float:
-    """Seconds of one call, the shortest mean of some parts of a short measurement."""
-    call()  # plans, memory, threads
+def shortest(calls: Sequence[Callable[[], object]]) -> list[float]:
+    """Seconds of each call: the shortest mean of some parts of a measurement, taken in turns."""
+    counts = []
+    for call in calls:
+        call()  # plans, memory, threads
+        once = timed(call, 1)
+        counts.append(max(1, math.ceil(SECONDS / REPEATS / max(once, 1e-7))))
+    rounds = [
+        [timed(call, count) for call, count in zip(calls, counts, strict=True)]
+        for _ in range(REPEATS)
+    ]
+    return [min(found) for found in zip(*rounds, strict=True)]
+
+
+def timed(call: Callable[[], object], count: int) -> float:
+    """The mean seconds of so many calls."""
     begin = time.perf_counter()
-    call()
-    once = time.perf_counter() - begin
-    calls = max(1, math.ceil(SECONDS / REPEATS / max(once, 1e-7)))
-    found = []
-    for _ in range(REPEATS):
-        begin = time.perf_counter()
-        for _ in range(calls):
-            call()
-        found.append((time.perf_counter() - begin) / calls)
-    return min(found)
+    for _ in range(count):
+        call()
+    return (time.perf_counter() - begin) / count
 
 
 # ---------------------------------------------------------------------------------------- diagnosis

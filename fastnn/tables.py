@@ -54,9 +54,10 @@ class Table:
 
     `features`: the names of the columns of x, if there is a header. `x`: (n, I) uint8 if every
     number of the table is written as a whole one and all of x are 0 to 255, else float64; True and
-    False are 1 and 0. `target`: the name of the labels' column. `y`: (n,) int64 if all are whole
-    numbers, float64 if all are numbers, bool if True and False, else text. `notes`: a line for
-    each thing that was guessed.
+    False are 1 and 0. With columns of words, objects: floats, and text or None where it is missing.
+    `target`: the name of the labels' column. `y`: (n,) int64 if all are whole numbers, float64 if
+    all are numbers, bool if True and False, else text. `notes`: a line for each thing that was
+    guessed.
     """
 
     features: tuple[str, ...] | None
@@ -73,13 +74,14 @@ def read_table(
     label: str | None = "auto",
     index: str | None = "auto",
     separator: str = "auto",
+    missing: bool = False,
 ) -> Table:
-    """The numbers and labels in a table of text, gzipped or not: CSV, TSV and their like.
+    """The numbers, words and labels in a table of text, gzipped or not: CSV, TSV and their like.
 
     `separator` is one of , ; | and tab. The first line is a `header` (True) or data (False).
     `label` and `index` say which column holds the labels and which is left out: "first", "last"
     (labels only; positions do not count the index), None (no column), or a name in the header.
-    All four are guessed on "auto".
+    All four are guessed on "auto". With `missing` a number may be missing: NaN.
     FormatError names file, line and column of what is no number, or missing, and of a row that is
     longer or shorter than the first; and the option (--header, --label, --index, --separator) that
     settles what could be either.
@@ -95,11 +97,12 @@ def read_table(
         _check_names(sketch)
         out = _find_index(sketch, index, label, notes)
         target = _find_label(sketch, out, label, notes)
-        columns = _columns(sketch, out, target)
+        columns = _columns(sketch, out, target, missing)
+        notes += [f"{sketch.where(j)} holds words: an input for each" for j in columns.words]
         x, y = _joined(read_values(rows, sketch.rows, columns))
     names = sketch.names
     return Table(
-        None if names is None else tuple(names[j] for j in sorted(columns.numbers + columns.flags)),
+        None if names is None else tuple(names[j] for j in columns.features),
         x,
         names[target] if names and target is not None else None,
         y,
@@ -140,8 +143,11 @@ def read_csv(
                 f"write the table without its index, or read it by read_table"
             )
         positions = {"first": 0, "last": sketch.width - 1, None: None}
+        columns = _columns(sketch, None, positions[label], missing=False)
         columns = replace(
-            _columns(sketch, None, positions[label]),
+            columns,
+            numbers=sorted(columns.numbers + columns.words),
+            words=[],
             label_kind="number" if label else None,
             names=None,
             finite=False,
@@ -416,9 +422,8 @@ def _guess_label(sketch: Sketch, columns: list[int]) -> tuple[int, str]:
     if len(named) > 1 or len(words) > 1:
         which = "names of labels" if named else "words"
         where = " and ".join(map(sketch.where, (named or words)[:2]))
-        hint = "" if named else " (words cannot be features yet: encode them)"
         raise FormatError(
-            f"{sketch.path}: expected one column of {which}, got {where}{hint}; say --label"
+            f"{sketch.path}: expected one column of {which}, got {where}; say --label"
         )
     if words:
         cells = sketch.cells(words[0])
@@ -438,7 +443,7 @@ def _guess_label(sketch: Sketch, columns: list[int]) -> tuple[int, str]:
     )
 
 
-def _columns(sketch: Sketch, out: int | None, label: int | None) -> Columns:
+def _columns(sketch: Sketch, out: int | None, label: int | None, missing: bool) -> Columns:
     """What each column must hold from the first row to the last."""
     features = [j for j in range(sketch.width) if j not in (out, label)]
     if not features:
@@ -446,14 +451,17 @@ def _columns(sketch: Sketch, out: int | None, label: int | None) -> Columns:
         found = f"1 column, with {shown(sketch.cells(0)[0])} in it"
         raise FormatError(f"{sketch.path}: expected {wanted}, got {found}")
     flags = [j for j in features if sketch.kind(j) == "flag"]
+    words = [j for j in features if sketch.kind(j) == "word"]
     return Columns(
         width=sketch.width,
-        numbers=[j for j in features if j not in flags],
+        numbers=[j for j in features if j not in flags + words],
         flags=flags,
+        words=words,
         label=label,
         label_kind=None if label is None else _label_kind(sketch, label),
         names=sketch.names,
         finite=True,
+        missing=missing,
     )
 
 

@@ -101,6 +101,8 @@ def full() -> fastnn.Network:
     net.classes = ("a \u00e9 \U0001f600", 2, 0.5)
     net.features = tuple(f"column {i}" for i in range(7))
     net.target, net.trained_on = "kind", "rows.csv"
+    kinds = [fastnn.OneHot(), fastnn.Standardize("mean"), *[fastnn.RobustScale(clip=2.0)] * 5]
+    net.columns = fastnn.Columns(kinds).adapt(np.eye(7)[1:3])  # one category, and numbers
     return net
 
 

@@ -331,6 +331,12 @@ def test_bad_values(bad):
         call(network())
 
 
+def test_more_than_memory_holds():
+    net = fastnn.mlp([100_000, 1, 1], output="identity", engine="reference")
+    with pytest.raises(MemoryError, match=r"^expected layers that fit in memory, got 8\d\d,"):
+        net.resize(0, 2**31 - 1)
+
+
 def test_bad_types():
     net = network()
     with pytest.raises(

@@ -466,9 +466,9 @@ def test_table_label_that_is_missing_or_mixed_is_refused(write, refusal):
         (rows + "1,O\n", "line 32: expected a number in column 2 ('target'), got 'O'"),
         (rows * 9 + "1,O\n", "line 272: expected a number in column 2 ('target'), got 'O'"),
         (rows + "1,nan\n", "line 32: expected a finite number in column 2 ('target'), got 'nan'"),
-        (words + "1,NA\n", "line 32: expected a label of 1 to 100 characters in column 2"),
-        (words * 9 + "1,\n", "line 272: expected a label of 1 to 100 characters in column 2"),
-        (words + f"1,{'x' * 101}\n", "line 32: expected a label of 1 to 100 characters"),
+        (words + "1,NA\n", "line 32: expected a word of 1 to 100 characters in column 2"),
+        (words * 9 + "1,\n", "line 272: expected a word of 1 to 100 characters in column 2"),
+        (words + f"1,{'x' * 101}\n", "line 32: expected a word of 1 to 100 characters"),
     ):
         assert expected in refusal(datasets.read_table, write("t.csv", "a,target\n" + text))
 
@@ -517,7 +517,7 @@ def test_table_features_are_numbers(write, cells, expected, copies):
         ("1e", "got '1e'"),
         ("--1", "got '--1'"),
         ("True", "expected a number in column 2 ('b'), got 'True'"),
-        ("red", "got 'red'; columns of words cannot be features yet: encode them, or name the"),
+        ("red", "got 'red'; encode words among numbers, or name the --label"),
         ("\x1b[31m" + "x" * 500, "got '\\x1b[31mxxx"),
         ('"1\n2"', "got '1\\n2'"),
     ],

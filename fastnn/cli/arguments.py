@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 from .. import __version__
 from .._errors import printable, shown, unknown
 from ..activations import ACTIVATIONS
+from ..columns import MISSING
 from ..engine import NAMES
 from ..optimizers import OPTIMIZERS
 from .evaluate import evaluate
@@ -198,6 +199,10 @@ that choose are those kept for testing, so that the best figure is a little too 
 
 def _add_training(parser: Parser) -> None:
     """How to train, whatever the sizes are."""
+    text = (
+        "what becomes of missing numbers in a table (words are a category where they are missing)"
+    )
+    parser.add_name("--missing", MISSING, "error", text)
     text = "of the hidden layers, by default relu for pictures and tanh for tables"
     parser.add_name("--activation", ACTIVATIONS, None, text)
     parser.add_argument(

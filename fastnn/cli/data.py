@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from .. import datasets
 from .._arrays import check_finite
 from .._errors import FormatError, printable, shown, unknown
+from ..columns import Column, Columns, OneHot, Standardize
 from ..network import Network
 
 Array = NDArray[Any]
@@ -41,6 +42,7 @@ class Rows:
     features: tuple[str, ...] | None = None
     target: str | None = None
     notes: list[str] = field(default_factory=list)
+    columns: Columns | None = None  # that made x of a table with words, or with something missing
 
 
 @dataclass
@@ -60,7 +62,7 @@ class Learning:
     def is_picture(self) -> bool:
         """Whether all columns share one scale, as pixels do."""
         x = self.rows.x
-        if x[0].size < PICTURE:
+        if x[0].size < PICTURE or self.rows.columns is not None:
             return False
         return x.dtype == np.uint8 or bool(x.min() >= 0 and x.max() <= 1)
 
@@ -117,8 +119,12 @@ def learning_data(chosen: argparse.Namespace) -> Learning:
     """What to learn, and what to test on."""
     options, name = table_options(chosen), chosen.data or "digits"
     found = _data_set(name)
+    if chosen.missing != "error" and not (found is None and is_table(name)):
+        raise ValueError(f"expected --missing with a table (.csv or .tsv), got {name}")
     if found is None:
-        return _of_file(read(name, options), chosen.task, chosen.seed)
+        if is_table(name):
+            options["missing"] = chosen.missing != "error"
+        return _of_file(read(name, options), chosen)
     what, (x, y), (x_test, y_test) = found
     _refuse_options(options, what)
     if chosen.task == "regression":
@@ -127,23 +133,55 @@ def learning_data(chosen: argparse.Namespace) -> Learning:
     return Learning(Rows(what, x, y), codes[: len(y)], x_test, codes[len(y) :], classes)
 
 
-def _of_file(rows: Rows, task: str, seed: int) -> Learning:
+def _of_file(rows: Rows, chosen: argparse.Namespace) -> Learning:
     """The rows of one file, some of them kept for testing."""
     if rows.y is None:
         wanted = "labels too (a table or an .npz file)"
         raise FormatError(f"{rows.name}: expected {wanted}, got inputs only")
     y = _one_column(rows)
-    _check_numbers(rows)
+    if chosen.missing == "error":
+        _check_numbers(rows)
     classes: tuple[Name, ...] | None = None
     groups: Array = np.zeros(len(y), np.int64)
-    if _is_classes(rows, y, task):
+    if _is_classes(rows, y, chosen.task):
         classes, y = _coded(rows.name, y)
         groups = y
     else:
         y = y.astype(np.float64)
-    learn, test = _split(groups, seed)
-    x, rows.x = rows.x, rows.x[learn]
-    return Learning(rows, y[learn], x[test], y[test], classes)
+    learn, test = _split(groups, chosen.seed)
+    x_test, rows.x = rows.x[test], rows.x[learn]
+    if rows.x.dtype == object or chosen.missing != "error":
+        x_test = _with_columns(rows, x_test, chosen.missing)
+    return Learning(rows, y[learn], x_test, y[test], classes)
+
+
+def _with_columns(rows: Rows, x_test: Array, missing: str) -> Array:
+    """Make numbers of what the rows hold, as they teach it; returns those of the rows to test."""
+    names = rows.features or [str(k + 1) for k in range(_width(rows))]
+    kinds = [_kind(column, missing) for column in rows.x.T]
+    rows.columns = Columns(dict(zip(names, kinds, strict=True)))
+    try:
+        rows.columns.adapt(dict(zip(names, rows.x.T, strict=True)))
+    except ValueError as error:
+        raise FormatError(f"{rows.name}: {error}") from None
+    rows.x, x_test = (_as_numbers(rows.name, x, rows.columns) for x in (rows.x, x_test))
+    return x_test
+
+
+def _kind(cells: Array, missing: str) -> Column:
+    """What a column (n,) of a table becomes; an indicator only where something is missing."""
+    if any(isinstance(cell, str) for cell in cells):
+        return OneHot()
+    is_whole = missing == "indicator" and all(cell == cell for cell in cells)
+    return Standardize("mean" if is_whole else missing)
+
+
+def _as_numbers(name: str, x: Array, columns: Columns) -> Array:
+    """Rows (n, C) of a file as the inputs that the columns make of them."""
+    try:
+        return columns(dict(zip(columns.columns, x.T, strict=True)))
+    except (ValueError, TypeError) as error:
+        raise FormatError(f"{name}: {error}") from None
 
 
 def _check_numbers(rows: Rows) -> None:
@@ -247,13 +285,27 @@ def _shipped(network: Network, model: str, option: str) -> Rows:
 
 def network_rows(network: Network, path: str, options: dict[str, Any]) -> Rows:
     """The rows of a file with the columns that the network takes, in its order."""
+    rows = _raw_rows(network, path, options)
+    if network.columns is not None:
+        rows.x = _as_numbers(rows.name, rows.x, network.columns)
+    return rows
+
+
+def _raw_rows(network: Network, path: str, options: dict[str, Any]) -> Rows:
+    """The same before the network's columns make numbers of them."""
     if not is_table(path):
-        return _wide_enough(network, read(path, options))
+        return _wide_enough(read(path, options), _raw_width(network))
+    options = {**options, "missing": network.columns is not None}
     scan = {name: options[name] for name in ("header", "separator")}
     names = datasets.read_names(path, **scan) if network.features else None
     if network.features and names:
         return _by_names(network, path, options, names)
-    return _wide_enough(network, _by_width(network, path, options))
+    return _wide_enough(_by_width(network, path, options), _raw_width(network))
+
+
+def _raw_width(network: Network) -> int:
+    """How many columns of a file the network's inputs are made of."""
+    return network.inputs if network.columns is None else len(network.columns.columns)
 
 
 def _by_width(network: Network, path: str, options: dict[str, Any]) -> Rows:
@@ -261,7 +313,7 @@ def _by_width(network: Network, path: str, options: dict[str, Any]) -> Rows:
     if options["label"] == "auto":
         with contextlib.suppress(FormatError):  # words, for example
             rows = read(path, {**options, "label": None})
-            if _width(rows) == network.inputs:
+            if _width(rows) == _raw_width(network):
                 return rows
     return read(path, options)
 
@@ -291,15 +343,15 @@ def _by_names(network: Network, path: str, options: dict[str, Any], names: Seque
     return rows
 
 
-def _wide_enough(network: Network, rows: Rows) -> Rows:
+def _wide_enough(rows: Rows, wanted: int) -> Rows:
     width = _width(rows)
-    if width == network.inputs + 1 and rows.y is None and is_table(rows.name):
+    if width == wanted + 1 and rows.y is None and is_table(rows.name):
         raise FormatError(
-            f"{rows.name}: expected {network.inputs} columns, got {width}; if one of them is the "
+            f"{rows.name}: expected {wanted} columns, got {width}; if one of them is the "
             f"label or an index, say --label or --index"
         )
-    if width != network.inputs:
-        raise FormatError(f"{rows.name}: expected {network.inputs} inputs a row, got {width}")
+    if width != wanted:
+        raise FormatError(f"{rows.name}: expected {wanted} inputs a row, got {width}")
     return rows
 
 
@@ -309,7 +361,7 @@ def _width(rows: Rows) -> int:
 
 def _fitting(network: Network, rows: Rows) -> Rows:
     """The same rows, y as the network knows it: numbers of its classes, or numbers to be met."""
-    _wide_enough(network, rows)
+    _wide_enough(rows, network.inputs)
     _check_numbers(rows)
     y = rows.y
     if y is None:

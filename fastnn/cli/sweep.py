@@ -118,7 +118,7 @@ def trained(chosen: argparse.Namespace, hidden: list[int], data: Learning) -> tu
         figures["loss"],
         quality(data, figures),
         sum(history["seconds"]),
-        1e6 * structure.shortest(lambda: network.predict(row, out=answer)),
+        1e6 * structure.shortest([lambda: network.predict(row, out=answer)])[0],
     )
 
 

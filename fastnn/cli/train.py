@@ -152,6 +152,7 @@ def network_of(chosen: argparse.Namespace, plan: Plan, data: Learning) -> Networ
         num_threads=chosen.threads,
     )
     network.classes, network.features, network.target = classes, rows.features, rows.target
+    network.columns = rows.columns
     network.trained_on = os.path.basename(os.path.abspath(rows.name))
     return network
 
