@@ -345,7 +345,7 @@ def cases(draw):
 @given(case=cases())
 def test_any_case(compiled, case):
     names, sizes, loss, rows, (dtype, x_dtype), layout, kind, threads, seed = case
-    assume("exponential" not in names[1:])  # it overflows where z is large: 97 in float32
+    assume("exponential" not in names)  # it overflows where z is large: 89 in float32
     random = np.random.default_rng(seed)
     x = make_inputs(rows, sizes[0], x_dtype, layout, random)
     check_everything(compiled(dtype), names, sizes, loss, rows, dtype, x, kind, threads, random)
