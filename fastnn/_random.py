@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-# purposes; the index is the layer, the epoch, the update; none
+# purposes; the index is the layer, the epoch, the update; 0 of a validation split, 1 of folds
 INITIALIZE, SHUFFLE, DROP, SPLIT = range(4)
 SAMPLE = 255  # another purpose: which rows a sample has
 LOW = np.uint64(0xFFFFFFFF)  # the low word

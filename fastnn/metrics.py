@@ -185,7 +185,7 @@ CLASSES: dict[str, Measure] = {
 NUMBERS: dict[str, Measure] = {"mae": mae, "rmse": rmse, "r2": r2}
 
 
-def get(metrics: Iterable[str | Measure]) -> tuple[Metric, ...]:
+def get(metrics: Iterable[str | Measure | Metric]) -> tuple[Metric, ...]:
     """Metrics by name (top_5 and the like too), and functions under theirs.
 
     Raises ValueError for an unknown name or one that stands twice, TypeError for anything else.
@@ -200,8 +200,10 @@ def get(metrics: Iterable[str | Measure]) -> tuple[Metric, ...]:
     return found
 
 
-def metric(wanted: str | Measure) -> Metric:
+def metric(wanted: str | Measure | Metric) -> Metric:
     """One of them."""
+    if isinstance(wanted, Metric):
+        return wanted
     if callable(wanted):
         name = getattr(wanted, "__name__", type(wanted).__name__)
         return Metric(name, lambda y, h: number(f"what {name} gives", wanted(y, h)))

@@ -202,17 +202,15 @@ class Network:
         RuntimeError while another fit trains the network, in another thread or in a callback's
         caller; all that does not change a network may be called meanwhile.
         """
-        if verbose not in (0, 1):
-            raise ValueError(f"expected verbose to be 0 or 1, got {shown(verbose)}")
-        settings = training.Settings(
-            epochs=count("epochs", epochs),
-            batch_size=count("batch_size", batch_size),
-            optimizer=optimizers.get(optimizer),
-            shuffle=flag("shuffle", shuffle),
-            seed=self.seed,
-            listener=Callbacks(callbacks, self),
+        settings = settings_of(
+            self,
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            shuffle=shuffle,
+            callbacks=callbacks,
             verbose=verbose,
-            metrics=metrics_of.get(metrics),
+            metrics=metrics,
         )
         share = self._split_share(validation_split, validation_data, settings.metrics)
         hold = training.Hold(self._holder)
@@ -225,17 +223,12 @@ class Network:
                 else:
                     pairs = self._checked(x, y)
                     given = None if validation_data is None else self._validation(validation_data)
-                    parts = self._split(share, *pairs)
+                    parts = self._split(share, pairs)
                     count_of = sum(len(x) for x, _ in pairs) if parts is None else len(parts[0])
                     if resume is not None:
                         place = self._resumed(resume, count_of, settings)
                     data, validation = self._rows_of_fit(pairs, given, parts)
-                if validation is not None:
-                    metrics_of.check(settings.metrics, validation.meaning)
-                runner, trained = self._runner(), self.trained
-                run = training.Run(runner, data, validation, trained, settings, place)
-                self.history = run.history
-                return run.all_epochs()
+                return self._run(data, validation, settings, place).all_epochs()
         finally:
             hold.release()  # again: an interrupt may have come just before the first time
 
@@ -334,27 +327,8 @@ class Network:
         Raises ValueError where outputs are no classes: numbers to be met, or several labels a row.
         """
         self._check_learned()
-        self._check_classes()
-        h = self.predict(x)
-        if self.outputs == 1:
-            return (h[:, 0] > 0.5).astype(np.int64)
-        winners: NDArray[np.int64] = h.argmax(axis=1)
-        return winners
-
-    def _check_classes(self) -> None:
-        meaning = self.trained.meaning
-        if meaning == "classes":
-            raise ValueError(
-                "expected one class a row, got a network that was fitted on several labels a row; "
-                "use predict(x) > 0.5"
-            )
-        output = self.activation.name
-        named = self.classes is not None
-        if meaning == "numbers" or not (meaning or named or output in ("softmax", "sigmoid")):
-            raise ValueError(
-                f"expected outputs that are classes, got {output} outputs that are numbers to be "
-                f"met; use predict(x)"
-            )
+        check_classes(self)
+        return winners(self.predict(x))
 
     def evaluate(
         self, x: ArrayLike, y: ArrayLike, *, metrics: Iterable[str | Measure] = ()
@@ -639,52 +613,77 @@ class Network:
         else:
             assert y is not None
             pairs = [self._data(x, y)]
-        weights = {"the network's weights": self.program.parameters}
-        for part, targets in pairs:
-            if len(part) > np.iinfo(np.int32).max:
-                raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(part)}")
-            _arrays.check_apart("x", part, weights)
-            _arrays.check_apart("y", targets, weights)
+        for one in pairs:
+            self._check_fit(*one)
         return pairs
+
+    def _check_fit(self, x: Array, y: Array) -> None:
+        """Raise for checked x and y that cannot be learned from."""
+        if len(x) > np.iinfo(np.int32).max:
+            raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(x)}")
+        weights = {"the network's weights": self.program.parameters}
+        _arrays.check_apart("x", x, weights)
+        _arrays.check_apart("y", y, weights)
 
     def _validation(self, data: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
         return self._data(*pair(data), "validation ")
 
     def _split(
-        self, share: float, first: tuple[Array, Array], *more: tuple[Array, Array]
-    ) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
-        """The rows to learn from and to validate on, where a share is split off."""
+        self,
+        share: float,
+        pairs: list[tuple[Array, Array]],
+        rows: NDArray[np.int32] | None = None,
+    ) -> tuple[NDArray[np.int32], NDArray[np.int32] | None] | None:
+        """The rows to learn from and to validate on: of all or of some, where a share is split off.
+
+        None: all are learned from.
+        """
         if not share:
-            return None
-        x, y = first
-        if more:
+            return None if rows is None else (rows, None)
+        if len(pairs) > 1:
             raise ValueError("expected validation_data with shards, got validation_split")
-        if len(x) < 2:
+        _, y = pairs[0]
+        y = y if rows is None else y[rows]
+        if len(y) < 2:
             raise ValueError("expected at least 2 rows in x with validation_split, got 1")
-        labels = None
-        if meaning_of(self.loss.name, y) == "class":
-            labels = y if y.ndim == 1 else y[:, 0] if self.outputs == 1 else _arrays.labels_of(y)
-        return split(self.seed, share, len(x), labels)
+        learned, held_out = split(self.seed, share, len(y), strata(self, y))
+        return (learned, held_out) if rows is None else (rows[learned], rows[held_out])
 
     def _rows_of_fit(
         self,
         pairs: list[tuple[Array, Array]],
         validation: tuple[Array, Array] | None,
-        parts: tuple[NDArray[np.int32], NDArray[np.int32]] | None,
+        parts: tuple[NDArray[np.int32], NDArray[np.int32] | None] | None,
     ) -> tuple[list[Rows], Rows | None]:
         """The rows to learn from, and those of the validation; the first fit learns the scales."""
+        chosen, held_out = parts or (None, None)
         if not self._learned():
-            chosen = None if parts is None else parts[0]
             self._learn_scales(
                 *(_arrays.Part(columns, chosen) for columns in zip(*pairs, strict=True))
             )
-        if parts is not None:
-            (rows,) = self._rows(*pairs)
-            return [replace(rows, chosen=parts[0])], replace(rows, chosen=parts[1])
-        if validation is None:
-            return self._rows(*pairs), None
-        *rows_of_pairs, validated = self._rows(*pairs, validation)
-        return rows_of_pairs, validated
+        rows = self._rows(*pairs, *([] if validation is None else [validation]))
+        validated = None if validation is None else rows.pop()
+        if held_out is not None:
+            validated = replace(rows[0], chosen=held_out)
+        return rows if chosen is None else [replace(rows[0], chosen=chosen)], validated
+
+    def _run(
+        self,
+        data: Sequence[Rows] | training.Stream,
+        validation: Rows | None,
+        settings: training.Settings,
+        place: training.Place | None = None,
+        threads: Callable[[], int] | None = None,
+    ) -> training.Run:
+        """A fit that is about to begin; its history is the network's from here on."""
+        if validation is not None:
+            metrics_of.check(settings.metrics, validation.meaning)
+        runner = self._runner()
+        if threads is not None:
+            runner = replace(runner, threads=threads)
+        run = training.Run(runner, data, validation, self.trained, settings, place)
+        self.history = run.history
+        return run
 
     def _stream(
         self,
@@ -805,6 +804,81 @@ def load(
     return network
 
 
+def check_classes(network: Network) -> None:
+    """Raise ValueError unless its outputs are classes, of which a row has one."""
+    meaning = network.trained.meaning
+    if meaning == "classes":
+        raise ValueError(
+            "expected one class a row, got a network that was fitted on several labels a row; "
+            "use predict(x) > 0.5"
+        )
+    output = network.activation.name
+    named = network.classes is not None
+    if meaning == "numbers" or not (meaning or named or output in ("softmax", "sigmoid")):
+        raise ValueError(
+            f"expected outputs that are classes, got {output} outputs that are numbers to be "
+            f"met; use predict(x)"
+        )
+
+
+def winners(h: Array) -> NDArray[np.int64]:
+    """The winning class (B,) of outputs (B, O); of one output, 1 where it is above one half."""
+    if h.shape[1] == 1:
+        return (h[:, 0] > 0.5).astype(np.int64)
+    found: NDArray[np.int64] = h.argmax(axis=1)
+    return found
+
+
+def strata(network: Network, y: Array) -> Array | None:
+    """The class (B,) of each row, by which rows are drawn; None where they have none."""
+    if meaning_of(network.loss.name, y) != "class":
+        return None
+    return y if y.ndim == 1 else y[:, 0] if network.outputs == 1 else _arrays.labels_of(y)
+
+
+class Common:
+    """An x and a y of several networks, checked once for all that ask the same of them."""
+
+    def __init__(self, x: ArrayLike, y: ArrayLike, of: str = "") -> None:
+        self.x, self.y, self.of = _arrays.real(f"{of}x", x), _arrays.real(f"{of}y", y), of
+        self.checked: dict[object, tuple[Array, Array]] = {}
+
+    def seen_by(self, network: Network) -> tuple[Array, Array]:
+        """The checked x and y for this network; they stay where they are."""
+        key = network.inputs, network.outputs, network.loss, network.dtype
+        if key not in self.checked:
+            self.checked[key] = network._data(self.x, self.y, self.of)
+        return self.checked[key]
+
+
+def hold_of(network: Network) -> training.Hold:
+    """The right to change the network, which one fit has at a time."""
+    return training.Hold(network._holder)
+
+
+def run_of(
+    network: Network,
+    data: Common,
+    settings: training.Settings,
+    *,
+    rows: NDArray[np.int32] | None,
+    validation: Common | None,
+    share: float,
+    threads: Callable[[], int],
+) -> training.Run:
+    """The fit of a network among others, about to begin; the caller has the right to change it.
+
+    rows: those of the data to learn from; share: of them, to validate on; threads: as in `Runner`.
+    """
+    share = network._split_share(share, validation, settings.metrics)
+    pairs = [data.seen_by(network)]
+    network._check_fit(*pairs[0])
+    given = None if validation is None else validation.seen_by(network)
+    parts = network._split(share, pairs, rows)
+    learned, validated = network._rows_of_fit(pairs, given, parts)
+    return network._run(learned, validated, settings, threads=threads)
+
+
 def pair(found: Any, name: str = "validation_data") -> tuple[ArrayLike, ArrayLike]:
     """An x and a y."""
     try:
@@ -812,6 +886,37 @@ def pair(found: Any, name: str = "validation_data") -> tuple[ArrayLike, ArrayLik
     except (TypeError, ValueError):
         raise ValueError(f"expected {name} as a pair (x, y)") from None
     return x, y
+
+
+def is_shown(verbose: int) -> bool:
+    """Whether progress is shown. Raises ValueError for anything but 0 and 1."""
+    if verbose not in (0, 1):
+        raise ValueError(f"expected verbose to be 0 or 1, got {shown(verbose)}")
+    return verbose == 1
+
+
+def settings_of(
+    network: Network,
+    *,
+    epochs: int,
+    batch_size: int,
+    optimizer: str | Optimizer,
+    shuffle: bool,
+    callbacks: Iterable[Callback | Function],
+    verbose: int,
+    metrics: Iterable[str | Measure],
+) -> training.Settings:
+    """How to train, checked."""
+    return training.Settings(
+        epochs=count("epochs", epochs),
+        batch_size=count("batch_size", batch_size),
+        optimizer=optimizers.get(optimizer),
+        shuffle=flag("shuffle", shuffle),
+        seed=network.seed,
+        listener=Callbacks(callbacks, network),
+        verbose=int(is_shown(verbose)),
+        metrics=metrics_of.get(metrics),
+    )
 
 
 def listed(name: str, values: Iterable[Any]) -> list[Any]:

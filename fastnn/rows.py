@@ -46,6 +46,16 @@ def split(
     return learned, validated
 
 
+def folds(seed: int, count: int, rows: int, labels: Array | None) -> list[NDArray[np.int32]]:
+    """The rows cut into folds, each in ascending order; their sizes differ by one at most.
+
+    They are drawn by the seed; of each label (rows,), too, all have as many, to within one row.
+    """
+    keys = stream(seed, SPLIT, 1).random_raw(rows)
+    order = np.lexsort((keys,) if labels is None else (keys, labels))
+    return [np.sort(order[fold::count]).astype(np.int32) for fold in range(count)]
+
+
 @dataclass(eq=False)
 class Rows:
     """Inputs and targets that were checked, and what is known of them.

@@ -170,6 +170,13 @@ def drawn(random: np.random.Generator) -> Iterator[Case]:
                 )  # fmt: skip
 
         yield Case(f"fit, optimizer {second} after {first}", network, fit, -(-rows // batch))
+    twin = network.copy()
+
+    def fit_many(network: fastnn.Network) -> None:
+        with redirect_stderr(Terminal()):
+            fastnn.fit_many([twin.copy(), network], x, y, epochs=2, batch_size=batch)
+
+    yield Case("one of many", network, fit_many, -(-rows // batch))
     scaled = fastnn.mlp([inputs, 1], output="identity", standardize=True)
     yield Case(
         "the first fit of a net that standardizes",
