@@ -51,6 +51,7 @@ __all__ = [
     "get_num_threads",
     "load",
     "mlp",
+    "search",
     "set_num_threads",
     "show_config",
 ]

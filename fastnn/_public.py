@@ -43,6 +43,7 @@ from .schedules import Polynomial as Polynomial
 from .schedules import Step as Step
 from .shards import Shards as Shards
 from .training import History as History
+from .trials import search as search
 
 if TYPE_CHECKING:
     from . import datasets as datasets

@@ -96,10 +96,12 @@ class Job:
     def _tell(self, team: Team) -> Callable[[Network, int, Logs], None]:
         return lambda network, epoch, logs: team.events.put((self, logs))
 
-    def judge(self, rows: NDArray[np.int32], metrics: Sequence[Metric]) -> None:
-        """Once it is trained, evaluate the network on these rows of the data."""
-        metrics_of.check(metrics, self.run.rows.meaning)
-        self.test, self.metrics = replace(self.run.rows, chosen=rows), metrics
+    def judge(self, rows: NDArray[np.int32] | None, metrics: Sequence[Metric]) -> None:
+        """Once it is trained, evaluate it on these rows of the data; None: on the validation's."""
+        run = self.run
+        self.test = run.validation if rows is None else replace(run.rows, chosen=rows)
+        run.validation, self.metrics = None, metrics
+        metrics_of.check(metrics, run.rows.meaning)
 
     @property
     def cost(self) -> int:

@@ -174,7 +174,7 @@ def drawn(random: np.random.Generator) -> Iterator[Case]:
 
     def fit_many(network: fastnn.Network) -> None:
         with redirect_stderr(Terminal()):
-            fastnn.fit_many([twin.copy(), network], x, y, epochs=2, batch_size=batch)
+            fastnn.fit_many([twin.copy(), network], x, y, epochs=1, batch_size=batch)
 
     yield Case("one of many", network, fit_many, -(-rows // batch))
     scaled = fastnn.mlp([inputs, 1], output="identity", standardize=True)
