@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -358,6 +357,8 @@ class Journal:
     def __init__(self, path: str | None, about: dict[str, Any]) -> None:
         self.path, self.about = path, about
         self.known: dict[tuple[str, int], Training] = {}
+        import json
+
         if path is not None and _atomic.replaceable(path) is not None:
             try:
                 with open(path, "rb") as file:
@@ -368,6 +369,8 @@ class Journal:
 
     def add(self, point: Point, epochs: int, training: Training) -> None:
         """One more, which is in the file when this returns."""
+        import json
+
         self.known[repr(point), epochs] = training
         if self.path is not None:
             with _atomic.replacing(self.path) as file:

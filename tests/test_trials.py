@@ -117,7 +117,7 @@ def test_one_that_diverges_comes_last():
     choices = {"units": [30, 40], "rate": [1e30, 0.01]}
 
     def sgd(units, rate):
-        return make(units, rate)[0], {"optimizer": fastnn.SGD(rate)}
+        return fastnn.mlp([12, units, 4], "identity"), {"optimizer": fastnn.SGD(rate)}
 
     found = fastnn.search(sgd, X, Y, choices, halving=2, **OPTIONS)
     assert [math.isnan(trial.score) for trial in found.trials] == [False, False, True, True]
@@ -165,7 +165,7 @@ def test_nan_is_resumed_too(tmp_path):
     path = tmp_path / "results"
 
     def sgd(units, rate):
-        return make(units, rate)[0], {"optimizer": fastnn.SGD(rate)}
+        return fastnn.mlp([12, units, 4], "identity"), {"optimizer": fastnn.SGD(rate)}
 
     choices = {"units": [3], "rate": [1e30, 0.01]}
     first = fastnn.search(sgd, X, Y, choices, path=path, **OPTIONS)
@@ -218,7 +218,7 @@ def test_files_that_are_none(tmp_path, refusal):
         fastnn.search(make, **{**options, "path": tmp_path})
 
 
-# ------------------------------------------------------------------------------------ what cannot be
+# ----------------------------------------------------------------------------------- what cannot be
 
 
 @pytest.mark.parametrize(
