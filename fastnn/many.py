@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import replace
 from itertools import islice
-from queue import SimpleQueue
+from queue import Empty, SimpleQueue
 from typing import Any
 
 import numpy as np
@@ -193,8 +193,14 @@ class Team:
             self.events.put((job, None))
 
     def _stop(self) -> None:
-        """End what is left, and wait for those who do it."""
+        """End what is left, and wait for those who do it.
+
+        One that an interrupt kept from being known as started finds nothing to do.
+        """
         self.stopped = True
+        with suppress(Empty):
+            while True:
+                self.waiting.get_nowait()
         for _ in self.members:
             self.waiting.put(None)
         for member in self.members:
