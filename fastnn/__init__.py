@@ -28,6 +28,7 @@ __all__ = [
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
+    "Ensemble",
     "Exponential",
     "FlatCosine",
     "FormatError",

@@ -16,6 +16,9 @@ float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and `outputs.cen
 network has learned them, and with the optimizer each slot of its state as
 `optimizer.0.layers.0.weights` and so on. In format 4 a checkpoint has `fit`: where it stands, as
 `training.Place` has it. What a format does not name is an error.
+
+An ensemble, of format 5, is one such file, {"format": 5, "networks": [...]}: a description for each
+network as above, with its own digest, and `networks.0.` and so on before the names of its tensors.
 """
 
 from __future__ import annotations
@@ -25,8 +28,8 @@ import io
 import math
 import os
 import stat
-from collections.abc import Set
-from typing import TYPE_CHECKING, Any, BinaryIO
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
+from typing import TYPE_CHECKING, Any, BinaryIO, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -54,6 +57,7 @@ DTYPES = {"F32": "float32", "F64": "float64"}  # safetensors' names: NumPy's nam
 LARGEST_HEADER = 1 << 24  # bytes
 MOST_VALUES = 500_000  # in it; each takes some 100 bytes of memory once it is parsed
 
+T = TypeVar("T")
 Tensors = dict[str, NDArray[Any]]
 Kinds = dict[str, tuple[str, tuple[int, ...]]]  # dtype and shape of each tensor
 
@@ -138,22 +142,45 @@ def save(
     place: Place | None = None,
 ) -> None:
     """`Network.save`: see there. place: where a fit stands, in a checkpoint of it."""
-    from safetensors.numpy import save as serialize
-
     name = file_name(path)
     description, tensors = _copied(network, optimizer, place)
+    _write(name, {"": (description, tensors)}, lambda: description)
+
+
+def save_all(networks: Sequence[Network], path: str | os.PathLike[str]) -> None:
+    """`Ensemble.save`: see there."""
+    name = file_name(path)
+    parts = {_prefix(i): _copied(network, False, None) for i, network in enumerate(networks)}
+    descriptions = [description for description, _ in parts.values()]
+    _write(name, parts, lambda: {"format": FORMAT, "networks": descriptions})
+
+
+def _prefix(i: int) -> str:
+    """What the names of the tensors of a network of several begin with."""
+    return f"networks.{i}."
+
+
+def _write(
+    path: str, parts: dict[str, tuple[Description, Tensors]], whole: Callable[[], Description]
+) -> None:
+    """Write one file of networks, by the prefix of their tensors, once all of it is checked."""
+    from safetensors.numpy import save as serialize
+
     try:
-        model = model_of(description)
-        _check_kinds(model, {name: (str(t.dtype), t.shape) for name, t in tensors.items()})
-        _check_numbers(model, tensors)
-        description["sha256"] = _digest(description, tensors)
-        text = _to_json(description)
+        every: Tensors = {}
+        for prefix, (description, tensors) in parts.items():
+            model = model_of(description)
+            _check_kinds(model, {name: (str(t.dtype), t.shape) for name, t in tensors.items()})
+            _check_numbers(model, tensors)
+            description["sha256"] = _digest(description, tensors)
+            every.update((prefix + name, tensor) for name, tensor in tensors.items())
+        text = _to_json(whole())
         _check_header(len(text))
-        data = serialize(tensors, {"fastnn": text})
+        data = serialize(every, {"fastnn": text})
         _description(_header(io.BytesIO(data), len(data)))  # what could not be read is not written
     except FormatError as error:  # no file is at fault
         raise ValueError(f"{error}; nothing was saved") from None
-    with _atomic.replacing(name) as file:
+    with _atomic.replacing(path) as file:
         file.write(data)
 
 
@@ -198,10 +225,20 @@ def read(path: str | os.PathLike[str]) -> tuple[Model, Tensors]:
     OSError if it cannot be read. Memory is taken only for what the file has the size of, once the
     description, the tensors and that size agree.
     """
+    (found,) = _from(path, several=False)
+    return found
+
+
+def read_all(path: str | os.PathLike[str]) -> list[tuple[Model, Tensors]]:
+    """The same of a file of several networks."""
+    return _from(path, several=True)
+
+
+def _from(path: str | os.PathLike[str], several: bool) -> list[tuple[Model, Tensors]]:
     name = file_name(path)
     try:
         with _opened(name) as file:
-            return _read(file)
+            return _read(file, several)
     except FormatError as error:
         raise FormatError(f"{printable(name)}: {error}") from None
 
@@ -231,13 +268,14 @@ def _opened(path: str) -> BinaryIO:
     return os.fdopen(descriptor, "rb")
 
 
-def _read(file: BinaryIO) -> tuple[Model, Tensors]:
+def _read(file: BinaryIO, several: bool) -> list[tuple[Model, Tensors]]:
     size = os.fstat(file.fileno()).st_size
     header = _header(file, size)
-    description = _description(header)
-    model = model_of(description)
+    parts = _parts(_description(header), several)
+    models = {prefix: model_of(description) for prefix, description in parts.items()}
     kinds, offsets, end = _entries(header)
-    _check_kinds(model, kinds)
+    for prefix, own in _dealt(kinds, parts).items():
+        _check_kinds(models[prefix], own)
     start = file.tell()
     if size < start + end:
         raise FormatError(f"truncated: expected {start + end} bytes, got {size}")
@@ -250,10 +288,45 @@ def _read(file: BinaryIO) -> tuple[Model, Tensors]:
         if file.readinto(tensor.reshape(-1).view(np.uint8)) != tensor.nbytes:  # type: ignore[attr-defined]
             raise FormatError("altered while it was read")
         tensors[name] = tensor
-    if description.get("sha256") != _digest(description, tensors):
-        raise FormatError("altered since it was saved: the checksum does not match")
-    _check_numbers(model, tensors)
-    return model, tensors
+    found = []
+    for prefix, own_tensors in _dealt(tensors, parts).items():
+        if parts[prefix].get("sha256") != _digest(parts[prefix], own_tensors):
+            raise FormatError("altered since it was saved: the checksum does not match")
+        _check_numbers(models[prefix], own_tensors)
+        found.append((models[prefix], own_tensors))
+    return found
+
+
+def _parts(description: Description, several: bool) -> dict[str, Description]:
+    """The description of each network in the file, by the prefix of its tensors."""
+    if "networks" not in description:
+        if several:
+            raise FormatError("expected an ensemble, got one network; use fastnn.load")
+        return {"": description}
+    if not several:
+        raise FormatError("expected one network, got an ensemble; use fastnn.Ensemble.load")
+    expect(description["format"] >= 5, "format 5 for an ensemble", description["format"])
+    expect_names("the description", description.keys(), {"format", "networks"})
+    networks = description["networks"]
+    expect(isinstance(networks, list) and len(networks) > 0, "a list of networks", networks)
+    for one in networks:
+        expect(isinstance(one, dict), "an object for each network", one)
+        _check_version(one)
+    return {_prefix(i): one for i, one in enumerate(networks)}
+
+
+def _dealt(named: Mapping[str, T], prefixes: Iterable[str]) -> dict[str, dict[str, T]]:
+    """What stands under names with each prefix, without it."""
+    dealt: dict[str, dict[str, T]] = {prefix: {} for prefix in prefixes}
+    if "" in dealt:
+        return {"": dict(named)}
+    for name, value in named.items():
+        first, _, rest = name.partition(".")
+        number, _, rest = rest.partition(".")
+        prefix = f"{first}.{number}."
+        expect(prefix in dealt, "tensors of the networks", name)
+        dealt[prefix][rest] = value
+    return dealt
 
 
 def _header(file: BinaryIO, size: int) -> Description:
@@ -320,6 +393,11 @@ def _description(header: Description) -> Description:
     if not isinstance(text, str):
         raise FormatError("a safetensors file, but not a fastnn model")
     description = _parsed("description", text.encode(errors="replace"))
+    _check_version(description)
+    return description
+
+
+def _check_version(description: Description) -> None:
     version = description.get("format")
     if type(version) is not int or version < 1:
         raise FormatError("altered: the description has no format number")
@@ -327,7 +405,6 @@ def _description(header: Description) -> Description:
         raise FormatError(
             f"written by a newer fastnn: expected format {FORMAT} or less, got {shown(version)}"
         )
-    return description
 
 
 def _entries(header: Description) -> tuple[Kinds, dict[str, int], int]:

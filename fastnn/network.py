@@ -786,7 +786,13 @@ def load(
     """
     from . import files
 
-    model, tensors = files.read(path)
+    return network_of(*files.read(path), engine, num_threads)
+
+
+def network_of(
+    model: dict[str, Any], tensors: dict[str, Array], engine: str, num_threads: int | None
+) -> Network:
+    """The network that a file holds."""
     network = Network(
         model["inputs"],
         [layer.blank() for layer in model["layers"]],

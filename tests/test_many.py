@@ -214,16 +214,19 @@ def test_an_error_in_a_callback_stops_all():
     assert len(together[0].history.history["loss"]) == together[0].trained.epochs > 0
 
 
+def fit_until_a_signal(networks, delay):
+    timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
+    timer.start()
+    fastnn.fit_many(networks, X, Y, epochs=10**6, batch_size=16, num_threads=3, verbose=0)
+
+
 def test_ctrl_c_ends_all_within_a_call_and_leaves_each_whole(compiled, monkeypatch):
     monkeypatch.setattr(training, "CALL_COST", 1 << 22)
     before = signal.getsignal(signal.SIGINT)
     for delay in (0.01, 0.05, 0.1):
         together, alone = nets(compiled().NAME), nets(compiled().NAME)
-        timer = threading.Timer(delay, os.kill, (os.getpid(), signal.SIGINT))
         with pytest.raises(KeyboardInterrupt):
-            timer.start()
-            fastnn.fit_many(together, X, Y, epochs=10**6, batch_size=16, num_threads=3, verbose=0)
-        timer.join()
+            fit_until_a_signal(together, delay)
         for net, one in zip(together, alone, strict=True):
             assert not net._holder
             history = {} if net.history is None else net.history.history
