@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from .. import engine as engines
 from .._arrays import Array
 from .._errors import shown, whole
 from ..engine import Engine
+from ..layers import Dense
 from ..program import ACTIVATE, CODE, KIND, SOFTMAX, SOURCE, Program, zeros_like_parameters
 
 if TYPE_CHECKING:
@@ -67,6 +68,27 @@ class Function:
         scale = self.program.input_scale
         return None if scale == 1.0 else self.dtype.type(scale)
 
+    def of_scaled(self) -> Function:
+        """The same function of the scaled inputs h_0."""
+        program = replace(self.program, input_scale=1.0, center=None, factor=None, plan=None)
+        return replace(self, program=program)
+
+    def scaled(self, x: Array) -> NDArray[np.float64]:
+        """h_0 (B, I) of x in the units of the data."""
+        slopes = self.program.input_scale if self.program.factor is None else self.program.factor
+        return (x.astype(np.float64) - self.origin()) * slopes
+
+    def in_units(self, h: Array) -> NDArray[np.float64]:
+        """x (B, I) of h_0; columns that the network does not look at are as at the origin."""
+        slopes = self.program.factor
+        if slopes is None:
+            return h / self.program.input_scale
+        seen = slopes != 0
+        found: NDArray[np.float64] = self.origin() + np.where(
+            seen, h / np.where(seen, slopes, 1), 0
+        )
+        return found
+
     def origin(self) -> Array:
         """The input (I,) that is scaled to zeros: the means of standardised columns, else zeros."""
         center = self.program.center
@@ -94,6 +116,22 @@ def scores(net: Network, layer: int | None = None) -> Function:
     first = 0 if layer is None else layer + 1
     part = structure.stretch(program, first, len(net.layers), end)
     return Function(part, found.engine, found.threads, found.scale, found.shift)
+
+
+def sums(net: Network, layer: int) -> Function:
+    """z (B, width) of a dense layer, before its activation, from the inputs."""
+    found, end = outputs(net), int(net.program.layers[layer]) + 1
+    part = structure.stretch(net.program, 0, layer + 1, end)
+    return Function(part, found.engine, found.threads)
+
+
+def dense_of(net: Network, layer: int) -> tuple[int, Dense]:
+    """A dense layer, and its place in `net.layers`; TypeError where it is another layer."""
+    number = layer_of(net, layer)
+    found = net.layers[number]
+    if not isinstance(found, Dense):
+        raise TypeError(f"expected layer to be that of a Dense, got {found}")
+    return number, found
 
 
 def layer_of(net: Network, layer: int, *, last: bool = True) -> int:
