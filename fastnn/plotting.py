@@ -129,7 +129,7 @@ def plot_weights(net: Network, layer: int = 0, *, ax: Any = None) -> Display:
 
 def tiled(pictures: list[Array]) -> NDArray[np.float64]:
     """Pictures (h, w) side by side in rows, NaN between them."""
-    across = max(1, round(np.ceil(np.sqrt(len(pictures) * 1.6))))
+    across = max(1, round(np.ceil(np.sqrt(len(pictures) * 4))))
     h, w = pictures[0].shape
     table = np.full((-(-len(pictures) // across) * (h + 2) - 2, across * (w + 2) - 2), np.nan)
     for k, picture in enumerate(pictures):
