@@ -1,6 +1,7 @@
 """The README's pictures of what a network sees, from the shipped digits.
 
-`python -m bench.pictures` needs the `plot` extra. They come out the same wherever the seed gives the same bits.
+`python -m bench.pictures` needs the `plot` extra. They come out
+the same wherever the seed gives the same bits.
 """
 
 from __future__ import annotations
