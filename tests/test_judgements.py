@@ -62,6 +62,14 @@ def test_the_temperature_is_found_and_kept(outputs, tmp_path):
     assert cool.error == pytest.approx(found.tempered_error)
 
 
+def test_tempering_divides_the_scores(engine_name):
+    net = identity(engine=engine_name)
+    net.layers[0].biases[...] = [1, 2, 3]
+    inspection.temper(net, 4)
+    e = np.exp((X[:, :3] + [1, 2, 3]) / 4)
+    assert net.predict(X[:, :3]) == pytest.approx(e / e.sum(axis=1, keepdims=True))
+
+
 def test_what_cannot_be_calibrated():
     with pytest.raises(ValueError, match="expected softmax or one sigmoid as outputs, got 3 of"):
         inspection.calibration(identity(output="sigmoid"), X[:, :3], np.zeros(400, int))
