@@ -364,6 +364,11 @@ class Network:
         self._in_units(outs[-1])
         return outs
 
+    def rows(self, x: ArrayLike) -> Array:
+        """x, checked as everywhere, as engines read it: (B, I) of uint8, float32 or float64."""
+        self._check_learned()
+        return _arrays.block(self._features(x), slice(None), self.dtype)
+
     def gradients(self, x: ArrayLike, y: ArrayLike) -> tuple[float, list[tuple[Array, Array]]]:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it.
 
@@ -756,6 +761,12 @@ class Network:
         self.num_threads = self._num_threads  # another machine may have other CPUs
         self.program.parameters = aligned_copy(self.program.parameters)
         self.program.state = aligned_copy(self.program.state)
+
+    def _repr_html_(self) -> str:
+        """The picture that a notebook shows, without matplotlib."""
+        from . import drawing
+
+        return drawing.svg(drawing.network_drawing(self))
 
     def __repr__(self) -> str:
         return f"Network({self.inputs}, {list(self.layers)}, loss={self.loss.name!r})"
