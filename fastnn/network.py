@@ -390,6 +390,11 @@ class Network:
         self._in_units(outs[-1])
         return outs
 
+    def rows(self, x: ArrayLike) -> Array:
+        """x, checked as everywhere, as engines read it: (B, I) of uint8, float32 or float64."""
+        self._check_learned()
+        return _arrays.block(self._features(x), slice(None), self.dtype)
+
     def gradients(self, x: ArrayLike, y: ArrayLike) -> tuple[float, list[tuple[Array, Array]]]:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it.
 

@@ -26,6 +26,7 @@ from .program import (
     BLOCK,
     DENSE,
     DROPOUT,
+    INPUT,
     KIND,
     OTHER,
     SOURCE,
@@ -71,18 +72,36 @@ def summary(program: Program, layers: Sequence[Layer], forward: Forward | None) 
 
 def prefix(program: Program, layers: int) -> Program:
     """The program of the first so many layers, on the same parameters."""
-    end = int(program.layers[layers]) + 1
-    known = [f"layers.{k}." for k in range(layers)]
-    blocks = sum(name.startswith(tuple(known)) for name in program.names)
+    return stretch(program, 0, layers, int(program.layers[layers]))
+
+
+def stretch(program: Program, first: int, last: int, end: int) -> Program:
+    """The program of the layers `first` to `last` - 1, on the same parameters.
+
+    Its inputs are the values of the layer before, or the program's own, scaled as there. end: the
+    op that it ends with, that of the last layer's value or one before.
+    """
+    begin = int(program.layers[first])
+    ops = program.ops[begin : end + 1].copy()
+    known = [f"layers.{k}." for k in range(first, last)]
+    blocks = [k for k, name in enumerate(program.names) if name.startswith(tuple(known))]
+    ops[:, [SOURCE, OTHER]] = np.maximum(ops[:, [SOURCE, OTHER]] - begin, 0)
+    ops[:, BLOCK] = np.maximum(ops[:, BLOCK] - min(blocks, default=0), 0)
+    ops[0] = 0
+    ops[0, WIDTH] = program.ops[begin, WIDTH]
+    scaled = first == 0
     return replace(
         program,
-        ops=program.ops[:end].copy(),
-        numbers=program.numbers[:end].copy(),
-        blocks=program.blocks[:blocks].copy(),
-        names=program.names[:blocks],
-        layers=program.layers[: layers + 1].copy(),
+        ops=ops,
+        numbers=np.where(ops[:, KIND] == INPUT, 0.0, program.numbers[begin : end + 1]),
+        blocks=program.blocks[blocks].copy(),
+        names=tuple(program.names[k] for k in blocks),
+        layers=np.minimum(program.layers[first : last + 1], end) - begin,
         loss=losses.LOSSES["mean_squared_error"].code,  # which any output will do for
         plan=None,
+        input_scale=program.input_scale if scaled else 1.0,
+        center=program.center if scaled else None,
+        factor=program.factor if scaled else None,
     )
 
 

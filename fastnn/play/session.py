@@ -128,28 +128,33 @@ class Session:
         return {"total": len(chosen), "rows": listed(network, x, y, some)}
 
     def neuron(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """What a neuron does over the rows to learn from: its mean by class, what excites it."""
-        network = self.edited(asked)
-        place = layer_of(network, asked)
-        index = whole(asked, "index", 0, network.layers[place].units or 1)
+        """What a neuron does over rows to learn from: what it looks for, what excites it."""
+        from .. import inspection
+
+        network, place = self.edited(asked), layer_of(self.entry(asked).network, asked)
         x, y = self.data.x[:LOOKED_AT], self.data.y[:LOOKED_AT]
-        h = network.activations(x)[place + 1][:, index].astype(np.float64)
-        found: dict[str, Any] = {"low": float(h.min()), "high": float(h.max())}
-        if has_classes(network):
-            means = [float(h[y == k].mean()) if (y == k).any() else 0.0 for k in range(classes(network))]
-            found["means"] = means
-        best = np.argsort(-h, kind="stable")[:EXAMPLES]
-        return {**found, "examples": listed(network, x, y, best), "h": h[best].tolist()}
+        labels = y if has_classes(network) else None
+        index = whole(asked, "index", 0, network.layers[place].units or 1)
+        found = inspection.neuron(network, place, index, x, labels, top=EXAMPLES)
+        assert found.activations is not None
+        assert found.examples is not None
+        means = None if found.class_means is None else np.nan_to_num(found.class_means).tolist()
+        return {
+            "preferred": found.preferred.tolist(),
+            "means": means,
+            "selectivity": found.selectivity,
+            "examples": listed(network, x, y, found.examples),
+            "h": found.activations[found.examples].tolist(),
+        }
 
     def importance(self, asked: dict[str, Any]) -> dict[str, Any]:
         """What silencing each neuron of a layer does to accuracy, on the rows held out."""
         from .. import inspection
 
         network = self.edited(asked)
-        found = inspection.importance(
-            network, layer_of(network, asked), self.data.x_test, self.data.y_test
-        )
-        return {"importance": np.asarray(found, np.float64).tolist()}
+        rows = self.data
+        found = inspection.importance(network, layer_of(network, asked), rows.x_test, rows.y_test)
+        return {"importance": found.tolist()}
 
     def change(self, asked: dict[str, Any]) -> dict[str, Any]:
         """The smallest change of an input that changes the answer to `target`."""

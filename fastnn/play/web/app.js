@@ -137,7 +137,7 @@ class App {
     this.change = new ChangeCard(this);
     this.boundary = new BoundaryCard(this);
     this.dependence = new DependenceCard(this);
-    const cards = [this.why, this.neuron, ...(network.side ? [] : [this.boundary, this.dependence]), ...(this.server && network.classes ? [this.change] : [])];
+    const cards = [this.why, ...(this.server && network.classes ? [this.change] : []), ...(network.side ? [] : [this.boundary, this.dependence]), this.neuron];
     this.cards = cards;
     byId("cards").replaceChildren(...cards.map(({ element }) => element));
     const { neuron } = this.state, [l, i] = (neuron ?? "").split(".").map(Number);
@@ -267,6 +267,7 @@ class App {
 
   paintCards() {
     if (!this.values || this.state.view !== "look") return;
+    this.stage.label();
     this.why.paint(this.hovered);
     this.neuron.paint();
     if (!this.network.side) {

@@ -2,16 +2,17 @@
 
 import { clamp } from "./dom.js";
 
-const INK = 280; // pixels of the picture that strokes are made into, and of the board
+const SIZE = 560; // pixels of the board
+const INK = 140; // of the picture that strokes are made into
 const PEN = 0.085; // of the board's side
-const NORMAL = { size: 200, pen: 25 }; // a digit is redrawn in this size with this pen
+const NORMAL = { size: 100, pen: 12.5 }; // a digit is redrawn there in this size with this pen
 const MOVE = 0.04; // of the board, by an arrow key
 
 /** A board on a canvas. Strokes are lists of points [x, y] from 0 to 1. */
 export class Board {
   constructor(canvas, changed) {
     Object.assign(this, { canvas, changed, strokes: [], cursor: null, isDown: false });
-    canvas.width = canvas.height = 2 * INK;
+    canvas.width = canvas.height = SIZE;
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (this.pointer = null));
@@ -105,8 +106,9 @@ export class Board {
       context.strokeStyle = context.fillStyle = "#fff";
       stroke(context, this.strokes, NORMAL.pen / scale);
     }
-    const pixels = context.getImageData(0, 0, INK, INK).data;
-    return { ink: Uint8Array.from({ length: INK * INK }, (_, i) => pixels[4 * i]), side: INK };
+    const pixels = context.getImageData(0, 0, INK, INK).data, ink = new Uint8Array(INK * INK);
+    for (let i = 0; i < ink.length; i++) ink[i] = pixels[4 * i];
+    return { ink, side: INK };
   }
 
   /** The strokes as text for an address: two letters a point, in steps of 1/63. */

@@ -7,7 +7,9 @@ const nearest = (value) => Math.floor(value + 0.5);
 /** Ink (height × width, from 0) as a picture of side × side, 0 paper to 255 ink. */
 export function centred(ink, height, width, side = 28) {
   const picture = new Uint8Array(side * side);
-  const faint = FAINT * ink.reduce((largest, value) => Math.max(largest, value), 0);
+  let faint = 0;
+  for (const value of ink) if (value > faint) faint = value;
+  faint *= FAINT;
   let top = height, left = width, bottom = -1, right = -1;
   for (let i = 0; i < height; i++) {
     for (let j = 0; j < width; j++) {

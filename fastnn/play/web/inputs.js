@@ -5,7 +5,7 @@ import { Board } from "./board.js";
 import { centred } from "./digit.js";
 import { paintInk, pixels } from "./charts.js";
 
-const PAGE = { pictures: 18, rows: 12 };
+const PAGE = { pictures: 20, rows: 12 };
 
 /** Rows of the data, a page at a time: held-out ones apart from those to learn from. */
 class Picker {

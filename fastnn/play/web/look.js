@@ -49,7 +49,7 @@ export class WhyCard {
     const than = against === null ? "" : ` and not ${nameOf(network, against)}`, name = nameOf(network, target);
     const empty = network.side ? "empty paper" : "the mean row";
     this.hint.textContent = network.side
-      ? `Pixels that speak for ${name}${than} are red, those that speak against are blue. Blank paper within the strokes counts too: what is not there adds nothing.`
+      ? `Red pixels speak for ${name}${than}, blue ones against.`
       : `What each feature adds, beside the mean row, to the sum behind ${name}${than}.`;
     if (network.side) {
       paintSigned(this.map, parts, network.side, 0, x, network.top);
@@ -70,8 +70,8 @@ export class NeuronCard {
     this.element.id = "neuron";
     this.title = this.element.querySelector("h2");
     this.body = make("div");
-    this.more = make("div", { class: "block" });
-    this.element.append(this.body, this.more);
+    this.more = make("div");
+    this.element.append(this.body);
   }
 
   get place() {
@@ -83,6 +83,7 @@ export class NeuronCard {
     const { network } = this.app;
     if (!this.place) {
       this.title.textContent = "A neuron";
+      this.element.classList.remove("wide");
       const layers = network.layers.length > 1;
       this.body.replaceChildren(make("p", { class: "note" }, layers ? "Choose a circle in the picture to see what it looks for and the sum inside it." : "This network has no hidden neurons."), ...(layers ? [this.chooser()] : []));
       return;
@@ -94,10 +95,10 @@ export class NeuronCard {
     this.says = make("p", { class: "note" });
     this.weight = make("div", { class: "block" });
     this.silence = make("button", { type: "button", class: "button", id: "silence", onclick: () => this.app.silence(l, i) });
-    const table = make("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": "the sum inside the neuron" }, make("table", { class: "terms" }, make("thead", {}, make("tr", {}, ...[l ? "from neuron" : network.side ? "pixel" : "input", "value", "weight", "product"].map((text) => make("th", { scope: "col" }, text)))), this.terms));
-    const left = make("div", {}, ...(this.map ? [make("h3", {}, "What it looks for"), this.map, make("p", { class: "note" }, "red: ink excites it; blue: ink calms it")] : []), this.says, make("div", { class: "row" }, this.silence));
-    left.querySelector(".row").style.marginTop = "12px";
-    this.body.replaceChildren(this.chooser(), make("div", { class: "explain" }, left, make("div", {}, make("h3", {}, "The sum inside it"), table, this.weight)));
+    const table = make("div", { class: "scroll", tabIndex: 0, role: "region", "aria-label": "the sum inside the neuron" }, make("table", { class: "terms" }, make("thead", {}, make("tr", {}, ...[l ? "from neuron" : network.side ? "row, column" : "input", "value", "weight", "product"].map((text) => make("th", { scope: "col" }, text)))), this.terms));
+    const left = make("div", {}, ...(this.map ? [make("h3", {}, "What it looks for"), this.map, make("p", { class: "note" }, "red: ink excites it; blue: ink calms it")] : []), this.says, make("div", { class: "row block" }, this.silence));
+    this.body.replaceChildren(this.chooser(), make("div", { class: "inside" }, left, make("div", {}, make("h3", {}, "The sum inside it"), table, this.weight), this.more));
+    this.element.classList.add("wide");
     this.chosen = null;
     this.fetch();
   }
@@ -118,7 +119,7 @@ export class NeuronCard {
     const parts = Array.from(x, (value, k) => [k, value, network.weight(l, k, i), value * network.weight(l, k, i)]);
     const order = parts.filter(([, , , part]) => part !== 0).sort((a, b) => Math.abs(b[3]) - Math.abs(a[3]));
     const shown = order.slice(0, TERMS), rest = order.slice(TERMS).reduce((total, one) => total + one[3], 0);
-    const name = (k) => (l ? `${k}` : network.side ? `row ${Math.floor(k / network.side)}, column ${k % network.side}` : this.app.names[k]);
+    const name = (k) => (l ? `${k}` : network.side ? `${Math.floor(k / network.side)}, ${k % network.side}` : this.app.names[k]);
     const cells = (...texts) => texts.map((text) => make("td", {}, text));
     const pick = (k) => make("td", {}, make("button", { type: "button", class: "link", title: "change this weight", onclick: () => this.pick(k) }, name(k)));
     this.terms.replaceChildren(
@@ -157,8 +158,14 @@ export class NeuronCard {
     try {
       const found = await ask(`networks/${this.app.state.net}/neuron`, { layer, index, ...network.edits() });
       if (at !== this.app.state.neuron) return;
-      const means = found.means ? [make("h3", {}, "Its mean activation, class by class"), plainBars(found.means.map((mean, k) => [network.classes[k], mean]))] : [];
-      this.more.replaceChildren(make("div", { class: "block" }, ...means), make("div", { class: "block" }, make("h3", {}, "What excites it most, of the rows to learn from"), this.examples(found)));
+      const best = network.side ? pixels("the input that would excite it most") : null;
+      if (best) paintInk(best, found.preferred, network.side, network.top);
+      const parts = [
+        found.means && ["Its mean activation, class by class", plainBars(found.means.map((mean, k) => [network.classes[k], mean])), make("p", { class: "note" }, `${percent(found.selectivity)} of its variance lies between classes`)],
+        ["What excites it most, of the rows to learn from", this.examples(found)],
+        best && ["The input that would excite it most", make("div", { class: "small" }, best)],
+      ];
+      this.more.replaceChildren(...parts.filter(Boolean).map(([title, ...children]) => make("div", { class: "block" }, make("h3", {}, title), ...children)));
     } catch (error) {
       this.more.replaceChildren(make("p", { class: "note" }, error.message));
     }

@@ -6,6 +6,7 @@ import { paintInk, pixels } from "./charts.js";
 const COLUMN = 24; // neurons in one column at most; more stand in a block
 const RECEIVERS = 24, EDGES = 7; // of a thinned picture: neurons that are drawn with edges, edges of each
 const ALL = 700; // edges that are all drawn
+const FAINT = 0.05, DASHED = 0.2; // of the strongest edge: what is less is not drawn, or not dashed
 const ANSWERS = 14; // shown at most
 const NAMED = 18; // inputs of a table shown at most
 
@@ -83,7 +84,7 @@ export class Stage {
   layer(l, units) {
     const place = this.places[l + 1];
     return Array.from({ length: units }, (_, i) => {
-      const node = make("button", { type: "button", class: "node", tabIndex: i ? -1 : 0, "data-at": `${l}.${i}`, "aria-pressed": "false", onclick: () => this.act.neuron(l, i) });
+      const node = make("button", { type: "button", class: "node", tabIndex: i ? -1 : 0, "data-at": `${l}.${i}`, "aria-label": `layer ${l + 1}, neuron ${i}`, "aria-pressed": "false", onclick: () => this.act.neuron(l, i) });
       const [x, y] = place.at(i), size = place.size;
       Object.assign(node.style, { left: `${x - size / 2}px`, top: `${y - size / 2}px`, width: `${size}px`, height: `${size}px` });
       return node;
@@ -136,11 +137,18 @@ export class Stage {
       layer.forEach((node, i) => {
         node.style.setProperty("--a", Math.abs(h[i] / full).toFixed(3));
         node.className = `node${h[i] < -0.05 * full ? " negative" : ""}${network.silenced[l].has(i) ? " silenced" : ""}`;
-        node.ariaLabel = `layer ${l + 1}, neuron ${i}: ${network.silenced[l].has(i) ? "silenced" : shortly(h[i])}`;
       });
     });
     this.paintAnswers(network.shown(values.h.at(-1)));
     this.paintEdges();
+  }
+
+  /** What the neurons are called, for whoever does not see them. */
+  label() {
+    const { network, values } = this;
+    this.nodes.forEach((layer, l) => layer.forEach((node, i) => {
+      node.ariaLabel = `layer ${l + 1}, neuron ${i}: ${network.silenced[l].has(i) ? "silenced" : shortly(values.h[l + 1][i])}`;
+    }));
   }
 
   paintAnswers(out) {
@@ -169,9 +177,9 @@ export class Stage {
       const most = edges.reduce((found, [, , part]) => Math.max(found, Math.abs(part)), 1e-12);
       for (const isFor of [true, false]) {
         context.strokeStyle = isFor ? "#ff7762" : "#62a8ff";
-        context.setLineDash(isFor ? [] : [5, 4]);
         for (const [i, j, part] of edges) {
-          if (part > 0 !== isFor) continue;
+          if (part > 0 !== isFor || Math.abs(part) < FAINT * most) continue;
+          context.setLineDash(isFor || Math.abs(part) < DASHED * most ? [] : [5, 4]);
           const from = this.places[l].at(i), to = this.places[l + 1].at(this.twoAnswers(l) ? 1 : j);
           if (from && to) line(context, from, to, Math.abs(part) / most, [this.places[l].size, this.places[l + 1].size]);
         }
