@@ -113,9 +113,12 @@ export function lineChart(lines, { label, x = "", low, high, mark, left, right }
     const path = points.map(([a, b], i) => `${i ? "L" : "M"}${px(a).toFixed(1)} ${py(Math.min(Math.max(b, y0), y1)).toFixed(1)}`).join("");
     svg.append(shape("path", { d: path, fill: "none", stroke: colour, "stroke-width": 2, "stroke-linejoin": "round", ...(dashed ? { "stroke-dasharray": "5 4" } : {}) }));
     let y = py(Math.min(Math.max(points.at(-1)[1], y0), y1)) + 4;
-    while (ends.some((other) => Math.abs(other - y) < 13)) y += 13 * (y > H / 2 ? -1 : 1);
+    const step = y > H / 2 ? -13 : 13;
+    while (ends.some((other) => Math.abs(other - y) < 13)) y += step;
     ends.push(y);
-    svg.append(shape("text", { x: px(points.at(-1)[0]) + 6, y, style: `fill: ${colour}; font-weight: 600` }, name));
+    const text = shape("text", { x: px(points.at(-1)[0]) + 6, y, "font-weight": 600 }, name);
+    text.style.fill = colour;
+    svg.append(text);
   }
   if (mark !== undefined) svg.append(shape("line", { x1: px(mark), x2: px(mark), y1: T, y2: H - B, stroke: "var(--focus)", "stroke-width": 2 }));
   return svg;
