@@ -86,6 +86,12 @@ class Training(Callback):
             self.look(0.0)
         return None
 
+    def on_train_end(self, logs: dict[str, float]) -> object:
+        """The figures after the last step."""
+        if self.points[-1]["epoch"] != self.epochs:
+            self.look(float(self.epochs))
+        return None
+
     def on_train_batch_end(self, batch: int, logs: dict[str, float]) -> object:
         """Take figures, turn the knobs, wait if that is wanted."""
         self.look(len(self.run.history.history.get("loss", ())) + batch / self.steps)

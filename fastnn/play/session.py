@@ -120,7 +120,7 @@ class Session:
     def rows(self, asked: dict[str, Any]) -> dict[str, Any]:
         """Some rows, what they are, and what the network says of them; `wrong`: mistakes alone."""
         network, (x, y) = self.entry(asked).network, self.part(asked)
-        first, count = whole(asked, "first", 0, 1 << 31), whole(asked, "count", 1, MOST_ROWS)
+        first, count = whole(asked, "first", 0, 1 << 31), whole(asked, "count", 1, MOST_ROWS + 1)
         chosen = np.arange(len(y))
         if asked.get("wrong") == "1" and has_classes(network):
             chosen = chosen[network.classify(x) != y]
@@ -200,6 +200,8 @@ class Session:
                 dense[layer + 1].weights[index] = 0
         except (IndexError, TypeError, ValueError):
             raise ValueError("expected changes of weights and neurons that exist") from None
+        if not np.isfinite(network.program.parameters).all():
+            raise ValueError("expected finite weights, got others")
         return network
 
     # ----------------------------------------------------------------------------------- to train

@@ -3,7 +3,7 @@
 // The network runs here, in network.js, on the page of `fastnn play` as in the file of `fastnn
 // page`: a stroke asks nobody. The server trains, and looks at whole data sets.
 
-import { ask, byId, choice, make, onceAFrame, percent, shortly } from "./dom.js";
+import { ask, byId, choice, make, onceAFrame, percent, plainly, shortly } from "./dom.js";
 import { Network, columnsOf } from "./network.js";
 import { Stage } from "./stage.js";
 import { ChangeCard, NeuronCard, WhyCard } from "./look.js";
@@ -23,7 +23,7 @@ class App {
     this.state = this.fromAddress();
     this.hovered = null;
     this.live = onceAFrame(() => this.refresh());
-    this.later = this.lazily(() => this.paintCards(), 30);
+    this.later = this.lazily(() => this.paintCards(), 90);
     this.address = this.lazily(() => history.replaceState(null, "", `#${this.text()}`), 150);
     for (const element of document.querySelectorAll("[data-server]")) element.dataset.server === "" && this.inside && element.remove();
     this.theme(sessionStorage.getItem("theme") ?? "");
@@ -121,7 +121,7 @@ class App {
 
   build() {
     const { network } = this;
-    this.columns = network.side ? [] : columnsOf(network).map((column) => ({ ...column, shown: (x) => { const value = column.decode(Array.from(x).slice(column.start, column.start + column.width)); return typeof value === "number" ? shortly(value, 4) : (value ?? "missing"); } }));
+    this.columns = network.side ? [] : columnsOf(network).map((column) => ({ ...column, shown: (x) => { const value = column.decode(Array.from(x).slice(column.start, column.start + column.width)); return typeof value === "number" ? plainly(value) : (value ?? "missing"); } }));
     this.names = network.side ? [] : this.columns.flatMap((column) => (column.width === 1 ? [column.name] : Array.from({ length: column.width }, (_, k) => (column.kind === "words" ? `${column.name} is ${column.categories[k] ?? "missing"}` : k ? `${column.name} is missing` : column.name))));
     this.baseline = network.side ? new Array(network.inputs).fill(0) : network.ranges.mean.slice();
     this.input = network.side ? new PictureInput(this, byId("input")) : new TableInput(this, byId("input"));
@@ -188,7 +188,8 @@ class App {
   }
 
   columnsText() {
-    return this.columns.map((column) => column.decode(Array.from(this.x).slice(column.start, column.start + column.width)) ?? "").join("~");
+    const values = this.columns.map((column) => column.decode(Array.from(this.x).slice(column.start, column.start + column.width)));
+    return values.map((value) => (typeof value === "number" ? Number(value.toPrecision(7)) : (value ?? ""))).join("~");
   }
 
   setColumn(column, value) {

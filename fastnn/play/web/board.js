@@ -2,7 +2,7 @@
 
 import { clamp } from "./dom.js";
 
-const SIZE = 560; // pixels of the board
+const SIZE = 280; // of the board, in pixels of the page
 const INK = 140; // of the picture that strokes are made into
 const PEN = 0.085; // of the board's side
 const NORMAL = { size: 100, pen: 12.5 }; // a digit is redrawn there in this size with this pen
@@ -12,7 +12,7 @@ const MOVE = 0.04; // of the board, by an arrow key
 export class Board {
   constructor(canvas, changed) {
     Object.assign(this, { canvas, changed, strokes: [], cursor: null, isDown: false });
-    canvas.width = canvas.height = SIZE;
+    canvas.width = canvas.height = Math.ceil(SIZE * Math.min(devicePixelRatio || 1, 2));
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
     for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (this.pointer = null));

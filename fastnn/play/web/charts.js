@@ -24,10 +24,10 @@ export function rgb(name) {
 
 const mix = (from, to, share) => from.map((value, k) => value + share * (to[k] - value));
 
-function paintPixels(canvas, side, colour) {
-  if (canvas.width !== side) canvas.width = canvas.height = side;
-  const context = canvas.getContext("2d"), image = context.createImageData(side, side);
-  for (let i = 0; i < side * side; i++) image.data.set([...colour(i), 255], 4 * i);
+function paintPixels(canvas, width, height, colour) {
+  if (canvas.width !== width || canvas.height !== height) Object.assign(canvas, { width, height });
+  const context = canvas.getContext("2d"), image = context.createImageData(width, height);
+  for (let i = 0; i < width * height; i++) image.data.set([...colour(i), 255], 4 * i);
   context.putImageData(image, 0, 0);
 }
 
@@ -35,14 +35,14 @@ const PAPER = [16, 19, 28], INK_COLOUR = [255, 247, 230];
 
 /** Ink from 0 to `top`, light on dark as MNIST has it. */
 export function paintInk(canvas, values, side, top) {
-  paintPixels(canvas, side, (i) => mix(PAPER, INK_COLOUR, Math.min(1, values[i] / top)));
+  paintPixels(canvas, side, side, (i) => mix(PAPER, INK_COLOUR, Math.min(1, values[i] / top)));
 }
 
 /** Numbers for and against: red above zero, blue below; the largest is full. `under`: ink beneath. */
-export function paintSigned(canvas, values, side, largest, under, top) {
+export function paintSigned(canvas, values, side, largest, under, top, height = side) {
   const most = largest || values.reduce((found, value) => Math.max(found, Math.abs(value)), 1e-12);
   const paper = rgb("--well"), ink = rgb("--soft"), plus = rgb("--for"), minus = rgb("--against");
-  paintPixels(canvas, side, (i) => {
+  paintPixels(canvas, side, height, (i) => {
     const base = under ? mix(paper, ink, 0.28 * Math.min(1, under[i] / top)) : paper;
     const share = Math.min(1, Math.abs(values[i]) / most) ** 0.75;
     return mix(base, values[i] > 0 ? plus : minus, share);
@@ -93,7 +93,7 @@ function ticks(low, high, count) {
 /** Lines [{name, points: [[x, y], ...], colour, dashed}] over axes, as SVG with a description. */
 export function lineChart(lines, { label, x = "", low, high, mark, left, right }) {
   const all = lines.flatMap(({ points }) => points);
-  const W = 460, H = 230, L = 46, R = 64, T = 14, B = 32;
+  const W = 460, H = 230, L = 46, R = 78, T = 14, B = 32;
   const svg = shape("svg", { viewBox: `0 0 ${W} ${H}`, class: "plot", role: "img", "aria-label": label });
   if (!all.length) return svg;
   const xs = all.map(([value]) => value), ys = all.map(([, value]) => value);
@@ -103,20 +103,24 @@ export function lineChart(lines, { label, x = "", low, high, mark, left, right }
   const py = (value) => H - B - ((value - y0) / (y1 - y0)) * (H - T - B);
   for (const value of ticks(y0, y1, 4)) {
     svg.append(shape("line", { x1: L, x2: W - R, y1: py(value), y2: py(value), stroke: "var(--line)" }));
-    svg.append(shape("text", { x: L - 8, y: py(value) + 4, "text-anchor": "end" }, shortly(value)));
+    svg.append(shape("text", { x: L - 8, y: py(value) + 4, "text-anchor": "end" }, String(value)));
   }
-  for (const value of ticks(x0, x1, 5)) svg.append(shape("text", { x: px(value), y: H - 12, "text-anchor": "middle" }, shortly(value)));
+  for (const value of ticks(x0, x1, 5)) svg.append(shape("text", { x: px(value), y: H - 12, "text-anchor": "middle" }, String(value)));
   svg.append(shape("text", { x: W - R + 8, y: H - 12 }, x));
   const ends = [];
   for (const { name, points, colour, dashed } of lines) {
     if (!points.length) continue;
-    const path = points.map(([a, b], i) => `${i ? "L" : "M"}${px(a).toFixed(1)} ${py(Math.min(Math.max(b, y0), y1)).toFixed(1)}`).join("");
+    const within = (value) => py(Math.min(Math.max(value, y0), y1));
+    const path = points.map(([a, b], i) => `${i ? "L" : "M"}${px(a).toFixed(1)} ${within(b).toFixed(1)}`).join("");
     svg.append(shape("path", { d: path, fill: "none", stroke: colour, "stroke-width": 2, "stroke-linejoin": "round", ...(dashed ? { "stroke-dasharray": "5 4" } : {}) }));
-    let y = py(Math.min(Math.max(points.at(-1)[1], y0), y1)) + 4;
-    const step = y > H / 2 ? -13 : 13;
-    while (ends.some((other) => Math.abs(other - y) < 13)) y += step;
-    ends.push(y);
-    const text = shape("text", { x: px(points.at(-1)[0]) + 6, y, "font-weight": 600 }, name);
+    ends.push({ name, colour, y: within(points.at(-1)[1]) + 4 });
+  }
+  ends.sort((a, b) => a.y - b.y);
+  const apart = 14, lowest = H - B + 4;
+  ends.forEach((end, k) => (end.y = Math.max(end.y, T + 4, k ? ends[k - 1].y + apart : 0)));
+  ends.reverse().forEach((end, k) => (end.y = Math.min(end.y, k ? ends[k - 1].y - apart : lowest)));
+  for (const { name, colour, y } of ends) {
+    const text = shape("text", { x: W - R + 6, y, "font-weight": 600 }, name);
     text.style.fill = colour;
     svg.append(text);
   }

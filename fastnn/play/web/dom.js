@@ -35,6 +35,9 @@ export function shortly(value, digits = 3) {
   return text.replace("-", "−");
 }
 
+/** A number as a person would write it. */
+export const plainly = (value) => String(Number(value.toPrecision(4))).replace("-", "−");
+
 export const signed = (value) => (value > 0 ? `+${shortly(value)}` : shortly(value));
 
 export const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 0 : 1)} %`;

@@ -1,6 +1,6 @@
 // Where the input comes from: the drawing board and pictures, or sliders and rows of a table.
 
-import { ask, choice, make, onceAFrame, shortly } from "./dom.js";
+import { ask, choice, make, onceAFrame, plainly } from "./dom.js";
 import { Board } from "./board.js";
 import { centred } from "./digit.js";
 import { paintInk, pixels } from "./charts.js";
@@ -138,7 +138,7 @@ export class TableInput {
     const step = column.whole ? 1 : 10 ** Math.floor(Math.log10(span / 200));
     const input = make("input", { type: "range", min: column.low, max: column.high, step: column.whole ? 1 : "any" });
     const show = (value) => {
-      output.textContent = value === null ? "missing" : shortly(value, 4);
+      output.textContent = value === null ? "missing" : plainly(value);
       input.style.setProperty("--at", `${(100 * ((value ?? column.mean) - column.low)) / span}%`);
     };
     input.addEventListener("input", () => {
@@ -162,7 +162,7 @@ export class TableInput {
 
   list(rows) {
     const { network } = this.app;
-    const say = (value) => (network.classes ? network.classes[value] : shortly(value, 4));
+    const say = (value) => (network.classes ? network.classes[value] : plainly(value));
     return make("div", { class: "tiles rows" }, ...rows.map((row) => {
       const wrong = row.said !== null && row.said !== row.y;
       const label = `row ${row.index}: ${say(row.y)}${wrong ? `, taken for ${say(row.said)}` : ""}`;

@@ -6,7 +6,8 @@ import { paintInk, pixels } from "./charts.js";
 const COLUMN = 24; // neurons in one column at most; more stand in a block
 const RECEIVERS = 24, EDGES = 7; // of a thinned picture: neurons that are drawn with edges, edges of each
 const ALL = 700; // edges that are all drawn
-const FAINT = 0.05, DASHED = 0.2; // of the strongest edge: what is less is not drawn, or not dashed
+const DIM = 0.05, DASHED = 0.2; // of the strongest edge: what is less is not drawn, or not dashed
+const EDGES_WAIT = 50; // ms
 const ANSWERS = 14; // shown at most
 const NAMED = 18; // inputs of a table shown at most
 
@@ -140,7 +141,7 @@ export class Stage {
       });
     });
     this.paintAnswers(network.shown(values.h.at(-1)));
-    this.paintEdges();
+    this.edges ??= setTimeout(() => this.paintEdges(), EDGES_WAIT); // a stroke does not wait for them
   }
 
   /** What the neurons are called, for whoever does not see them. */
@@ -169,6 +170,8 @@ export class Stage {
   }
 
   paintEdges() {
+    this.edges = null;
+    if (!this.values) return;
     const context = this.canvas.getContext("2d");
     context.setTransform(this.ratio, 0, 0, this.ratio, 0, 0);
     context.clearRect(0, 0, this.canvas.width, this.canvas.height);
@@ -178,7 +181,7 @@ export class Stage {
       for (const isFor of [true, false]) {
         context.strokeStyle = isFor ? "#ff7762" : "#62a8ff";
         for (const [i, j, part] of edges) {
-          if (part > 0 !== isFor || Math.abs(part) < FAINT * most) continue;
+          if (part > 0 !== isFor || Math.abs(part) < DIM * most) continue;
           context.setLineDash(isFor || Math.abs(part) < DASHED * most ? [] : [5, 4]);
           const from = this.places[l].at(i), to = this.places[l + 1].at(this.twoAnswers(l) ? 1 : j);
           if (from && to) line(context, from, to, Math.abs(part) / most, [this.places[l].size, this.places[l + 1].size]);

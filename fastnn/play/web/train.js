@@ -225,16 +225,12 @@ export class TrainPanel {
     return make("div", { class: "card" }, make("header", {}, make("h2", {}, title), make("span", { class: "note" }, `red: positive, blue: negative; up to ${shortly(127 * scale)}`)), body);
   }
 
-  /** Weights of a table's features, a row of squares a neuron. */
+  /** Weights of a table's inputs: a strip for each, a square a neuron. */
   strips(tiles, size) {
-    const canvas = make("canvas", { width: size, height: tiles.length, class: "pixels", role: "img", "aria-label": "weights, a row for each neuron, a column for each feature" });
-    const side = Math.max(size, tiles.length), whole = new Float64Array(side * side);
-    tiles.forEach((tile, j) => tile.forEach((value, i) => (whole[j * side + i] = value)));
-    const square = make("canvas");
-    paintSigned(square, whole, side, 127);
-    canvas.getContext("2d").drawImage(square, 0, 0);
-    canvas.style.aspectRatio = `${size} / ${tiles.length}`;
-    canvas.style.maxWidth = `${Math.max(160, 34 * size)}px`;
-    return canvas;
+    return make("div", { class: "strips" }, ...Array.from({ length: size }, (_, i) => {
+      const name = this.app.names[i] ?? `input ${i + 1}`, canvas = pixels(`weights of ${name}`);
+      paintSigned(canvas, tiles.map((tile) => tile[i]), tiles.length, 127, null, 1, 1);
+      return [make("span", {}, name), canvas];
+    }).flat());
   }
 }
