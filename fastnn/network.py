@@ -763,6 +763,12 @@ class Network:
         self.program.parameters = aligned_copy(self.program.parameters)
         self.program.state = aligned_copy(self.program.state)
 
+    def _repr_html_(self) -> str:
+        """The picture that a notebook shows, without matplotlib."""
+        from . import drawing
+
+        return drawing.svg(drawing.network_drawing(self))
+
     def __repr__(self) -> str:
         return f"Network({self.inputs}, {list(self.layers)}, loss={self.loss.name!r})"
 

@@ -8,10 +8,11 @@ from typing import Any
 from numpy.typing import NDArray
 
 from .._errors import FormatError, printable
+from ..drawing import is_picture, square
 from ..network import Network, load
 from .data import class_names, testing_data
 from .predict import has_classes, is_probability, output_names
-from .terminal import Screen, beside, is_picture, layer, outputs, show, square
+from .terminal import Screen, beside, layer, outputs, show
 
 Array = NDArray[Any]
 

@@ -7,7 +7,6 @@ where it cannot encode block characters, ASCII stands in for them.
 from __future__ import annotations
 
 import contextlib
-import math
 import os
 import re
 import shutil
@@ -18,6 +17,8 @@ from typing import Any, TextIO
 
 import numpy as np
 from numpy.typing import NDArray
+
+from ..drawing import is_picture, square
 
 HEIGHTS = " ▁▂▃▄▅▆▇█"
 WIDTHS = " ▏▎▍▌▋▊▉█"
@@ -204,17 +205,6 @@ def percent(fraction: float) -> str:
 
 
 # ----------------------------------------------------------------------------- pictures of networks
-
-
-def is_picture(x: Array) -> bool:
-    """Whether inputs (I,) are the pixels of a square picture of at least 8 x 8."""
-    return x.size >= 64 and math.isqrt(x.size) ** 2 == x.size
-
-
-def square(x: Array) -> Array:
-    """Inputs (I,) as a square picture."""
-    side = math.isqrt(x.size)
-    return x.reshape(side, side)
 
 
 def layer(out: Screen, title: str, h: Array, activation: str) -> list[str]:

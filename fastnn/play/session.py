@@ -161,16 +161,15 @@ class Session:
         from .. import inspection
 
         network = self.edited(asked)
-        x = row_of(network, asked)
-        target = whole(asked, "target", 0, classes(network))
-        frozen = asked.get("frozen") or None
+        x, target = row_of(network, asked), whole(asked, "target", 0, classes(network))
+        frozen = asked.get("frozen", [])
+        if not isinstance(frozen, list) or not all(type(k) is int for k in frozen):
+            raise ValueError(f"expected frozen as numbers of inputs, got {shown(frozen)}")
         low, high = self.data.x.min(axis=0), self.data.x.max(axis=0)
         if side_of(network):
-            low, high = np.zeros_like(low), np.full_like(high, self.data.x.max())
-        found = inspection.counterfactual(
-            network, x, target, bounds=(low, high), frozen=frozen
-        )
-        return {"x": np.asarray(found).reshape(-1).astype(float).tolist()}
+            low, high = low.min(), high.max()
+        found = inspection.counterfactual(network, x, target, low=low, high=high, frozen=frozen)
+        return {"x": found.x.tolist(), "distance": found.distance}
 
     def dependence(self, asked: dict[str, Any]) -> dict[str, Any]:
         """The mean output over the rows held out, one feature set to each value in turn."""
@@ -178,8 +177,8 @@ class Session:
 
         network = self.edited(asked)
         feature = whole(asked, "feature", 0, network.inputs)
-        grid, means = inspection.partial_dependence(network, self.data.x_test, feature)
-        return {"grid": np.asarray(grid).tolist(), "means": np.asarray(means).tolist()}
+        found = inspection.partial_dependence(network, self.data.x_test, feature)
+        return {"grid": found.grid[0].tolist(), "means": found.means.tolist()}
 
     def edited(self, asked: dict[str, Any]) -> Network:
         """The network with the weights that were changed in the page, and neurons silenced."""

@@ -200,8 +200,15 @@ export class ChangeCard {
     const names = (network.classes ?? []).map((name, k) => [k, name]);
     this.target ??= "";
     const select = choice("Make it say", [["", "the runner-up"], ...names], this.target, (value) => (this.target = value));
-    this.controls.replaceChildren(select, make("button", { type: "button", class: "button main", id: "find-change", onclick: () => this.find() }, "Find it"));
+    this.kept ??= new Set(this.app.columns.filter(({ kind }) => kind === "words"));
+    const keep = this.app.columns.map((column) => make("label", { class: "check" }, make("input", { type: "checkbox", checked: this.kept.has(column), disabled: column.kind === "words", onchange: (event) => (event.target.checked ? this.kept.add(column) : this.kept.delete(column)) }), ` ${column.name}`));
+    this.controls.replaceChildren(...(keep.length ? [make("fieldset", {}, make("legend", {}, "Leave as it is"), ...keep)] : []), select, make("button", { type: "button", class: "button main", id: "find-change", onclick: () => this.find() }, "Find it"));
     this.result.replaceChildren();
+  }
+
+  /** The inputs that stay: those of columns that are kept, and whether something is missing. */
+  frozen() {
+    return this.app.columns.flatMap((column) => Array.from({ length: column.width }, (_, k) => column.start + k).slice(this.kept.has(column) ? 0 : 1));
   }
 
   async find() {
@@ -210,7 +217,7 @@ export class ChangeCard {
     const target = this.target === "" ? order[1] : Number(this.target);
     if (target === order[0]) return this.result.replaceChildren(make("p", { class: "note" }, `It says ${network.classes[target]} already.`));
     try {
-      const found = await ask(`networks/${app.state.net}/change`, { x: Array.from(x), target, ...network.edits() });
+      const found = await ask(`networks/${app.state.net}/change`, { x: Array.from(x), target, frozen: this.frozen(), ...network.edits() });
       this.paint(Array.from(x), found.x);
     } catch (error) {
       this.result.replaceChildren(make("p", { class: "note" }, error.message));
