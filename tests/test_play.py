@@ -1,10 +1,7 @@
 """`fastnn play` without a browser: who is refused, what is answered, how a training is steered."""
 
-import contextlib
-import http.client
 import json
 import re
-import signal
 import socket
 import subprocess
 import sys
@@ -20,63 +17,10 @@ from fastnn.play.live import Rows
 from fastnn.play.session import Entry, Session, page, whole
 
 
-class Server:
-    """A `fastnn play` in a process of its own."""
-
-    def __init__(self, folder, *arguments):
-        command = [sys.executable, "-m", "fastnn", "play", *map(str, arguments)]
-        self.process = subprocess.Popen(
-            command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-        )
-        said = ""
-        while "http" not in said and self.process.poll() is None:
-            said = self.process.stdout.readline()
-        self.address = re.search(r"http://\S+", said)[0]
-        self.port = int(re.search(r":(\d+)/", said)[1])
-        self.token = said.strip().rpartition("=")[2].removesuffix("\x1b[0m")
-        self.cookie = f"fastnn-{self.port}={self.token}"
-
-    def ask(self, path, body=None, method=None, **headers):
-        """The status, the headers and the body of an answer."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        known = {"cookie": self.cookie} | {k.replace("_", "-"): v for k, v in headers.items()}
-        method = method or ("GET" if body is None else "POST")
-        sent = {name: value for name, value in known.items() if value is not None}
-        with contextlib.closing(connection):
-            connection.request(method, path, body, sent)
-            answer = connection.getresponse()
-            return answer.status, dict(answer.getheaders()), answer.read()
-
-    def json(self, path, body=None):
-        """A good answer."""
-        status, _, content = self.ask(path, None if body is None else json.dumps(body))
-        assert status == 200, content
-        return json.loads(content)
-
-    def end(self):
-        """Ctrl-C; how it ended."""
-        self.process.send_signal(signal.SIGINT)
-        code = self.process.wait(20)
-        self.process.stdout.close()
-        return code
-
-
 @pytest.fixture(scope="module")
-def model(tmp_path_factory):
-    """A small network that has seen the digits once."""
-    (x, y), _ = fastnn.datasets.load_digits()
-    net = fastnn.mlp([784, 16, 12, 10], "sigmoid", input_scale=1 / 255)
-    net.fit(x, y, epochs=2, optimizer=fastnn.Adam(0.01), verbose=0)
-    net.classes, net.trained_on = tuple(range(10)), "the shipped digits"
-    path = tmp_path_factory.mktemp("model") / "small.fastnn"
-    net.save(path)
-    return path
-
-
-@pytest.fixture(scope="module")
-def server(model):
+def server(play, small_model):
     """One for all tests here, which all leave it alive."""
-    found = Server(model.parent, model)
+    found = play(small_model)
     yield found
     assert found.ask("/api/session")[0] == 200
     assert found.end() == 130
@@ -217,10 +161,10 @@ def test_a_neuron_without_its_inputs_is_found_so(server):
     assert again == plain
 
 
-def test_importance_is_that_of_the_rows_held_out(server, model):
+def test_importance_is_that_of_the_rows_held_out(server, small_model):
     found = server.json("/api/networks/model/importance", {"layer": 0})["importance"]
     _, (x, y) = fastnn.datasets.load_digits()
-    net = fastnn.load(model)
+    net = fastnn.load(small_model)
     before = net.evaluate(x, y)["accuracy"]
     net.layers[1].weights[5] = 0
     assert found[5] == pytest.approx(before - net.evaluate(x, y)["accuracy"])
@@ -296,8 +240,8 @@ def test_scripts_of_the_page_have_no_name_in_common():
     assert sorted(names) == sorted(set(names))
 
 
-def test_a_page_of_its_own_asks_nobody(model):
-    content = page("small", fastnn.load(model), None)
+def test_a_page_of_its_own_asks_nobody(small_model):
+    content = page("small", fastnn.load(small_model), None)
     assert re.findall(r"\w+://[\w./]+", content) in ([], ["http://www.w3.org/2000/svg"])  # a name
     assert "import {" not in content
     assert "connect-src" not in content  # default-src 'none' it is

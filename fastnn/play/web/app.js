@@ -383,4 +383,5 @@ class App {
 }
 
 const app = new App();
+window.fastnn = app; // for consoles and tests
 app.attempt(() => app.start());

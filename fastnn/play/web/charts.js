@@ -106,7 +106,7 @@ export function lineChart(lines, { label, x = "", low, high, mark, left, right }
     svg.append(shape("text", { x: L - 8, y: py(value) + 4, "text-anchor": "end" }, String(value)));
   }
   for (const value of ticks(x0, x1, 5)) svg.append(shape("text", { x: px(value), y: H - 12, "text-anchor": "middle" }, String(value)));
-  svg.append(shape("text", { x: W - R + 8, y: H - 12 }, x));
+  svg.append(shape("text", { x: W, y: H - 12, "text-anchor": "end" }, x));
   const ends = [];
   for (const { name, points, colour, dashed } of lines) {
     if (!points.length) continue;

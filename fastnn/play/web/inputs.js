@@ -1,6 +1,6 @@
 // Where the input comes from: the drawing board and pictures, or sliders and rows of a table.
 
-import { ask, choice, make, onceAFrame, plainly } from "./dom.js";
+import { ask, byId, choice, make, onceAFrame, plainly } from "./dom.js";
 import { Board } from "./board.js";
 import { centred } from "./digit.js";
 import { paintInk, pixels } from "./charts.js";
@@ -43,7 +43,7 @@ class Picker {
     this.before.disabled = this.first === 0;
     this.after.disabled = this.first + this.size >= this.total;
     this.count.textContent = this.total ? `${this.first + 1}–${Math.min(this.first + this.size, this.total)} of ${this.total}` : "none";
-    this.element.hidden = !app.server && !this.total;
+    byId("pick").hidden = !app.server && !this.total;
     this.list.replaceChildren(this.draw(found.rows));
     this.mark();
   }
@@ -70,10 +70,8 @@ export class PictureInput {
       make("header", {}, make("h2", {}, "Draw"), clear),
       make("div", { class: "board-wrap" }, canvas, this.hint),
       make("div", { class: "sees" }, this.sees, make("p", { class: "note" }, `What the network sees: ${side} × ${side} pixels, centred and scaled as MNIST’s digits are.`)),
-      make("h2", {}, "Or pick one"),
-      this.picker.element,
     );
-    this.picker.element.style.marginTop = "10px";
+    byId("pick").replaceChildren(make("header", {}, make("h2", {}, "Or pick one")), this.picker.element);
     this.blank = () => new Array(side * side).fill(0);
   }
 
@@ -121,9 +119,8 @@ export class TableInput {
     this.sliders = make("div", { class: "sliders", tabIndex: 0, role: "region", "aria-label": "features" });
     this.picker = new Picker(app, PAGE.rows, (rows) => this.list(rows));
     const mean = make("button", { type: "button", class: "button", onclick: () => app.take({ x: Array.from(app.baseline), y: null, index: null }, null) }, "Mean row");
-    box.replaceChildren(make("header", {}, make("h2", {}, "Set each feature"), mean), this.sliders, ...(app.server ? [make("h2", {}, "Or pick a row")] : []), this.picker.element);
-    this.picker.element.style.marginTop = "10px";
-    if (!app.server) this.picker.element.hidden = true;
+    box.replaceChildren(make("header", {}, make("h2", {}, "Set each feature"), mean), this.sliders);
+    byId("pick").replaceChildren(make("header", {}, make("h2", {}, "Or pick a row")), this.picker.element);
     this.changed = onceAFrame(() => app.edited());
     this.build();
   }

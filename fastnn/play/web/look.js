@@ -41,9 +41,10 @@ export class WhyCard {
     const target = hovered ?? state.why ?? answer, against = hovered === null ? state.not : null;
     const steps = network.parameters > HEAVY ? 1 : STEPS;
     const baseline = Array.from(this.app.baseline);
-    const parts = network.attribute(x, target, against, baseline, steps);
+    const unit = network.classes ? 1 : network.outputScale, offset = (!network.classes && network.outputCenter?.[target]) || 0;
+    const parts = network.attribute(x, target, against, baseline, steps).map((part) => part * unit);
     const seed = network.seed(target, against);
-    const sum = (z) => z.reduce((total, value, k) => total + seed[k] * value, 0);
+    const sum = (z) => z.reduce((total, value, k) => total + seed[k] * value, 0) * unit + offset;
     const now = sum(values.z.at(-1)), before = sum(network.forward(baseline).z.at(-1));
     const plus = parts.reduce((total, value) => total + Math.max(value, 0), 0), minus = parts.reduce((total, value) => total + Math.min(value, 0), 0);
     const than = against === null ? "" : ` and not ${nameOf(network, against)}`, name = nameOf(network, target);
