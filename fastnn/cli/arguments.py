@@ -16,6 +16,7 @@ from ..optimizers import OPTIMIZERS
 from .evaluate import evaluate
 from .info import info
 from .inspect import inspect
+from .play import page, play
 from .predict import predict
 from .sweep import sweep
 from .terminal import complain
@@ -97,12 +98,13 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
   fastnn evaluate digits.fastnn       how good is it, and where does it err?
   fastnn inspect digits.fastnn        watch it look at a digit
   fastnn predict digits.fastnn x.npy  what are these?
-  fastnn train --data flowers.csv     learn from a table, classes or numbers""",
+  fastnn train --data flowers.csv     learn from a table, classes or numbers
+  fastnn play                         draw, look inside and train in a page""",
     )
     parser.add_argument("--version", action="version", version=f"fastnn {__version__}")
     parser.set_defaults(run=lambda chosen, out: parser.print_help())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_add_train, _add_evaluate, _add_predict, _add_inspect, _add_sweep, _add_info):
+    for add in (_add_train, _add_evaluate, _add_predict, _add_inspect, _add_play, _add_page, _add_sweep, _add_info):
         add(commands)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in commands.choices:
         parser.error(str(unknown("command", arguments[0], commands.choices)))
@@ -255,13 +257,14 @@ def _add_predict(commands: Any) -> None:
         """  fastnn predict digits.fastnn t10k-images-idx3-ubyte.gz
   fastnn predict digits.fastnn digits.csv --label first --csv > answers.csv
   fastnn predict digits.fastnn digits.npy --json
+  fastnn predict digits.fastnn photo.jpg                   a digit on paper: centred and scaled
   fastnn predict flowers.fastnn unknown.csv                a table: columns are found by name
   fastnn predict houses.fastnn houses.csv --csv            regression: one number a row
 
 Probabilities stand in the order of the classes that --csv names in its first line.""",
     )
     _add_model(parser)
-    parser.add_argument("file", metavar="FILE", help=f"inputs: {FILES} or IDX")
+    parser.add_argument("file", metavar="FILE", help=f"inputs: {FILES}, IDX, .png or .jpg")
     _add_table(parser)
     forms = parser.add_mutually_exclusive_group()
     forms.add_argument("--json", action="store_true", help="print a JSON list of rows")
@@ -302,6 +305,47 @@ def _add_inspect(commands: Any) -> None:
         "inputs that speak for and against what it says (needs the plot extra)",
     )
     _add_table(parser, index=False)
+    _add_machine(parser)
+
+
+def _add_play(commands: Any) -> None:
+    parser = _add(
+        commands,
+        play,
+        "open a page: draw a digit, look inside the network, train others",
+        """  fastnn play
+  fastnn play digits.fastnn
+  fastnn play flowers.fastnn --data flowers.csv
+  fastnn play --data flowers.csv                           a network is trained first
+
+It prints the address to open, which holds a token made for this run. It listens on 127.0.0.1 alone,
+needs no network, and ends with Ctrl-C.""",
+    )
+    parser.add_argument(
+        "model", nargs="?", metavar="MODEL", help="a network (default: one is trained on the data)"
+    )
+    _add_data(parser, "rows to look at and to learn from")
+    parser.add_name("--task", TASKS, "auto", "classes to tell apart, or numbers to be met")
+    _add_training(parser)
+    parser.add_argument(
+        "--port", type=whole(1, 65535), metavar="N", help="default: 8765, or another if it is taken"
+    )
+    _add_machine(parser)
+
+
+def _add_page(commands: Any) -> None:
+    parser = _add(
+        commands,
+        page,
+        "write a network as one HTML file, to draw and to look inside",
+        """  fastnn page digits.fastnn digits.html
+  fastnn page flowers.fastnn flowers.html --data flowers.csv
+
+The file works from a disk, in a mail or on any static host, and asks nobody for anything.""",
+    )
+    _add_model(parser)
+    parser.add_argument("out", metavar="OUT", help="the HTML file to write")
+    _add_data(parser, "rows for the ranges of features, and pictures to pick")
     _add_machine(parser)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import math
 import os
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from .._arrays import check_finite
 from .._errors import FormatError, printable, shown, unknown
 from ..columns import Column, Columns, OneHot, Standardize
 from ..network import Network
+from ..pictures import is_picture_file, read_picture
 
 Array = NDArray[Any]
 Name = str | int | float | bool
@@ -271,6 +273,33 @@ def testing_data(network: Network, chosen: argparse.Namespace, option: str) -> R
     return _fitting(network, network_rows(network, name, options))
 
 
+def known_data(network: Network, chosen: argparse.Namespace) -> Learning:
+    """Rows for a network that has learned: those it may have learned from, and those held out.
+
+    Of one file, they are told apart as when the network learned it, if it did.
+    """
+    options, name = table_options(chosen), chosen.data
+    if name is None:
+        _shipped(network, chosen.model, "data")  # or it says what is missing
+        name = "digits"
+    found = _data_set(name)
+    if found is None:
+        rows = _fitting(network, network_rows(network, name, options))
+        if rows.y is None:
+            raise FormatError(f"{rows.name}: expected labels too, got inputs only")
+        y = rows.y.reshape(-1)
+        groups = y if y.dtype.kind in "iu" else np.zeros(len(y), np.int64)
+        learn, test = _split(groups, network.seed)
+        x, rows.x = rows.x, rows.x[learn]
+        return Learning(rows, y[learn], x[test], y[test], network.classes)
+    what, learned, tested = found
+    _refuse_options(options, what)
+    rows, held = (_fitting(network, Rows(what, *part)) for part in (learned, tested))
+    assert rows.y is not None
+    assert held.y is not None
+    return Learning(rows, rows.y, held.x, held.y, network.classes)
+
+
 def _shipped(network: Network, model: str, option: str) -> Rows:
     """The shipped test digits, for a network that was trained on them, or does not say."""
     known, unnamed = network.trained_on, (network.classes, network.features) == (None, None)
@@ -293,6 +322,8 @@ def network_rows(network: Network, path: str, options: dict[str, Any]) -> Rows:
 
 def _raw_rows(network: Network, path: str, options: dict[str, Any]) -> Rows:
     """The same before the network's columns make numbers of them."""
+    if is_picture_file(path):
+        return _picture(network, path, options)
     if not is_table(path):
         return _wide_enough(read(path, options), _raw_width(network))
     options = {**options, "missing": network.columns is not None}
@@ -301,6 +332,19 @@ def _raw_rows(network: Network, path: str, options: dict[str, Any]) -> Rows:
     if network.features and names:
         return _by_names(network, path, options, names)
     return _wide_enough(_by_width(network, path, options), _raw_width(network))
+
+
+def _picture(network: Network, path: str, options: dict[str, Any]) -> Rows:
+    """The digit on a picture, centred and scaled as MNIST's, in the network's range of pixels."""
+    _refuse_options(options, path)
+    side = math.isqrt(network.inputs)
+    if network.inputs < PICTURE or side**2 != network.inputs or network.standardize:
+        found = f"one with {network.inputs} inputs"
+        raise ValueError(f"{path}: expected a network that reads square pictures, got {found}")
+    x = read_picture(path, side).reshape(1, -1)
+    if network.input_scale * 255 != 1:
+        return Rows(path, x / (255 * network.input_scale), None)
+    return Rows(path, x, None)
 
 
 def _raw_width(network: Network) -> int:

@@ -1,0 +1,1 @@
+"""The page `fastnn play`: draw, look inside, train. It needs the `play` extra."""
