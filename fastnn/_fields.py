@@ -121,13 +121,16 @@ def _dropout(i: int, entry: Description) -> Dropout:
 def _dense(i: int, entry: Description) -> Dense:
     with_slope = entry.get("activation") in ("leaky_relu", "elu")
     names = {"units", "activation", "initializer", *(["slope"] if with_slope else [])}
-    expect_names(f"layer {i}", entry.keys(), names)
+    expect_names(f"layer {i}", entry.keys(), names, {"use_bias"})
+    bare = entry.get("use_bias", False)
+    expect(bare is False, f"use_bias of layer {i} as false, where it is said", bare)
     units = _whole(f"a positive size of layer {i}", 1)(entry["units"])
     activation = activations.get(_is(str, "the name of an activation")(entry["activation"]))
     if with_slope:
         slope = _positive("a positive slope")(entry["slope"])
         activation = dataclasses.replace(activation, slope=slope)
-    return Dense(units, activation, _is(str, "the name of an initializer")(entry["initializer"]))
+    initializer = _is(str, "the name of an initializer")(entry["initializer"])
+    return Dense(units, activation, initializer, "use_bias" not in entry)
 
 
 LAYERS: dict[str, Callable[[int, Description], Layer]] = {"dense": _dense, "dropout": _dropout}
@@ -372,7 +375,7 @@ FIELDS = (
     Field("columns", 4, _columns_entry, _columns, None),
 )
 DECIDING = ("inputs", "input_scale", "standardize", "dtype", "loss", "seed", "layers", "optimizer")
-FORMAT = 4
+FORMAT = 5
 
 
 def _since(layers: Iterable[Layer]) -> int:

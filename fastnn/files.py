@@ -9,7 +9,8 @@ dtype. The metadata entry `fastnn` holds the description as JSON text:
 
 A layer of leaky_relu also holds its `slope`; one of another kind than dense its name, as `layer`,
 and what it has: {"layer": "dropout", "rate": 0.5}, of format 3. Format 4 adds `columns`, the scales
-and categories that make the inputs of a table: see `columns`. The digest covers the description
+and categories that make the inputs of a table: see `columns`. Format 5 adds layers, and
+`"use_bias": false` for a dense layer without biases. The digest covers the description
 without itself and the bytes of all tensors. `_fields` names all entries; one that has its default
 is not written, and the file's format is the lowest that has all that are. Format 2 adds, of
 float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and `outputs.center` (O,), where the

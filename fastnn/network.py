@@ -29,7 +29,7 @@ from .program import (
     Builder,
     Program,
     aligned_copy,
-    dense_places,
+    block_places,
     flops,
     pairs,
     prepare,
@@ -127,7 +127,7 @@ class Network:
             raise MemoryError(too_large(sizes, self.dtype)) from None
         self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
         self._unit = training.unit(self.program)
-        self._places = dense_places(self.program)
+        self._places = block_places(self.program)
 
     def _lay_out(self, layers: list[Layer]) -> None:
         builder, values = Builder(self.inputs), [0]
@@ -137,9 +137,12 @@ class Network:
         self.program = builder.program(
             values[1:], self.loss.code, self.dtype, self.input_scale, self.seed
         )
-        self.layers = tuple(layer.bound(self.program, i) for i, layer in enumerate(layers))
-        for number, layer in enumerate(layer for layer in self.layers if layer.size):
-            layer.initialize(self.seed, number)
+        names = [f"layers.{number}" for number in range(len(layers))]
+        pairs = zip(layers, names, strict=True)
+        self.layers = tuple(layer.bound(self.program, name) for layer, name in pairs)
+        number = 0
+        for layer in self.layers:
+            number = layer.initialize(self.seed, number)
 
     @property
     def num_threads(self) -> int | None:
@@ -390,10 +393,11 @@ class Network:
         self._in_units(outs[-1])
         return outs
 
-    def gradients(self, x: ArrayLike, y: ArrayLike) -> tuple[float, list[tuple[Array, Array]]]:
+    def gradients(self, x: ArrayLike, y: ArrayLike) -> tuple[float, list[tuple[Array, ...]]]:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it.
 
-        A pair for each dense layer; dropout is off.
+        A pair for each dense layer (dW alone where it has no biases), and what other layers have,
+        in the order of `get_weights`; dropout is off.
         """
         self._check_learned()
         (rows,) = self._rows(self._data(x, y))

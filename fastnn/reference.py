@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -34,9 +34,10 @@ from .program import (
     OTHER,
     SOFTMAX,
     SOURCE,
+    START,
     Program,
     check,
-    views,
+    shapes,
 )
 
 Array = NDArray[Any]
@@ -284,10 +285,8 @@ class Op:
     other: int
     code: int
     value: Any  # its slope or rate
-    W: Array | None = None
-    b: Array | None = None
-    dW: Array | None = None
-    db: Array | None = None
+    blocks: list[Array] = field(default_factory=list)  # (rows, columns) each
+    gradients: list[Array] = field(default_factory=list)
     draws: tuple[int, int, Array] | None = None  # seed, update, rows of the batch (B,)
 
     def mask(self, x: Array) -> Array:
@@ -303,7 +302,7 @@ class Op:
 Values = list[Array]
 
 FORWARD: dict[int, Callable[[Op, Values], Array]] = {
-    DENSE: lambda op, h: h[op.source] @ op.W + op.b,
+    DENSE: lambda op, h: sum(op.blocks[1:], h[op.source] @ op.blocks[0]),
     ACTIVATE: lambda op, h: ACTIVATIONS[op.code](h[op.source], h[0].dtype.type(op.value)),
     SOFTMAX: lambda op, h: softmax(h[op.source]),
     DROPOUT: lambda op, h: h[op.source] * op.mask(h[op.source]),
@@ -311,13 +310,18 @@ FORWARD: dict[int, Callable[[Op, Values], Array]] = {
 }
 
 
+def sum_of_rows(d: Array) -> Array:
+    """The sum (width,) of the rows, in pairs and not in one long chain."""
+    return flushed(np.ascontiguousarray(d.T).sum(axis=1))
+
+
 def dense_backward(op: Op, h: Values, d: Values) -> None:
     """dW = x^T dz, db = the sum of dz's rows, dx = dz W^T."""
     x, dz = h[op.source], d[op.number]
-    assert op.W is not None and op.dW is not None and op.db is not None  # noqa: PT018
-    op.dW[:] = flushed(x.T @ dz)
-    op.db[:] = flushed(np.ascontiguousarray(dz.T).sum(axis=1))  # in pairs, not in one long chain
-    d[op.source] += dz @ op.W.T
+    op.gradients[0][:] = flushed(x.T @ dz)
+    for db in op.gradients[1:]:
+        db[:] = sum_of_rows(dz)
+    d[op.source] += dz @ op.blocks[0].T
 
 
 def activate_backward(op: Op, h: Values, d: Values) -> None:
@@ -358,17 +362,17 @@ def ops(program: Program, gradients: Array | None = None, first_row: int | None 
     first_row: the row of its batch that x begins with, where dropout is on.
     """
     check(program, program.dtype, len(ACTIVATIONS), len(LOSSES))
-    weights = list(views(program, program.parameters).values())
+    arenas = [program.parameters] if gradients is None else [program.parameters, gradients]
+    rows = program.ops.tolist()
     found = []
-    for number, row in enumerate(program.ops.tolist()):
+    for number, row in enumerate(rows):
         op = Op(
             number, row[KIND], row[SOURCE], row[OTHER], row[CODE], program.numbers[number].item()
         )
-        if op.kind == DENSE:
-            op.W, op.b = weights[row[BLOCK]], weights[row[BLOCK] + 1]
-            if gradients is not None:
-                d_weights = list(views(program, gradients).values())
-                op.dW, op.db = d_weights[row[BLOCK]], d_weights[row[BLOCK] + 1]
+        for block, (n, m) in enumerate(shapes(rows, number), start=row[BLOCK]):
+            start = program.blocks[block, START]
+            for arena, views in zip(arenas, (op.blocks, op.gradients), strict=False):
+                views.append(arena[start : start + n * m].reshape(n, m))
         if first_row is not None:
             op.draws = program.seed, program.update, np.array(first_row)
         if op.kind != INPUT:

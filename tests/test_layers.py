@@ -184,3 +184,40 @@ def test_a_step_of_dropout_by_hand(engine_name):
     assert 0 < kept.sum() < kept.size
     assert np.abs(net.layers[1].weights - (W - 0.1 * h.T @ dz)).max() < 1e-15
     assert np.abs(net.layers[1].biases - (b - 0.1 * dz.sum(axis=0))).max() < 1e-15
+
+
+# Dense without biases.
+
+
+def bare(**options):
+    layers = [fastnn.Dense(5, "relu", use_bias=False), fastnn.Dense(2, use_bias=False)]
+    return fastnn.Network(3, layers, **options)
+
+
+def test_a_dense_without_biases(engine_name):
+    net = bare(engine=engine_name)
+    W, V = net.get_weights()  # noqa: N806
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    assert np.abs(net.predict(x) - np.maximum(x @ W, 0) @ V).max() < 1e-6
+    assert [[g.shape for g in one] for one in net.gradients(x, np.ones((9, 2)))[1]] == [
+        [(3, 5)],
+        [(5, 2)],
+    ]
+    assert net.layers[0].size == 15
+    with pytest.raises(AttributeError, match=r"^expected a Dense with biases, got one of use_bias"):
+        _ = net.layers[0].biases
+
+
+def test_use_bias_is_true_or_false():
+    with pytest.raises(TypeError, match=r"^expected use_bias to be True or False, got int 1$"):
+        fastnn.Dense(2, use_bias=1)
+
+
+def test_neurons_that_a_dense_without_biases_reads():
+    """Their means have no biases to go to: they count as what is lost."""
+    net = bare(engine="reference", dtype="float64")
+    x = np.random.default_rng(0).random((50, 3))
+    net.layers[0].weights[...] = np.abs(net.layers[0].weights) * [1, 1, 0, 1, 1]
+    smaller = net.resize(0, 4, x)
+    assert np.abs(smaller.predict(x) - net.predict(x)).max() < 1e-15
+    assert np.abs(net.resize(0, 8).predict(x) - net.predict(x)).max() < 1e-15
