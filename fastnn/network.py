@@ -49,8 +49,7 @@ BLOCK_COST = 1 << 32  # flops at most in one such call, so that Ctrl-C is prompt
 class Network:
     """A multilayer perceptron: layers, one after the other.
 
-    inputs: I, the features of one row. layers: `Dense` and `Dropout`, the last
-    one a `Dense`.
+    inputs: I, the features of one row. layers: those of `fastnn.layers`, the last one a `Dense`.
     input_scale: inputs are multiplied by it, e.g. 1 / 255 for bytes. standardize: for columns of
     different scales; from each input column its mean is taken, and the rest divided by its
     deviation, both learned from the rows of the first fit (a column that never varied becomes 0).
@@ -119,7 +118,7 @@ class Network:
 
     def _build(self, layers: list[Layer]) -> None:
         """The program of these layers, and their initial weights. MemoryError if too large."""
-        sizes = [self.inputs, *(layer.units for layer in layers if layer.units is not None)]
+        sizes = [self.inputs, *(width for layer in layers for width in layer.widths)]
         check_sizes(sizes, self.dtype)
         try:
             self._lay_out(layers)

@@ -178,7 +178,7 @@ def build(
 
 
 def views(program: Program, arena: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """The blocks of an arena laid out like the parameters, by name; all but weights have one axis."""
+    """The blocks of an arena laid out like the parameters, by name, in the shape of `axes`."""
     found = {}
     for name, (start, rows, columns) in zip(program.names, program.blocks.tolist(), strict=True):
         found[name] = arena[start : start + rows * columns].reshape(axes(name, rows, columns))

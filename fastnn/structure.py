@@ -312,8 +312,8 @@ def carry(old: Program, new: Program, where: Place, kept: NDArray[np.int64], mea
     """Give a program the parameters of one that differs in the width of one layer.
 
     kept: the neurons that stay, first in the new layer. mean (width,): the values of those that go,
-    which the next biases get, if there are some. Neurons beyond them keep the weights that they have, and nobody hears
-    them yet: their outgoing weights are zero.
+    which the next biases get, if there are some. Neurons beyond them keep the weights that they
+    have, and nobody hears them yet: their outgoing weights are zero.
     """
     before, after = views(old, old.parameters), views(new, new.parameters)
     resized = (f"{where.made}.weights", f"{where.made}.biases", f"{where.read}.weights")

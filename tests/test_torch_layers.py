@@ -4,22 +4,40 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import Dense
+from fastnn import Dense, Residual
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: torch==2.13.0")
 
 BOUND = {"float32": 3e-4, "float64": 1e-9}  # of 20 steps
 
+# ruff: noqa: N803, N806 (the textbook's capital letters)
+
 # Layers between a first Dense and a last one, and theirs as functions of the values (B, 9) and of
 # the parameters, the same arrays in the same order.
 LAYERS = {
     "Dense(use_bias=False)": ([Dense(9, "tanh", use_bias=False)], lambda h, W: torch.tanh(h @ W)),
+    "Residual": (
+        [Residual(Dense(5, "tanh"), Dense(9))],
+        lambda h, W, b, V, c: h + torch.tanh(h @ W + b) @ V + c,
+    ),
+    "Residual of Residual": (
+        [
+            Residual(Residual(Dense(9, "gelu")), Dense(9, use_bias=False)),
+            Residual(Dense(9, "relu")),
+        ],
+        lambda h, W, b, V, U, c: relu_block(h + (h + gelu(h @ W + b)) @ V, U, c),
+    ),
 }
+gelu = torch.nn.functional.gelu
+
+
+def relu_block(h, W, b):
+    return h + torch.relu(h @ W + b)
 
 
 def theirs(name, x, parameters):
     """What PyTorch computes from x (B, 7)."""
-    W, b, *inner, V, c = parameters  # noqa: N806
+    W, b, *inner, V, c = parameters
     return LAYERS[name][1](torch.tanh(x @ W + b), *inner) @ V + c
 
 

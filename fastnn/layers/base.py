@@ -59,6 +59,11 @@ class Layer:
         return views(program, program.parameters)[f"{layer}.{name}"]
 
     @property
+    def widths(self) -> list[int]:
+        """How many columns come and go within it, as far as it changes them."""
+        return [] if self.units is None else [self.units]
+
+    @property
     def size(self) -> int:
         """How many parameters it has."""
         program, layer = self._bound()
