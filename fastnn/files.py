@@ -12,12 +12,12 @@ and what it has: {"layer": "dropout", "rate": 0.5}, of format 3. Format 4 adds `
 and categories that make the inputs of a table: see `columns`. Format 5 adds other layers, and
 `"use_bias": false` for a dense one without biases. The layers of a block stand in its entry,
 {"layer": "residual", "layers": [...]}, and its tensors are `layers.2.0.weights` and so on. The
-digest covers the description without itself and the bytes of all tensors. `_fields` names all entries; one that has its default
-is not written, and the file's format is the lowest that has all that are. Format 2 adds, of
-float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and `outputs.center` (O,), where the
-network has learned them, and with the optimizer each slot of its state as
-`optimizer.0.layers.0.weights` and so on. In format 4 a checkpoint has `fit`: where it stands, as
-`training.Place` has it. What a format does not name is an error.
+digest covers the description without itself and the bytes of all tensors. `_fields` names all
+entries; one that has its default is not written, and the file's format is the lowest that has all
+that are. Format 2 adds, of float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and
+`outputs.center` (O,), where the network has learned them, and with the optimizer each slot of its
+state as `optimizer.0.layers.0.weights` and so on. In format 4 a checkpoint has `fit`: where it
+stands, as `training.Place` has it. What a format does not name is an error.
 """
 
 from __future__ import annotations

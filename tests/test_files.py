@@ -321,8 +321,12 @@ def residual(layers: list[Any]) -> Any:
     ],
 )
 def test_layers_that_do_not_fit(path: Path, entry: Any, words: list[str]) -> None:
+    def insert(found: Any, _: Any) -> None:
+        found["format"] = _fields.FORMAT
+        found["layers"].insert(1, entry)
+
     full().save(path)
-    rewritten(path, lambda found, _: found["layers"].insert(1, entry))
+    rewritten(path, insert)
     refused(path, *words)
 
 
