@@ -38,6 +38,8 @@ COMPILED = [name for name in engine.available() if name != "reference"]
 FUSED = [name for name in COMPILED if name != "baseline"]
 OPTIMIZER = SGD(0.05, momentum=0.5)
 ELEMENTWISE = sorted(name for name, a in ACTIVATIONS.items() if a.kind == ACTIVATE)
+KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "scale", "row_norm", "prelu"]
+KINDS += ["blend"]
 
 
 def filled(made, seed=0):
@@ -68,7 +70,7 @@ def programs(draw):
     values, width = [0], st.sampled_from([1, 16, 66, 130])
     for number in range(draw(st.integers(1, 8))):
         source = draw(st.sampled_from(values))
-        kind = draw(st.sampled_from(["dense", "dense", "activate", "softmax", "dropout", "add"]))
+        kind = draw(st.sampled_from(KINDS))
         if kind == "dense":
             with_biases = draw(st.booleans())
             values.append(builder.dense(source, draw(width), f"layers.{number}", with_biases))
@@ -78,7 +80,17 @@ def programs(draw):
         elif kind == "softmax":
             values.append(builder.activate(source, ACTIVATIONS["softmax"]))
         elif kind == "dropout":
-            values.append(builder.dropout(source, draw(st.sampled_from([0.0, 0.3, 0.9]))))
+            rate, alpha = draw(st.sampled_from([0.0, 0.3, 0.9])), draw(st.booleans())
+            values.append(builder.dropout(source, rate, alpha))
+        elif kind == "scale":
+            values.append(builder.scale(source, f"layers.{number}", draw(st.booleans())))
+        elif kind == "row_norm":
+            values.append(builder.row_norm(source, draw(st.sampled_from([1e-3, 0.5]))))
+        elif kind == "prelu":
+            values.append(builder.prelu(source, f"layers.{number}"))
+        elif kind == "blend":
+            name = draw(st.sampled_from(ELEMENTWISE))
+            values.append(builder.blend(source, ACTIVATIONS[name], f"layers.{number}"))
         else:
             alike = [v for v in values if builder.width(v) == builder.width(source)]
             values.append(builder.add(source, draw(st.sampled_from(alike))))
