@@ -21,9 +21,14 @@ from .columns import Standardize as Standardize
 from .engine import get_num_threads as get_num_threads
 from .engine import set_num_threads as set_num_threads
 from .engine import show_config as show_config
+from .layers import AlphaDropout as AlphaDropout
+from .layers import Blend as Blend
 from .layers import Dense as Dense
 from .layers import Dropout as Dropout
+from .layers import LayerNorm as LayerNorm
+from .layers import PReLU as PReLU
 from .layers import Residual as Residual
+from .layers import Scale as Scale
 from .network import Network as Network
 from .network import load as load
 from .network import mlp as mlp

@@ -143,7 +143,7 @@ class Builder:
         return self._append(ADD, source, self.width(source), other=other)
 
     def scale(self, source: int, name: str, shift: bool = False) -> int:
-        """x * gamma, and with a shift + beta; the blocks are called `name`.gamma and `name`.beta."""
+        """x * gamma, with a shift + beta; the blocks are called `name`.gamma and `name`.beta."""
         width = self.width(source)
         block = self._block(f"{name}.gamma", 1, width)
         if shift:

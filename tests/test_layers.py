@@ -1,9 +1,10 @@
-"""Layers: Dense and Dropout."""
+"""Layers: what each does, its parameters, files, threads, and what is refused."""
 
 import numpy as np
 import pytest
 
 import fastnn
+from fastnn import reference
 
 
 def test_weights_are_views_of_the_network():
@@ -317,3 +318,141 @@ def test_structure_leaves_blocks_alone():
         "residual (relu, dropout 0.3, residual (identity), identity)",
         "identity",
     ]
+
+
+# Layers along rows and columns.
+
+ALONG = [
+    fastnn.Scale(),
+    fastnn.LayerNorm(),
+    fastnn.PReLU(),
+    fastnn.Blend("gelu"),
+    fastnn.Blend("tanh"),
+    fastnn.AlphaDropout(0.2),
+    fastnn.Residual(fastnn.LayerNorm(), fastnn.Dense(40, use_bias=False), fastnn.PReLU()),
+]
+
+
+def along(layer, units=40, **options):
+    """The layer as the first of a network, and behind a wide one."""
+    first, hidden, last = fastnn.Dense(40), fastnn.Dense(units), fastnn.Dense(3, "softmax")
+    layers = [layer, first, layer, hidden, layer, last]
+    if isinstance(layer, fastnn.Residual):
+        layers = [first, layer, hidden, last]
+    return fastnn.Network(20, layers, **options)
+
+
+def test_what_layers_begin_with():
+    x = np.random.default_rng(0).normal(size=(9, 4))
+    expected = {
+        fastnn.Scale(): x,
+        fastnn.LayerNorm(0.5): (x - x.mean(axis=1)[:, None])
+        / np.sqrt(x.var(axis=1)[:, None] + 0.5),
+        fastnn.PReLU(): np.where(x > 0, x, x / 4),
+        fastnn.Blend("relu"): np.maximum(x, 0),
+        fastnn.AlphaDropout(0.5): x,
+    }
+    for layer, h in expected.items():
+        net = fastnn.Network(4, [layer, fastnn.Dense(2)], dtype="float64")
+        assert np.abs(net.activations(x)[1] - h).max() < 1e-15
+        first = fastnn.Network(4, [fastnn.Dense(2)], dtype="float64").layers[0].weights
+        assert net.layers[1].weights.tobytes() == first.tobytes()  # they draw nothing
+
+
+def test_parameters_of_layers_are_views():
+    layers = [fastnn.LayerNorm(), fastnn.Scale(), fastnn.PReLU(), fastnn.Blend("elu")]
+    net = fastnn.Network(5, [*layers, fastnn.Dense(1)])
+    norm, scale, prelu, blend, _ = net.layers
+    views = [norm.gamma, norm.beta, scale.gamma, prelu.slopes, blend.blend]
+    assert [view.shape for view in views] == [(5,)] * 5
+    for view, number in zip(views, (1, 0, 1, 0.25, 1), strict=True):
+        assert (view == number).all()
+        view[...] = 7
+    assert (net.program.parameters == 7).sum() == 25
+    assert [layer.size for layer in net.layers] == [10, 5, 5, 5, 6]
+    labels = [layer.label for layer in net.layers[:4]]
+    assert labels == ["layer norm", "scale", "prelu", "blend elu"]
+
+
+@pytest.mark.parametrize("layer", ALONG, ids=str)
+@pytest.mark.parametrize("batch_size", [32, 300])
+def test_layers_give_the_same_bits_on_any_number_of_threads(engine_name, layer, batch_size):
+    """Small and wide ones, whole batches and batches in blocks."""
+    x, y = rows()
+    for units in (7, 300):
+        bits = set()
+        for threads in (1, 2, 3):
+            net = along(layer, units, engine=engine_name, num_threads=threads)
+            net.fit(x, y, epochs=2, batch_size=batch_size, verbose=0)
+            gradients = [g.tobytes() for one in net.gradients(x, y)[1] for g in one]
+            bits.add(b"".join([net.program.parameters.tobytes(), *gradients]))
+        assert len(bits) == 1
+
+
+@pytest.mark.parametrize("layer", ALONG, ids=str)
+def test_layers_train_and_go_on_after_load(layer, tmp_path):
+    x, y = rows()
+    whole, half = along(layer), along(layer)
+    logs = whole.fit(x, y, epochs=4, verbose=0).history
+    assert logs["loss"][-1] < logs["loss"][0]
+    half.fit(x, y, epochs=2, verbose=0)
+    half.save(tmp_path / "net", optimizer=True)
+    back = fastnn.load(tmp_path / "net")
+    back.fit(x, y, epochs=2, verbose=0)
+    assert back.program.parameters.tobytes() == whole.program.parameters.tobytes()
+    other = half.copy()
+    other.set_weights(whole.get_weights())
+    assert other.predict(x).tobytes() == whole.predict(x).tobytes()
+
+
+@pytest.mark.parametrize("layer", ALONG[:-1], ids=str)
+def test_a_first_layer_hides_no_bad_number(engine_name, layer):
+    net = along(layer, engine=engine_name)
+    for bad in (np.nan, np.inf, -np.inf):
+        for n in (1, 50):
+            x = np.zeros((n, 20), np.float32)
+            x[-1, 3] = bad
+            with pytest.raises(ValueError, match=r"^expected finite float32 numbers in x, got "):
+                net.predict(x)
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    net = fastnn.Network(500, [fastnn.AlphaDropout(0.3), fastnn.Dense(1)], dtype="float64", seed=4)
+    x = np.random.default_rng(0).normal(size=(400, 500))
+    chain = reference.ops(net.program, first_row=0)
+    h = reference.forward_pass(net.program, x, chain)[1]
+    assert abs(h.mean()) < 0.01
+    assert h.var() == pytest.approx(1, abs=0.01)
+
+
+def test_structure_leaves_learned_activations_alone():
+    layers = [fastnn.Dense(9), fastnn.PReLU(), fastnn.Dense(4, "relu"), fastnn.Dense(2)]
+    net, x = fastnn.Network(3, layers), np.random.default_rng(0).normal(size=(50, 3))
+    with pytest.raises(ValueError, match=r"^expected a hidden layer that one dense layer reads"):
+        net.resize(0, 4, x)
+    assert [layer.units for layer in net.prune(x, 0.5).layers] == [9, None, 2, 2]
+    assert [found.label for found in net.diagnose(x).layers] == [
+        "identity",
+        "prelu",
+        "relu",
+        "identity",
+    ]
+
+
+@pytest.mark.parametrize("epsilon", [0, -1.0, float("inf")])
+def test_what_layer_norm_refuses(epsilon):
+    with pytest.raises(ValueError, match=rf"^expected a positive epsilon, got {epsilon}$"):
+        fastnn.LayerNorm(epsilon)
+
+
+def test_other_refusals():
+    with pytest.raises(ValueError, match=r"^expected an epsilon that float32 can hold, got 1e-60$"):
+        fastnn.Network(3, [fastnn.LayerNorm(1e-60), fastnn.Dense(2)])
+    with pytest.raises(ValueError, match=r"single numbers in Blend, got softmax$"):
+        fastnn.Blend("softmax")
+    with pytest.raises(ValueError, match=r"did you mean 'tanh'\?"):
+        fastnn.Blend("tahn")
+    with pytest.raises(ValueError, match=r"^expected rate in \[0, 1\), got 1$"):
+        fastnn.AlphaDropout(1)
+    with pytest.raises(RuntimeError, match=r"^this PReLU is in no network; use network\.layers"):
+        _ = fastnn.PReLU().slopes
