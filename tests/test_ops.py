@@ -6,6 +6,7 @@ build that fuses; and programs that do not fit, which no engine runs.
 
 import copy
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,12 +20,16 @@ from fastnn.optimizers import SGD
 from fastnn.program import (
     ACTIVATE,
     ADD,
+    BARE,
     BLOCK,
     CODE,
     COLUMNS,
     DROPOUT,
     KIND,
     OTHER,
+    PRELU,
+    ROW_NORM,
+    SCALE,
     SOFTMAX,
     SOURCE,
     START,
@@ -107,6 +112,22 @@ def programs(draw):
     return filled(builder.program([output], LOSSES[loss].code, "float64", 0.5, seed=seed))
 
 
+def along(dtype="float64"):
+    """All that acts along rows and columns, on the input, on wide and on narrow values."""
+    builder = Builder(37)
+    x = builder.scale(builder.row_norm(0, 1e-3), "layers.0", shift=True)
+    h = builder.prelu(builder.dense(x, 131, "layers.1", use_bias=False), "layers.2")
+    h = builder.dropout(builder.row_norm(h, 0.5), 0.3, alpha=True)
+    h = builder.add(builder.dense(h, 131, "layers.3"), builder.scale(h, "layers.4"))
+    h = builder.blend(
+        builder.blend(h, ACTIVATIONS["gelu"], "layers.5"), ACTIVATIONS["tanh"], "layers.6"
+    )
+    h = builder.prelu(builder.dense(h, 9, "layers.7"), "layers.8")
+    output = builder.row_norm(builder.dense(h, 9, "layers.9"), 0.1)
+    loss = LOSSES["mean_squared_error"].code
+    return filled(builder.program([x, h, output], loss, dtype, 0.5, seed=7))
+
+
 def rows_of(made, rows, seed=3):
     random = np.random.default_rng(seed)
     return random.normal(size=(rows, made.inputs)), random.integers(0, made.outputs, rows)
@@ -158,6 +179,11 @@ def check(made, rows):
 @pytest.mark.parametrize("rows", [1, 40, 300])
 def test_a_residual_network_with_dropout(loss, rows):
     check(residual(loss=loss), rows)
+
+
+@pytest.mark.parametrize("rows", [1, 40, 300])
+def test_what_acts_along_rows_and_columns(rows):
+    check(along(), rows)
 
 
 @settings(
@@ -216,9 +242,10 @@ def test_labels_of_one_output(engine_name):
     assert core.evaluate(made, x, y, 1)[1] == (out > 0.5).sum()
 
 
-def test_gradients_with_dropout_are_central_differences(engine_name):
+@pytest.mark.parametrize("make", [partial(residual, loss="mean_squared_error"), along])
+def test_gradients_with_dropout_are_central_differences(engine_name, make):
     """The masks stay as they are while a weight moves: they are a function of numbers alone."""
-    core, made = engine.get(engine_name, "float64"), residual(loss="mean_squared_error")
+    core, made = engine.get(engine_name, "float64"), make()
     x, _ = rows_of(made, 6)
     t = np.random.default_rng(2).normal(size=(6, made.outputs))
     arena, unused = zeros_like_parameters(made), zeros_like_parameters(made)
@@ -304,6 +331,12 @@ BAD = {
         lambda made: made.numbers.__setitem__(3, np.nan),
         r"op 3 \(ACTIVATE\) .* finite number, got nan",
     ),
+    "a code that is none": (put(2, CODE, 2), r"op 2 \(DENSE\) .* a code of 0 or 1, got 2"),
+    "a code without biases, and biases": (put(2, CODE, BARE), "expected 6 blocks, each of one op"),
+    "a dropout that is none": (put(1, CODE, 7), r"op 1 \(DROPOUT\) .* a code of 0 or 1, got 7"),
+    "an epsilon of nothing": (put(3, KIND, ROW_NORM), r"op 3 \(ROW_NORM\) .* positive eps"),
+    "a scale without blocks": (put(3, KIND, SCALE), r"op 3 \(SCALE\) .*: expected blocks \["),
+    "slopes without blocks": (put(3, KIND, PRELU), r"op 3 \(PRELU\) .*: expected blocks \["),
     "a loss that is none": (lambda made: setattr(made, "loss", 9), "a loss's code below 3, got 9"),
     "a loss that needs softmax": (put(9, KIND, ACTIVATE), "expected SOFTMAX as the last op"),
     "a loss that needs g": (
