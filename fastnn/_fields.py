@@ -15,8 +15,20 @@ import numpy as np
 
 from . import activations, losses
 from ._errors import FormatError, held, shown, unknown
+from .activations import Activation
 from .columns import KINDS, MOST_CATEGORIES, Column, Columns, OneHot
-from .layers import Dense, Dropout, Layer
+from .layers import (
+    AlphaDropout,
+    Blend,
+    Dense,
+    Dropout,
+    Layer,
+    LayerNorm,
+    PReLU,
+    Residual,
+    Scale,
+)
+from .layers.residual import DEEPEST
 from .losses import Loss
 from .optimizers import OPTIMIZERS
 from .schedules import SCHEDULES, is_schedule
@@ -102,35 +114,74 @@ def _meaning(value: Any) -> str:
 
 def _layers(value: Any) -> list[Layer]:
     expect(isinstance(value, list) and len(value) > 0, "a list of layers", value)
-    return [_layer(i, entry) for i, entry in enumerate(value)]
+    return [_layer(f"layer {i}", entry) for i, entry in enumerate(value)]
 
 
-def _layer(i: int, entry: Any) -> Layer:
-    expect(isinstance(entry, dict), f"layer {i} as an object", entry)
+def _layer(where: str, entry: Any) -> Layer:
+    expect(isinstance(entry, dict), f"{where} as an object", entry)
     kind = entry.get("layer", "dense")
     if not isinstance(kind, str) or kind not in LAYERS:
         raise unknown("layer", kind, LAYERS)
-    return LAYERS[kind](i, entry)
+    return LAYERS[kind](where, entry)
 
 
-def _dropout(i: int, entry: Description) -> Dropout:
-    expect_names(f"layer {i}", entry.keys(), {"layer", "rate"})
-    return Dropout(_is(float, f"the rate of layer {i} as a float")(entry["rate"]))
+def _plain_layer(kind: type[Layer], *numbers: str) -> Callable[[str, Description], Layer]:
+    """Reads a layer of such numbers as its arguments."""
+
+    def read(where: str, entry: Description) -> Layer:
+        expect_names(where, entry.keys(), {"layer", *numbers})
+        return kind(*(_is(float, f"the {n} of {where} as a float")(entry[n]) for n in numbers))
+
+    return read
 
 
-def _dense(i: int, entry: Description) -> Dense:
-    with_slope = entry.get("activation") in ("leaky_relu", "elu")
-    names = {"units", "activation", "initializer", *(["slope"] if with_slope else [])}
-    expect_names(f"layer {i}", entry.keys(), names)
-    units = _whole(f"a positive size of layer {i}", 1)(entry["units"])
+def _activation(entry: Description) -> Activation:
+    """That of a layer, with the number that leaky_relu and elu have."""
     activation = activations.get(_is(str, "the name of an activation")(entry["activation"]))
-    if with_slope:
-        slope = _positive("a positive slope")(entry["slope"])
-        activation = dataclasses.replace(activation, slope=slope)
-    return Dense(units, activation, _is(str, "the name of an initializer")(entry["initializer"]))
+    if "slope" not in entry:
+        return activation
+    return dataclasses.replace(activation, slope=_positive("a positive slope")(entry["slope"]))
 
 
-LAYERS: dict[str, Callable[[int, Description], Layer]] = {"dense": _dense, "dropout": _dropout}
+def _names_of_activation(entry: Description) -> set[str]:
+    """The entries that say which activation a layer has."""
+    with_slope = entry.get("activation") in ("leaky_relu", "elu")
+    return {"activation", *(["slope"] if with_slope else [])}
+
+
+def _blend(where: str, entry: Description) -> Blend:
+    expect_names(where, entry.keys(), {"layer", *_names_of_activation(entry)})
+    return Blend(_activation(entry))
+
+
+def _dense(where: str, entry: Description) -> Dense:
+    names = {"units", "initializer", *_names_of_activation(entry)}
+    expect_names(where, entry.keys(), names, {"use_bias"})
+    bare = entry.get("use_bias", False)
+    expect(bare is False, f"use_bias of {where} as false, where it is said", bare)
+    units = _whole(f"a positive size of {where}", 1)(entry["units"])
+    initializer = _is(str, "the name of an initializer")(entry["initializer"])
+    return Dense(units, _activation(entry), initializer, "use_bias" not in entry)
+
+
+def _residual(where: str, entry: Description) -> Residual:
+    expect_names(where, entry.keys(), {"layer", "layers"})
+    inner = entry["layers"]
+    expect(isinstance(inner, list) and len(inner) > 0, f"a list of layers in {where}", inner)
+    expect(where.count(".") < DEEPEST, f"at most {DEEPEST} blocks in one another", where)
+    return Residual(*(_layer(f"{where}.{i}", one) for i, one in enumerate(inner)))
+
+
+LAYERS: dict[str, Callable[[str, Description], Layer]] = {
+    "dense": _dense,
+    "dropout": _plain_layer(Dropout, "rate"),
+    "alpha_dropout": _plain_layer(AlphaDropout, "rate"),
+    "layer_norm": _plain_layer(LayerNorm, "epsilon"),
+    "scale": _plain_layer(Scale),
+    "prelu": _plain_layer(PReLU),
+    "blend": _blend,
+    "residual": _residual,
+}
 
 
 def _kind_entry(what: str, kinds: Mapping[str, type], value: Any) -> Description:

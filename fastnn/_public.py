@@ -26,6 +26,14 @@ from .layers import Dense as Dense
 from .layers import Dropout as Dropout
 from .many import cross_validate as cross_validate
 from .many import fit_many as fit_many
+from .layers import AlphaDropout as AlphaDropout
+from .layers import Blend as Blend
+from .layers import Dense as Dense
+from .layers import Dropout as Dropout
+from .layers import LayerNorm as LayerNorm
+from .layers import PReLU as PReLU
+from .layers import Residual as Residual
+from .layers import Scale as Scale
 from .network import Network as Network
 from .network import load as load
 from .network import mlp as mlp

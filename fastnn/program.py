@@ -18,18 +18,25 @@ if TYPE_CHECKING:
     from .activations import Activation
 
 # Kinds of ops. x is the value of op SOURCE, y that of op OTHER.
-INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD = range(6)
+INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND = range(10)
 KINDS = (
     "INPUT",  # the data, scaled
-    "DENSE",  # x @ W + b; W is block BLOCK, b the next
+    "DENSE",  # x @ W + b; W is block BLOCK, b the next; with the code BARE no b
     "ACTIVATE",  # g(x), g by its CODE; leaky_relu's slope or elu's alpha is the op's number
     "SOFTMAX",  # along a row
-    "DROPOUT",  # in training, x without some of its numbers; the rate is the op's number
+    "DROPOUT",  # in training, x without some of its numbers; the rate is the op's number. With the
+    # code ALPHA they become the limit of selu, and mean 0 and variance 1 stay as they are
     "ADD",  # x + y
+    "SCALE",  # x * gamma + beta, along each column; with the code BARE no beta
+    "ROW_NORM",  # (x - mean) / sqrt(variance + epsilon) along a row; epsilon is the op's number
+    "PRELU",  # x, or a * x below 0, with an a for each column
+    "BLEND",  # x + a * (g(x) - x), with an a for each column; g and its number as in ACTIVATE
 )
 
 KIND, SOURCE, OTHER, WIDTH, BLOCK, CODE = range(6)  # columns of Program.ops
 START, ROWS, COLUMNS = range(3)  # columns of Program.blocks
+BARE = 1  # the code of an op without the last of its blocks, what is added
+ALPHA = 1  # the code of alpha dropout
 
 CROSS_ENTROPY, BINARY_CROSS_ENTROPY = 0, 1  # losses that are read from the last op's source
 
@@ -107,11 +114,12 @@ class Builder:
         self.end += -(-rows * columns // ALIGNMENT) * ALIGNMENT
         return len(self.blocks) - 1
 
-    def dense(self, source: int, units: int, name: str) -> int:
+    def dense(self, source: int, units: int, name: str, use_bias: bool = True) -> int:
         """x @ W + b; the blocks are called `name`.weights and `name`.biases."""
         block = self._block(f"{name}.weights", self.width(source), units)
-        self._block(f"{name}.biases", 1, units)
-        return self._append(DENSE, source, units, block=block)
+        if use_bias:
+            self._block(f"{name}.biases", 1, units)
+        return self._append(DENSE, source, units, block=block, code=0 if use_bias else BARE)
 
     def activate(self, source: int, activation: Activation) -> int:
         """g(x); nothing for the identity."""
@@ -121,15 +129,45 @@ class Builder:
         self.numbers[value] = activation.slope
         return value
 
-    def dropout(self, source: int, rate: float) -> int:
-        """In training, x * mask, the mask 0 with probability `rate`, else 1 / (1 - rate)."""
-        value = self._append(DROPOUT, source, self.width(source))
+    def dropout(self, source: int, rate: float, alpha: bool = False) -> int:
+        """In training, x * mask, the mask 0 with probability `rate`, else 1 / (1 - rate).
+
+        alpha: alpha dropout.
+        """
+        value = self._append(DROPOUT, source, self.width(source), code=ALPHA if alpha else 0)
         self.numbers[value] = rate
         return value
 
     def add(self, source: int, other: int) -> int:
         """x + y."""
         return self._append(ADD, source, self.width(source), other=other)
+
+    def scale(self, source: int, name: str, shift: bool = False) -> int:
+        """x * gamma, with a shift + beta; the blocks are called `name`.gamma and `name`.beta."""
+        width = self.width(source)
+        block = self._block(f"{name}.gamma", 1, width)
+        if shift:
+            self._block(f"{name}.beta", 1, width)
+        return self._append(SCALE, source, width, block=block, code=0 if shift else BARE)
+
+    def row_norm(self, source: int, epsilon: float) -> int:
+        """(x - mean) / sqrt(variance + epsilon), of each row."""
+        value = self._append(ROW_NORM, source, self.width(source))
+        self.numbers[value] = epsilon
+        return value
+
+    def prelu(self, source: int, name: str) -> int:
+        """x, or slope * x below 0; the block is called `name`.slopes."""
+        width = self.width(source)
+        return self._append(PRELU, source, width, block=self._block(f"{name}.slopes", 1, width))
+
+    def blend(self, source: int, activation: Activation, name: str) -> int:
+        """x + a * (g(x) - x); the block is called `name`.blend."""
+        width = self.width(source)
+        block = self._block(f"{name}.blend", 1, width)
+        value = self._append(BLEND, source, width, block=block, code=activation.code)
+        self.numbers[value] = activation.slope
+        return value
 
     def program(
         self,
@@ -176,7 +214,7 @@ def build(
 
 
 def views(program: Program, arena: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """The blocks of an arena laid out like the parameters, by name; biases have one axis."""
+    """The blocks of an arena laid out like the parameters, by name, in the shape of `axes`."""
     found = {}
     for name, (start, rows, columns) in zip(program.names, program.blocks.tolist(), strict=True):
         found[name] = arena[start : start + rows * columns].reshape(axes(name, rows, columns))
@@ -184,30 +222,42 @@ def views(program: Program, arena: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 
 def axes(name: str, rows: int, columns: int) -> tuple[int, ...]:
-    """The shape of a block's view: biases have one axis."""
-    return (columns,) if name.endswith(".biases") else (rows, columns)
+    """The shape of a block's view: all but weights have one axis."""
+    return (rows, columns) if name.endswith(".weights") else (columns,)
 
 
-def dense_places(program: Program) -> list[tuple[slice, slice, int]]:
-    """Of the dense layers, where W and b lie in an arena like the parameters, and the outputs."""
-    found = []
-    blocks = program.blocks.tolist()
-    for op in program.ops.tolist():
-        if op[KIND] == DENSE:
-            (w, inputs, outputs), (b, _, _) = blocks[op[BLOCK] : op[BLOCK] + 2]
-            found.append((slice(w, w + inputs * outputs), slice(b, b + outputs), outputs))
+def shapes(ops: Sequence[Sequence[int]], number: int) -> list[tuple[int, int]]:
+    """Rows and columns of the blocks that an op has: BLOCK and those that follow it."""
+    kind, source, _, width, _, code = ops[number]
+    if kind in (DENSE, SCALE):
+        first = ops[source][WIDTH] if kind == DENSE else 1
+        return [(first, width), (1, width)][: 1 if code == BARE else 2]
+    return [(1, width)] if kind in (PRELU, BLEND) else []
+
+
+Places = list[list[tuple[slice, tuple[int, ...]]]]
+
+
+def block_places(program: Program) -> Places:
+    """Of each op that has blocks, where they lie in an arena like the parameters, and as what."""
+    ops, blocks, found = program.ops.tolist(), program.blocks.tolist(), []
+    for number, op in enumerate(ops):
+        numbers = range(op[BLOCK], op[BLOCK] + len(shapes(ops, number)))
+        places = [(program.names[k], *blocks[k]) for k in numbers]
+        if places:
+            found.append([(slice(i, i + r * c), axes(name, r, c)) for name, i, r, c in places])
     return found
 
 
 def pairs(
-    program: Program, arena: NDArray[Any], places: list[tuple[slice, slice, int]] | None = None
-) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Views [(W (I, O), b (O,)), ...] of the dense layers, in an arena like the parameters.
+    program: Program, arena: NDArray[Any], places: Places | None = None
+) -> list[tuple[NDArray[Any], ...]]:
+    """Views of the blocks of each op that has some, in an arena like the parameters.
 
-    Their places are looked up unless they are given.
+    (W (I, O), b (O,)) of a dense layer. Their places are looked up unless they are given.
     """
-    found = places or dense_places(program)
-    return [(arena[w].reshape(-1, outputs), arena[b]) for w, b, outputs in found]
+    found = places or block_places(program)
+    return [tuple(arena[where].reshape(shape) for where, shape in one) for one in found]
 
 
 def check(program: Program, dtype: np.dtype[Any], activations: int, losses: int) -> None:
@@ -260,20 +310,27 @@ def _problem(program: Program, ops: list[list[int]], number: int, activations: i
         if not 0 <= value < number:
             return f"expected a source before it, got {value}"
     wide = ops[source][WIDTH]
-    if kind == DENSE:
-        if not 0 <= block < len(program.blocks) - 1:
-            return f"expected blocks {block} and {block + 1}, got {len(program.blocks)} blocks"
-        found = [tuple(place[1:]) for place in program.blocks[block : block + 2].tolist()]
-        if found != [(wide, width), (1, width)]:
-            return f"expected blocks {[(wide, width), (1, width)]}, got {found}"
-    elif width != wide or (kind == ADD and width != ops[other][WIDTH]):
+    wanted = shapes(ops, number)
+    if wanted:
+        end = block + len(wanted)
+        if not 0 <= block <= end <= len(program.blocks):
+            numbers = " and ".join(map(str, range(block, end)))
+            return f"expected blocks {numbers}, got {len(program.blocks)} blocks"
+        found = [tuple(place[1:]) for place in program.blocks[block:end].tolist()]
+        if found != wanted:
+            return f"expected blocks {wanted}, got {found}"
+    if kind in (DENSE, SCALE, DROPOUT) and code not in (0, 1):  # BARE, ALPHA
+        return f"expected a code of 0 or 1, got {code}"
+    if kind != DENSE and (width != wide or (kind == ADD and width != ops[other][WIDTH])):
         sources = f"{wide} and {ops[other][WIDTH]}" if kind == ADD else f"{wide}"
         return f"expected one width, got {width} of sources of {sources}"
-    if kind == ACTIVATE and not 0 <= code < activations:
+    if kind in (ACTIVATE, BLEND) and not 0 <= code < activations:
         return f"expected an activation's code below {activations}, got {code}"
     given = float(program.numbers[number])
     if not (0 <= given < 1 if kind == DROPOUT else np.isfinite(given)):
         return f"expected a rate in [0, 1) or a finite number, got {given}"
+    if kind == ROW_NORM and given <= 0:
+        return f"expected a positive epsilon, got {given}"
     return ""
 
 
@@ -297,10 +354,10 @@ def _check_blocks(program: Program, ops: list[list[int]]) -> None:
             found = f"{start} to {start + rows * columns}"
             raise ValueError(f"expected a block within {last} to {end} of the arena, got {found}")
         last = start + rows * columns
-    used = sorted(op[BLOCK] + k for op in ops if op[KIND] == DENSE for k in (0, 1))
+    used = sorted(op[BLOCK] + k for v, op in enumerate(ops) for k in range(len(shapes(ops, v))))
     if used != list(range(len(program.blocks))):
         raise ValueError(f"expected {len(program.blocks)} blocks, each of one op, got {used}")
-    if not used:
+    if DENSE not in [op[KIND] for op in ops]:
         raise ValueError("expected at least one DENSE op, got none")
 
 

@@ -8,14 +8,14 @@ Nothing here loops over rows.
 Source: Goodfellow, Bengio, Courville, Deep learning (2016), section 6.5.
 """
 
-# ruff: noqa: N806, N815 (the textbook's capital letters)
+# ruff: noqa: N806 (the textbook's capital letters)
 # mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -25,6 +25,8 @@ from ._random import DROP, words
 from .program import (
     ACTIVATE,
     ADD,
+    ALPHA,
+    BLEND,
     BLOCK,
     CODE,
     DENSE,
@@ -32,11 +34,15 @@ from .program import (
     INPUT,
     KIND,
     OTHER,
+    PRELU,
+    ROW_NORM,
+    SCALE,
     SOFTMAX,
     SOURCE,
+    START,
     Program,
     check,
-    views,
+    shapes,
 )
 
 Array = NDArray[Any]
@@ -274,6 +280,11 @@ def apply_gradients(
 # Ops: h from the values before, and the gradients of the values that it was made of.
 
 
+def alpha_factor(rate: float) -> float:
+    """a of alpha dropout, a * x + b: it gives values of variance 1 their variance back."""
+    return float(1 / np.sqrt((1 - rate) * (1 + rate * (SELU_SCALE * SELU_ALPHA) ** 2)))
+
+
 @dataclass
 class Op:
     """One op of a program, its weights, and where dropout is on, the rows that it draws for."""
@@ -284,10 +295,8 @@ class Op:
     other: int
     code: int
     value: Any  # its slope or rate
-    W: Array | None = None
-    b: Array | None = None
-    dW: Array | None = None
-    db: Array | None = None
+    blocks: list[Array] = field(default_factory=list)  # (rows, columns) each
+    gradients: list[Array] = field(default_factory=list)
     draws: tuple[int, int, Array] | None = None  # seed, update, rows of the batch (B,)
 
     def mask(self, x: Array) -> Array:
@@ -297,27 +306,72 @@ class Op:
         seed, update, rows = self.draws
         drawn = words(seed, DROP, update, self.number, rows, x.shape[1])
         kept = drawn >= np.uint64(self.value * 4294967296.0)
-        return np.where(kept, x.dtype.type(1 / (1 - self.value)), x.dtype.type(0))
+        factor = alpha_factor(self.value) if self.code == ALPHA else 1 / (1 - self.value)
+        return np.where(kept, x.dtype.type(factor), x.dtype.type(0))
 
 
 Values = list[Array]
 
+
+def dropout(op: Op, x: Array) -> Array:
+    """x * mask; alpha dropout: a * x + b, x the limit of selu where the mask is 0.
+
+    Source: Klambauer, Unterthiner, Mayr, Hochreiter, Self-normalizing neural networks (2017).
+    """
+    mask = op.mask(x)
+    if op.code != ALPHA or op.draws is None:
+        return x * mask
+    limit, a = -SELU_SCALE * SELU_ALPHA, alpha_factor(op.value)
+    kept, dropped = x.dtype.type(-a * op.value * limit), x.dtype.type(a * (1 - op.value) * limit)
+    return x * mask + np.where(mask > 0, kept, dropped)
+
+
+def deviations(op: Op, x: Array) -> tuple[Array, Array]:
+    """Of each row (B, 1), in float64: the mean, and sqrt(variance + epsilon)."""
+    x64 = x.astype(np.float64)
+    return x64.mean(axis=1, keepdims=True), np.sqrt(x64.var(axis=1, keepdims=True) + op.value)
+
+
+def row_norm(op: Op, x: Array) -> Array:
+    """(x - mean) / sqrt(variance + epsilon), of each row.
+
+    Source: Ba, Kiros, Hinton, Layer normalization (2016).
+    """
+    mean, deviation = deviations(op, x)
+    return ((x - mean) / deviation).astype(x.dtype)
+
+
+def blend(op: Op, z: Array) -> tuple[Array, Array]:
+    """f(z), and z + a * (f(z) - z)."""
+    f = ACTIVATIONS[op.code](z, z.dtype.type(op.value))
+    return f, z + op.blocks[0] * (f - z)
+
+
 FORWARD: dict[int, Callable[[Op, Values], Array]] = {
-    DENSE: lambda op, h: h[op.source] @ op.W + op.b,
+    DENSE: lambda op, h: sum(op.blocks[1:], h[op.source] @ op.blocks[0]),
     ACTIVATE: lambda op, h: ACTIVATIONS[op.code](h[op.source], h[0].dtype.type(op.value)),
     SOFTMAX: lambda op, h: softmax(h[op.source]),
-    DROPOUT: lambda op, h: h[op.source] * op.mask(h[op.source]),
+    DROPOUT: lambda op, h: dropout(op, h[op.source]),
     ADD: lambda op, h: h[op.source] + h[op.other],
+    SCALE: lambda op, h: sum(op.blocks[1:], h[op.source] * op.blocks[0]),
+    ROW_NORM: lambda op, h: row_norm(op, h[op.source]),
+    PRELU: lambda op, h: h[op.source] * np.where(h[op.source] > 0, 1, op.blocks[0]),
+    BLEND: lambda op, h: blend(op, h[op.source])[1],
 }
+
+
+def sum_of_rows(d: Array) -> Array:
+    """The sum (width,) of the rows, in pairs and not in one long chain."""
+    return flushed(np.ascontiguousarray(d.T).sum(axis=1))
 
 
 def dense_backward(op: Op, h: Values, d: Values) -> None:
     """dW = x^T dz, db = the sum of dz's rows, dx = dz W^T."""
     x, dz = h[op.source], d[op.number]
-    assert op.W is not None and op.dW is not None and op.db is not None  # noqa: PT018
-    op.dW[:] = flushed(x.T @ dz)
-    op.db[:] = flushed(np.ascontiguousarray(dz.T).sum(axis=1))  # in pairs, not in one long chain
-    d[op.source] += dz @ op.W.T
+    op.gradients[0][:] = flushed(x.T @ dz)
+    for db in op.gradients[1:]:
+        db[:] = sum_of_rows(dz)
+    d[op.source] += dz @ op.blocks[0].T
 
 
 def activate_backward(op: Op, h: Values, d: Values) -> None:
@@ -343,12 +397,48 @@ def add_backward(op: Op, h: Values, d: Values) -> None:
     d[op.other] += d[op.number]
 
 
+def scale_backward(op: Op, h: Values, d: Values) -> None:
+    """dgamma = the sum of dh * x over the rows, dbeta = that of dh, dx = dh * gamma."""
+    dh = d[op.number]
+    for gradient, rows in zip(op.gradients, (dh * h[op.source], dh), strict=False):
+        gradient[:] = sum_of_rows(rows)
+    d[op.source] += dh * op.blocks[0]
+
+
+def row_norm_backward(op: Op, h: Values, d: Values) -> None:
+    """dx = (dh - mean(dh) - h * mean(dh * h)) / sqrt(variance + epsilon)."""
+    dh, y = d[op.number].astype(np.float64), h[op.number]
+    centred = dh - dh.mean(axis=1, keepdims=True) - y * (dh * y).mean(axis=1, keepdims=True)
+    d[op.source] += (centred / deviations(op, h[op.source])[1]).astype(y.dtype)
+
+
+def prelu_backward(op: Op, h: Values, d: Values) -> None:
+    """da = the sum of dh * min(z, 0) over the rows, dz = dh, or dh * a below 0."""
+    z, dh = h[op.source], d[op.number]
+    op.gradients[0][:] = sum_of_rows(dh * np.minimum(z, 0))
+    d[op.source] += dh * np.where(z > 0, 1, op.blocks[0])
+
+
+def blend_backward(op: Op, h: Values, d: Values) -> None:
+    """da = the sum of dh * (f - z) over the rows, dz = dh + a * (dh * f' - dh)."""
+    z, dh = h[op.source], d[op.number]
+    f, _ = blend(op, z)
+    op.gradients[0][:] = sum_of_rows(dh * (f - z))
+    read = z if op.code in READ_Z else f
+    steeper = DERIVATIVES[op.code](read, dh, z.dtype.type(op.value))
+    d[op.source] += dh + op.blocks[0] * (steeper - dh)
+
+
 BACKWARD: dict[int, Callable[[Op, Values, Values], None]] = {
     DENSE: dense_backward,
     ACTIVATE: activate_backward,
     SOFTMAX: softmax_backward,
     DROPOUT: dropout_backward,
     ADD: add_backward,
+    SCALE: scale_backward,
+    ROW_NORM: row_norm_backward,
+    PRELU: prelu_backward,
+    BLEND: blend_backward,
 }
 
 
@@ -358,17 +448,17 @@ def ops(program: Program, gradients: Array | None = None, first_row: int | None 
     first_row: the row of its batch that x begins with, where dropout is on.
     """
     check(program, program.dtype, len(ACTIVATIONS), len(LOSSES))
-    weights = list(views(program, program.parameters).values())
+    arenas = [program.parameters] if gradients is None else [program.parameters, gradients]
+    rows = program.ops.tolist()
     found = []
-    for number, row in enumerate(program.ops.tolist()):
+    for number, row in enumerate(rows):
         op = Op(
             number, row[KIND], row[SOURCE], row[OTHER], row[CODE], program.numbers[number].item()
         )
-        if op.kind == DENSE:
-            op.W, op.b = weights[row[BLOCK]], weights[row[BLOCK] + 1]
-            if gradients is not None:
-                d_weights = list(views(program, gradients).values())
-                op.dW, op.db = d_weights[row[BLOCK]], d_weights[row[BLOCK] + 1]
+        for block, (n, m) in enumerate(shapes(rows, number), start=row[BLOCK]):
+            start = program.blocks[block, START]
+            for arena, views in zip(arenas, (op.blocks, op.gradients), strict=False):
+                views.append(arena[start : start + n * m].reshape(n, m))
         if first_row is not None:
             op.draws = program.seed, program.update, np.array(first_row)
         if op.kind != INPUT:

@@ -32,7 +32,7 @@ from time import perf_counter
 
 import numpy as np
 
-from fastnn.program import check
+from fastnn.program import ALPHA, check, shapes
 
 cimport numpy as cnp
 from libc.float cimport DBL_MAX, FLT_MAX
@@ -69,6 +69,7 @@ include "tape.pxi"
 include "team.pxi"
 include "random.pxi"
 include "ops.pxi"
+include "columns.pxi"
 include "ends.pxi"
 include "plan.pxi"
 include "steps.pxi"

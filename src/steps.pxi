@@ -21,6 +21,10 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
         drop(i, me, work)
     elif i.kind == ADD:
         add_rows(i, me, work)
+    elif i.kind == ROW_NORM:
+        norm_rows(i, me, work)
+    elif is_columnwise(i.kind):
+        columnwise(i, me, parameters, work)
     elif i.kind == JUDGE:
         judge(i, me, work)
     elif i.kind == TAKE:
@@ -33,6 +37,10 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
         softmax_back(i, me, work)
     elif i.kind == DROPOUT_BACK:
         drop_back(i, me, work)
+    elif i.kind == ROW_NORM_BACK:
+        norm_back(i, me, work)
+    elif i.kind == SCALE_BACK or i.kind == PRELU_BACK or i.kind == BLEND_BACK:
+        columnwise_back(i, me, parameters, work)
     elif i.kind == PASS:
         pass_on(i, me, work)
     elif i.kind == EXCHANGE:
@@ -42,6 +50,8 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
             exchange(work, me, here(me, i.target), i.cut_out)
     elif i.kind == LEARN:
         learn(i, me, parameters, state, gradients, work)
+    elif i.kind == LEARN_COLUMNS:
+        learn_columns(i, me, parameters, state, gradients, work)
     elif i.kind == GIVE:
         give(i, me, work)
 
@@ -98,7 +108,7 @@ cdef void lay_panel(const Instruction* i, Py_ssize_t j, const real[::1] paramete
     cdef Py_ssize_t width = width_of(padded(i.outputs) - j), n = smaller(width, i.outputs - j), k, q
     cdef Py_ssize_t w = i.weights + j, panel = i.panels + j * i.inputs, b = i.panels + i.inputs * padded(i.outputs) + j
     for q in range(n):
-        copy[b + q] = parameters[i.biases + j + q]
+        copy[b + q] = parameters[i.biases + j + q] if i.biases >= 0 else 0
     for k in range(i.inputs):
         for q in range(n):
             copy[panel + k * width + q] = parameters[w + k * i.outputs + q]
@@ -153,6 +163,10 @@ cdef bint predict_block(Worker* me, const real[::1] x, const real[::1] parameter
             softmax_rows(i, me, work)
         elif i.kind == ADD:
             add_rows(i, me, work)
+        elif i.kind == ROW_NORM:
+            norm_rows(i, me, work)
+        elif is_columnwise(i.kind):
+            columnwise(i, me, parameters, work)
         elif i.kind == JUDGE:
             judge(i, me, work)
     return finite
@@ -214,6 +228,10 @@ cdef void predict_together(Region r, Worker me) noexcept nogil:
             softmax_rows(i, &me, r.work)
         elif i.kind == ADD and is_first(&me):
             add_rows(i, &me, r.work)
+        elif i.kind == ROW_NORM and is_first(&me):
+            norm_rows(i, &me, r.work)
+        elif is_columnwise(i.kind):
+            columnwise_row(i, r.weights, r.work, (own if i.reads_input else 0) + i.source.start, i.target.start, columns)
         if i.meets:
             meet(&me)
     if is_first(&me):

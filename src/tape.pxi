@@ -1,7 +1,7 @@
 # A tape: the instructions that a call's threads walk, and what they are about. Plain C, made by plan.pxi.
 
 cdef enum:                      # kinds of ops, as in fastnn/program.py
-    INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD
+    INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND
     KINDS                       # how many there are
 
 cdef enum:                      # columns of Program.ops
@@ -18,12 +18,15 @@ cdef enum:
     JUDGE                       # z, and h where an op has made it -> h in target, d in other, losses
     TAKE                        # rows of the call -> d
     BACK                        # dz -> dh = dz W^T
-    ACTIVATE_BACK, SOFTMAX_BACK, DROPOUT_BACK       # what is read beside it; d in target, in place
+    ACTIVATE_BACK, SOFTMAX_BACK, DROPOUT_BACK, ROW_NORM_BACK        # what is read beside it; d in target, in place
+    SCALE_BACK, PRELU_BACK, BLEND_BACK              # x; d in target, in place; the sums of the parameters' gradients in other
     PASS                        # an op's d -> that of a value that others read as well
     EXCHANGE                    # a barrier, then the others' columns (or rows) -> target
     LEARN                       # h, and dz in other -> W and b, or their gradients
+    LEARN_COLUMNS               # sums over rows -> gamma and beta, slopes, ..., or their gradients
     GIVE                        # d of h_0 -> the call
-    # ACTIVATE, SOFTMAX: z -> h; DROPOUT: x -> h, the mask in other; ADD: x, and y in other -> h
+    # ACTIVATE, SOFTMAX, SCALE, PRELU, BLEND: x -> h; DROPOUT: x -> h, the mask in other; ADD: x, and y in other -> h;
+    # ROW_NORM: x -> h, one by the deviations in other
 
 cdef struct Cut:                # a layer's neurons, in pieces
     Py_ssize_t neurons, pieces
@@ -35,14 +38,17 @@ cdef struct Instruction:
     bint alone                  # a layer so small that every thread runs it for itself
     bint add                    # to what is in the target
     bint reads_input            # its source is h_0, of which each thread that shares one row has its own
+    bint tells                  # z is finite only if the row of data is: nothing between them loses a NaN or infinity
     bint meets                  # in the prediction of one row that threads share: they meet after it
     Py_ssize_t op               # which of the program's ops
     Py_ssize_t inputs, outputs
     Cut cut_in, cut_out         # how the threads share them
-    Py_ssize_t weights, biases  # in the parameters
+    Py_ssize_t weights, biases  # the op's first block and its second in the parameters; -1: it has none
     Py_ssize_t panels           # not 0: where W lies in panels, and b behind it, in a copy of the parameters
     Matrix source, other, target        # in a thread's part of the work arena
+    double epsilon              # ROW_NORM's
     real number                 # the slope, or what dropout multiplies by
+    real kept, dropped          # what alpha dropout adds to what stays, and to what goes
     uint32_t limit              # below which a random word drops
 
 cdef struct Block:              # one thread's rows at hand
@@ -89,6 +95,7 @@ cdef class Tape:
     cdef Py_ssize_t threads, set        # how long a set of sums is for so many threads, the latest
     cdef Py_ssize_t panels      # elements of a copy of the parameters, if W lies in panels there
     cdef list places, is_input  # of each value, in prediction: where it lies, and whether it is h_0 itself
+    cdef list tells             # and whether it is finite only if h_0 is
     cdef Matrix output          # the place of the last
 
     def __init__(self, Py_ssize_t most, Py_ssize_t rows):
@@ -100,6 +107,12 @@ cdef class Tape:
         """Rows of a value."""
         cdef Matrix place = matrix(self.size, stride_of(width))
         self.size += self.rows * place.row
+        return place
+
+    cdef Matrix lines(self, Py_ssize_t count, Py_ssize_t width):
+        """Some rows of a value, however many rows are at hand."""
+        cdef Matrix place = matrix(self.size, padded(width))
+        self.size += count * place.row
         return place
 
     cdef Instruction* append(self, int kind, Py_ssize_t op) except NULL:

@@ -15,7 +15,17 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import engine, initializers
+from fastnn import (
+    AlphaDropout,
+    Blend,
+    Dense,
+    LayerNorm,
+    PReLU,
+    Residual,
+    Scale,
+    engine,
+    initializers,
+)
 from fastnn._random import SHUFFLE, stream
 from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
@@ -531,6 +541,34 @@ def test_threads_come_and_go_within_a_fit(sizes, rows, batch_size, optimizer):
             for threads in (2, 3, 4, 16):
                 found = trained(core, program, x, y, batch_size, optimizer, threads)
                 assert digest(*found) == expected, (core.NAME, threads)
+
+
+# (inputs, layers before the output, rows of a batch): parameters of columns that every thread
+# reads whole, or its own of; the first is read before the threads of a step have met.
+LAYERED = [
+    (20, [Residual(LayerNorm(), Dense(20, "relu", use_bias=False), PReLU()), Dense(400)], 20),
+    (150, [Blend("gelu"), LayerNorm(), Dense(400, "tanh"), Dense(4), Scale()], 64),
+    (150, [Dense(150, use_bias=False), PReLU(), AlphaDropout(0.2), Residual(Dense(150))], 64),
+    (40, [Dense(130), LayerNorm(), Blend("tanh"), Dense(131), PReLU()], CHUNK + 9),
+]
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(("inputs", "layers", "batch_size"), LAYERED, ids=str)
+def test_layers_along_rows_and_columns(inputs, layers, batch_size, dtype):
+    x, y = make_data([inputs, 3], 1100, dtype)
+
+    def compute(core, threads):
+        net = fastnn.Network(
+            inputs, [*layers, Dense(3, "softmax")], dtype=dtype, seed=3, engine=core.NAME,
+            num_threads=threads,
+        )  # fmt: skip
+        net.fit(x, y, epochs=2, batch_size=batch_size, optimizer=SGD(0.05), verbose=0)
+        single = net.predict(x[-1:])
+        gradients = [g for one in net.gradients(x, y)[1] for g in one]
+        return [net.program.parameters, net.predict(x), single, *gradients]
+
+    agree(compute, dtype)
 
 
 # Networks: the initial weights, the order of rows, schedules, history.

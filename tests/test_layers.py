@@ -1,9 +1,10 @@
-"""Layers: Dense and Dropout."""
+"""Layers: what each does, its parameters, files, threads, and what is refused."""
 
 import numpy as np
 import pytest
 
 import fastnn
+from fastnn import reference
 
 
 def test_weights_are_views_of_the_network():
@@ -184,3 +185,274 @@ def test_a_step_of_dropout_by_hand(engine_name):
     assert 0 < kept.sum() < kept.size
     assert np.abs(net.layers[1].weights - (W - 0.1 * h.T @ dz)).max() < 1e-15
     assert np.abs(net.layers[1].biases - (b - 0.1 * dz.sum(axis=0))).max() < 1e-15
+
+
+# Dense without biases.
+
+
+def bare(**options):
+    layers = [fastnn.Dense(5, "relu", use_bias=False), fastnn.Dense(2, use_bias=False)]
+    return fastnn.Network(3, layers, **options)
+
+
+def test_a_dense_without_biases(engine_name):
+    net = bare(engine=engine_name)
+    W, V = net.get_weights()  # noqa: N806
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    assert np.abs(net.predict(x) - np.maximum(x @ W, 0) @ V).max() < 1e-6
+    assert [[g.shape for g in one] for one in net.gradients(x, np.ones((9, 2)))[1]] == [
+        [(3, 5)],
+        [(5, 2)],
+    ]
+    assert net.layers[0].size == 15
+    with pytest.raises(AttributeError, match=r"^expected a Dense with biases, got one of use_bias"):
+        _ = net.layers[0].biases
+
+
+def test_use_bias_is_true_or_false():
+    with pytest.raises(TypeError, match=r"^expected use_bias to be True or False, got int 1$"):
+        fastnn.Dense(2, use_bias=1)
+
+
+def test_neurons_that_a_dense_without_biases_reads():
+    """Their means have no biases to go to: they count as what is lost."""
+    net = bare(engine="reference", dtype="float64")
+    x = np.random.default_rng(0).random((50, 3))
+    net.layers[0].weights[...] = np.abs(net.layers[0].weights) * [1, 1, 0, 1, 1]
+    smaller = net.resize(0, 4, x)
+    assert np.abs(smaller.predict(x) - net.predict(x)).max() < 1e-15
+    assert np.abs(net.resize(0, 8).predict(x) - net.predict(x)).max() < 1e-15
+
+
+# Residual.
+
+
+def residual(**options):
+    block = fastnn.Residual(
+        fastnn.Dense(5, "relu"),
+        fastnn.Dropout(0.3),
+        fastnn.Residual(fastnn.Dense(5)),
+        fastnn.Dense(4),
+    )
+    layers = [fastnn.Dense(4, "tanh"), block, fastnn.Dense(2)]
+    return fastnn.Network(3, layers, **options)
+
+
+def test_a_block_is_added_to_its_input(engine_name):
+    net = residual(engine=engine_name, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    _, before, after, _ = net.activations(x)
+    W, b, V, c, U, d = net.get_weights()[2:8]  # noqa: N806
+    h = np.maximum(before @ W + b, 0)
+    assert np.abs(after - (before + (h + h @ V + c) @ U + d)).max() < 1e-14
+    first, _, inner, last = net.layers[1].layers
+    assert first.weights.base is net.layers[0].weights.base
+    assert inner.layers[0].weights.tobytes() == V.tobytes()
+    assert net.layers[1].size == first.size + inner.size + last.size == 20 + 5 + 30 + 24
+
+
+def test_initial_weights_of_a_block_are_those_of_its_layers_in_a_row():
+    plain = [fastnn.Dense(n, name) for n, name in ((4, "tanh"), (5, "relu"), (5, "identity"))]
+    other = fastnn.Network(3, [*plain, fastnn.Dense(4), fastnn.Dense(2)])
+    assert [w.tobytes() for w in residual().get_weights()] == [
+        w.tobytes() for w in other.get_weights()
+    ]
+
+
+def test_a_block_trains_and_is_copied_and_loaded(engine_name, tmp_path):
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    net = residual(engine=engine_name)
+    logs = net.fit(x, x[:, :2] * x[:, 1:], epochs=30, verbose=0).history
+    assert logs["loss"][-1] < logs["loss"][0] / 2
+    net.save(tmp_path / "net", optimizer=True)
+    back, twin = fastnn.load(tmp_path / "net", engine=engine_name), net.copy()
+    for other in (back, twin):
+        assert other.predict(x).tobytes() == net.predict(x).tobytes()
+    twin.layers[1].layers[0].weights[...] = 0
+    assert twin.predict(x).tobytes() != net.predict(x).tobytes() == back.predict(x).tobytes()
+    assert "residual (relu, dropout 0.3, residual (identity), identity)" in capture(net.summary)
+
+
+def capture(call):
+    import contextlib
+    import io
+
+    with contextlib.redirect_stdout(io.StringIO()) as found:
+        call()
+    return found.getvalue()
+
+
+def test_what_residual_refuses():
+    with pytest.raises(ValueError, match=r"^expected at least one layer in Residual, got none$"):
+        fastnn.Residual()
+    with pytest.raises(TypeError, match=r"^expected layers such as Dense, got list$"):
+        fastnn.Residual([fastnn.Dense(2)])
+    with pytest.raises(
+        ValueError,
+        match=r"^expected a block that gives 3 columns, as many as it gets, "
+        r"got 4 from Residual\(Dense\(4, 'identity'\)\)$",
+    ):
+        fastnn.Network(3, [fastnn.Residual(fastnn.Dense(4)), fastnn.Dense(2)])
+    with pytest.raises(ValueError, match=r"^expected a Dense as the last layer, got Residual"):
+        fastnn.Network(3, [fastnn.Residual(fastnn.Dense(3))])
+    deep = fastnn.Dense(3)
+    for _ in range(16):
+        deep = fastnn.Residual(deep)
+    with pytest.raises(ValueError, match=r"^expected Residual at most 16 deep, got 17$"):
+        fastnn.Residual(deep)
+    wide = fastnn.Residual(fastnn.Dense(2**31 - 1), fastnn.Dense(100_000))
+    with pytest.raises(MemoryError, match=r"^expected layers that fit in memory, got "):
+        fastnn.Network(100_000, [wide, fastnn.Dense(2)])
+
+
+def test_structure_leaves_blocks_alone():
+    """Neurons that a sum reads, or that a block makes, stay."""
+    net, x = residual(dtype="float64"), np.random.default_rng(0).normal(size=(50, 3))
+    for call in (lambda: net.prune(x, 0.5), lambda: net.resize(0, 8)):
+        with pytest.raises(ValueError, match=r"^expected a hidden layer"):
+            call()
+    with pytest.raises(TypeError, match=r"^expected layer to be that of a Dense, got Residual\("):
+        net.resize(1, 8)
+    assert [found.label for found in net.diagnose(x).layers] == [
+        "tanh",
+        "residual (relu, dropout 0.3, residual (identity), identity)",
+        "identity",
+    ]
+
+
+# Layers along rows and columns.
+
+ALONG = [
+    fastnn.Scale(),
+    fastnn.LayerNorm(),
+    fastnn.PReLU(),
+    fastnn.Blend("gelu"),
+    fastnn.Blend("tanh"),
+    fastnn.AlphaDropout(0.2),
+    fastnn.Residual(fastnn.LayerNorm(), fastnn.Dense(40, use_bias=False), fastnn.PReLU()),
+]
+
+
+def along(layer, units=40, **options):
+    """The layer as the first of a network, and behind a wide one."""
+    first, hidden, last = fastnn.Dense(40), fastnn.Dense(units), fastnn.Dense(3, "softmax")
+    layers = [layer, first, layer, hidden, layer, last]
+    if isinstance(layer, fastnn.Residual):
+        layers = [first, layer, hidden, last]
+    return fastnn.Network(20, layers, **options)
+
+
+def test_what_layers_begin_with():
+    x = np.random.default_rng(0).normal(size=(9, 4))
+    expected = {
+        fastnn.Scale(): x,
+        fastnn.LayerNorm(0.5): (x - x.mean(axis=1)[:, None])
+        / np.sqrt(x.var(axis=1)[:, None] + 0.5),
+        fastnn.PReLU(): np.where(x > 0, x, x / 4),
+        fastnn.Blend("relu"): np.maximum(x, 0),
+        fastnn.AlphaDropout(0.5): x,
+    }
+    for layer, h in expected.items():
+        net = fastnn.Network(4, [layer, fastnn.Dense(2)], dtype="float64")
+        assert np.abs(net.activations(x)[1] - h).max() < 1e-15
+        first = fastnn.Network(4, [fastnn.Dense(2)], dtype="float64").layers[0].weights
+        assert net.layers[1].weights.tobytes() == first.tobytes()  # they draw nothing
+
+
+def test_parameters_of_layers_are_views():
+    layers = [fastnn.LayerNorm(), fastnn.Scale(), fastnn.PReLU(), fastnn.Blend("elu")]
+    net = fastnn.Network(5, [*layers, fastnn.Dense(1)])
+    norm, scale, prelu, blend, _ = net.layers
+    views = [norm.gamma, norm.beta, scale.gamma, prelu.slopes, blend.blend]
+    assert [view.shape for view in views] == [(5,)] * 5
+    for view, number in zip(views, (1, 0, 1, 0.25, 1), strict=True):
+        assert (view == number).all()
+        view[...] = 7
+    assert (net.program.parameters == 7).sum() == 25
+    assert [layer.size for layer in net.layers] == [10, 5, 5, 5, 6]
+    labels = [layer.label for layer in net.layers[:4]]
+    assert labels == ["layer norm", "scale", "prelu", "blend elu"]
+
+
+@pytest.mark.parametrize("layer", ALONG, ids=str)
+@pytest.mark.parametrize("batch_size", [32, 300])
+def test_layers_give_the_same_bits_on_any_number_of_threads(engine_name, layer, batch_size):
+    """Small and wide ones, whole batches and batches in blocks."""
+    x, y = rows()
+    for units in (7, 300):
+        bits = set()
+        for threads in (1, 2, 3):
+            net = along(layer, units, engine=engine_name, num_threads=threads)
+            net.fit(x, y, epochs=2, batch_size=batch_size, verbose=0)
+            gradients = [g.tobytes() for one in net.gradients(x, y)[1] for g in one]
+            bits.add(b"".join([net.program.parameters.tobytes(), *gradients]))
+        assert len(bits) == 1
+
+
+@pytest.mark.parametrize("layer", ALONG, ids=str)
+def test_layers_train_and_go_on_after_load(layer, tmp_path):
+    x, y = rows()
+    whole, half = along(layer), along(layer)
+    logs = whole.fit(x, y, epochs=4, verbose=0).history
+    assert logs["loss"][-1] < logs["loss"][0]
+    half.fit(x, y, epochs=2, verbose=0)
+    half.save(tmp_path / "net", optimizer=True)
+    back = fastnn.load(tmp_path / "net")
+    back.fit(x, y, epochs=2, verbose=0)
+    assert back.program.parameters.tobytes() == whole.program.parameters.tobytes()
+    other = half.copy()
+    other.set_weights(whole.get_weights())
+    assert other.predict(x).tobytes() == whole.predict(x).tobytes()
+
+
+@pytest.mark.parametrize("layer", ALONG[:-1], ids=str)
+def test_a_first_layer_hides_no_bad_number(engine_name, layer):
+    net = along(layer, engine=engine_name)
+    for bad in (np.nan, np.inf, -np.inf):
+        for n in (1, 50):
+            x = np.zeros((n, 20), np.float32)
+            x[-1, 3] = bad
+            with pytest.raises(ValueError, match=r"^expected finite float32 numbers in x, got "):
+                net.predict(x)
+
+
+def test_alpha_dropout_keeps_mean_and_variance():
+    net = fastnn.Network(500, [fastnn.AlphaDropout(0.3), fastnn.Dense(1)], dtype="float64", seed=4)
+    x = np.random.default_rng(0).normal(size=(400, 500))
+    chain = reference.ops(net.program, first_row=0)
+    h = reference.forward_pass(net.program, x, chain)[1]
+    assert abs(h.mean()) < 0.01
+    assert h.var() == pytest.approx(1, abs=0.01)
+
+
+def test_structure_leaves_learned_activations_alone():
+    layers = [fastnn.Dense(9), fastnn.PReLU(), fastnn.Dense(4, "relu"), fastnn.Dense(2)]
+    net, x = fastnn.Network(3, layers), np.random.default_rng(0).normal(size=(50, 3))
+    with pytest.raises(ValueError, match=r"^expected a hidden layer that one dense layer reads"):
+        net.resize(0, 4, x)
+    assert [layer.units for layer in net.prune(x, 0.5).layers] == [9, None, 2, 2]
+    assert [found.label for found in net.diagnose(x).layers] == [
+        "identity",
+        "prelu",
+        "relu",
+        "identity",
+    ]
+
+
+@pytest.mark.parametrize("epsilon", [0, -1.0, float("inf")])
+def test_what_layer_norm_refuses(epsilon):
+    with pytest.raises(ValueError, match=rf"^expected a positive epsilon, got {epsilon}$"):
+        fastnn.LayerNorm(epsilon)
+
+
+def test_other_refusals():
+    with pytest.raises(ValueError, match=r"^expected an epsilon that float32 can hold, got 1e-60$"):
+        fastnn.Network(3, [fastnn.LayerNorm(1e-60), fastnn.Dense(2)])
+    with pytest.raises(ValueError, match=r"single numbers in Blend, got softmax$"):
+        fastnn.Blend("softmax")
+    with pytest.raises(ValueError, match=r"did you mean 'tanh'\?"):
+        fastnn.Blend("tahn")
+    with pytest.raises(ValueError, match=r"^expected rate in \[0, 1\), got 1$"):
+        fastnn.AlphaDropout(1)
+    with pytest.raises(RuntimeError, match=r"^this PReLU is in no network; use network\.layers"):
+        _ = fastnn.PReLU().slopes

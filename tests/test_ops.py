@@ -6,6 +6,7 @@ build that fuses; and programs that do not fit, which no engine runs.
 
 import copy
 import re
+from functools import partial
 
 import numpy as np
 import pytest
@@ -19,12 +20,16 @@ from fastnn.optimizers import SGD
 from fastnn.program import (
     ACTIVATE,
     ADD,
+    BARE,
     BLOCK,
     CODE,
     COLUMNS,
     DROPOUT,
     KIND,
     OTHER,
+    PRELU,
+    ROW_NORM,
+    SCALE,
     SOFTMAX,
     SOURCE,
     START,
@@ -38,14 +43,15 @@ COMPILED = [name for name in engine.available() if name != "reference"]
 FUSED = [name for name in COMPILED if name != "baseline"]
 OPTIMIZER = SGD(0.05, momentum=0.5)
 ELEMENTWISE = sorted(name for name, a in ACTIVATIONS.items() if a.kind == ACTIVATE)
+KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "scale", "row_norm", "prelu"]
+KINDS += ["blend"]
 
 
 def filled(made, seed=0):
     """The program with random weights of a usual size."""
     random = np.random.default_rng(seed)
-    for weights, biases in program.pairs(made, made.parameters):
-        weights[...] = random.normal(size=weights.shape) / np.sqrt(len(weights))
-        biases[...] = random.normal(size=biases.shape) / 4
+    for view in program.views(made, made.parameters).values():
+        view[...] = random.normal(size=view.shape) / (np.sqrt(len(view)) if view.ndim == 2 else 4)
     return made
 
 
@@ -69,16 +75,27 @@ def programs(draw):
     values, width = [0], st.sampled_from([1, 16, 66, 130])
     for number in range(draw(st.integers(1, 8))):
         source = draw(st.sampled_from(values))
-        kind = draw(st.sampled_from(["dense", "dense", "activate", "softmax", "dropout", "add"]))
+        kind = draw(st.sampled_from(KINDS))
         if kind == "dense":
-            values.append(builder.dense(source, draw(width), f"layers.{number}"))
+            with_biases = draw(st.booleans())
+            values.append(builder.dense(source, draw(width), f"layers.{number}", with_biases))
         elif kind == "activate":
             name = draw(st.sampled_from([name for name in ELEMENTWISE if name != "identity"]))
             values.append(builder.activate(source, ACTIVATIONS[name]))
         elif kind == "softmax":
             values.append(builder.activate(source, ACTIVATIONS["softmax"]))
         elif kind == "dropout":
-            values.append(builder.dropout(source, draw(st.sampled_from([0.0, 0.3, 0.9]))))
+            rate, alpha = draw(st.sampled_from([0.0, 0.3, 0.9])), draw(st.booleans())
+            values.append(builder.dropout(source, rate, alpha))
+        elif kind == "scale":
+            values.append(builder.scale(source, f"layers.{number}", draw(st.booleans())))
+        elif kind == "row_norm":
+            values.append(builder.row_norm(source, draw(st.sampled_from([1e-3, 0.5]))))
+        elif kind == "prelu":
+            values.append(builder.prelu(source, f"layers.{number}"))
+        elif kind == "blend":
+            name = draw(st.sampled_from(ELEMENTWISE))
+            values.append(builder.blend(source, ACTIVATIONS[name], f"layers.{number}"))
         else:
             alike = [v for v in values if builder.width(v) == builder.width(source)]
             values.append(builder.add(source, draw(st.sampled_from(alike))))
@@ -93,6 +110,22 @@ def programs(draw):
         output = builder.activate(output, ACTIVATIONS[LOSSES[loss].output])
     seed = draw(st.integers(0, 2**64 - 1))
     return filled(builder.program([output], LOSSES[loss].code, "float64", 0.5, seed=seed))
+
+
+def along(dtype="float64"):
+    """All that acts along rows and columns, on the input, on wide and on narrow values."""
+    builder = Builder(37)
+    x = builder.scale(builder.row_norm(0, 1e-3), "layers.0", shift=True)
+    h = builder.prelu(builder.dense(x, 131, "layers.1", use_bias=False), "layers.2")
+    h = builder.dropout(builder.row_norm(h, 0.5), 0.3, alpha=True)
+    h = builder.add(builder.dense(h, 131, "layers.3"), builder.scale(h, "layers.4"))
+    h = builder.blend(
+        builder.blend(h, ACTIVATIONS["gelu"], "layers.5"), ACTIVATIONS["tanh"], "layers.6"
+    )
+    h = builder.prelu(builder.dense(h, 9, "layers.7"), "layers.8")
+    output = builder.row_norm(builder.dense(h, 9, "layers.9"), 0.1)
+    loss = LOSSES["mean_squared_error"].code
+    return filled(builder.program([x, h, output], loss, dtype, 0.5, seed=7))
 
 
 def rows_of(made, rows, seed=3):
@@ -146,6 +179,11 @@ def check(made, rows):
 @pytest.mark.parametrize("rows", [1, 40, 300])
 def test_a_residual_network_with_dropout(loss, rows):
     check(residual(loss=loss), rows)
+
+
+@pytest.mark.parametrize("rows", [1, 40, 300])
+def test_what_acts_along_rows_and_columns(rows):
+    check(along(), rows)
 
 
 @settings(
@@ -204,9 +242,10 @@ def test_labels_of_one_output(engine_name):
     assert core.evaluate(made, x, y, 1)[1] == (out > 0.5).sum()
 
 
-def test_gradients_with_dropout_are_central_differences(engine_name):
+@pytest.mark.parametrize("make", [partial(residual, loss="mean_squared_error"), along])
+def test_gradients_with_dropout_are_central_differences(engine_name, make):
     """The masks stay as they are while a weight moves: they are a function of numbers alone."""
-    core, made = engine.get(engine_name, "float64"), residual(loss="mean_squared_error")
+    core, made = engine.get(engine_name, "float64"), make()
     x, _ = rows_of(made, 6)
     t = np.random.default_rng(2).normal(size=(6, made.outputs))
     arena, unused = zeros_like_parameters(made), zeros_like_parameters(made)
@@ -292,6 +331,12 @@ BAD = {
         lambda made: made.numbers.__setitem__(3, np.nan),
         r"op 3 \(ACTIVATE\) .* finite number, got nan",
     ),
+    "a code that is none": (put(2, CODE, 2), r"op 2 \(DENSE\) .* a code of 0 or 1, got 2"),
+    "a code without biases, and biases": (put(2, CODE, BARE), "expected 6 blocks, each of one op"),
+    "a dropout that is none": (put(1, CODE, 7), r"op 1 \(DROPOUT\) .* a code of 0 or 1, got 7"),
+    "an epsilon of nothing": (put(3, KIND, ROW_NORM), r"op 3 \(ROW_NORM\) .* positive eps"),
+    "a scale without blocks": (put(3, KIND, SCALE), r"op 3 \(SCALE\) .*: expected blocks \["),
+    "slopes without blocks": (put(3, KIND, PRELU), r"op 3 \(PRELU\) .*: expected blocks \["),
     "a loss that is none": (lambda made: setattr(made, "loss", 9), "a loss's code below 3, got 9"),
     "a loss that needs softmax": (put(9, KIND, ACTIVATE), "expected SOFTMAX as the last op"),
     "a loss that needs g": (

@@ -1,7 +1,23 @@
 """Layers: what a network is made of, a file each. What all of them are is `base.Layer`."""
 
+from .alpha_dropout import AlphaDropout
 from .base import Layer
+from .blend import Blend
 from .dense import Dense
 from .dropout import Dropout
+from .layer_norm import LayerNorm
+from .prelu import PReLU
+from .residual import Residual
+from .scale import Scale
 
-__all__ = ["Dense", "Dropout", "Layer"]
+__all__ = [
+    "AlphaDropout",
+    "Blend",
+    "Dense",
+    "Dropout",
+    "Layer",
+    "LayerNorm",
+    "PReLU",
+    "Residual",
+    "Scale",
+]
