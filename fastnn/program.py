@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from .activations import Activation
 
 # Kinds of ops. x is the value of op SOURCE, y that of op OTHER.
-INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD = range(6)
+INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, COLUMN_NORM = range(7)
 KINDS = (
     "INPUT",  # the data, scaled
     "DENSE",  # x @ W + b; W is block BLOCK, b the next
@@ -26,7 +26,9 @@ KINDS = (
     "SOFTMAX",  # along a row
     "DROPOUT",  # in training, x without some of its numbers; the rate is the op's number
     "ADD",  # x + y
+    "COLUMN_NORM",  # (x - mean) / sqrt(variance + epsilon); running ones in BLOCK, the next
 )
+WITH_BLOCKS = (DENSE, COLUMN_NORM)  # each has BLOCK and the next
 
 KIND, SOURCE, OTHER, WIDTH, BLOCK, CODE = range(6)  # columns of Program.ops
 START, ROWS, COLUMNS = range(3)  # columns of Program.blocks
@@ -36,6 +38,9 @@ CROSS_ENTROPY, BINARY_CROSS_ENTROPY = 0, 1  # losses that are read from the last
 ALIGNMENT = 16  # elements: each block starts at a multiple of this
 PADDING = 64  # elements of readable memory behind every arena, for whole-vector loads
 CACHE_LINE = 64  # bytes
+
+STATISTICS = (".running_mean", ".running_variance")  # endings of blocks that no optimizer changes
+ONE_AXIS = (".biases", *STATISTICS)  # and of those whose views have one axis
 
 
 @dataclass(slots=True, eq=False)
@@ -48,7 +53,8 @@ class Program:
 
     dtype: np.dtype[Any]  # float32 or float64
     ops: NDArray[np.int64]  # (n, 6): KIND, SOURCE, OTHER, WIDTH, BLOCK, CODE
-    numbers: NDArray[np.float64]  # (n,): an op's slope or rate, else 0
+    numbers: NDArray[np.float64]  # (n,): an op's slope, rate or epsilon, else 0
+    momenta: NDArray[np.float64]  # (n,): a batch's share in an op's running statistics, else 0
     blocks: NDArray[np.int64]  # (m, 3): START in an arena, ROWS, COLUMNS
     names: tuple[str, ...]  # of the blocks
     layers: NDArray[np.int64]  # (L + 1,): the value that each layer gives; h_0 first
@@ -83,6 +89,7 @@ class Builder:
     inputs: int
     ops: list[tuple[int, ...]] = field(default_factory=list)
     numbers: list[float] = field(default_factory=list)
+    momenta: list[float] = field(default_factory=list)
     blocks: list[tuple[int, int, int]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     end: int = 0  # of the arena
@@ -95,6 +102,7 @@ class Builder:
     ) -> int:
         self.ops.append((kind, source, other, width, block, code))
         self.numbers.append(0.0)
+        self.momenta.append(0.0)
         return len(self.ops) - 1
 
     def width(self, value: int) -> int:
@@ -131,6 +139,19 @@ class Builder:
         """x + y."""
         return self._append(ADD, source, self.width(source), other=other)
 
+    def column_norm(self, source: int, momentum: float, epsilon: float, name: str) -> int:
+        """(x - mean) / sqrt(variance + epsilon) of each column: over the batch in training.
+
+        Elsewhere by the blocks `name`.running_mean and `name`.running_variance, to which each
+        batch is added with the weight `momentum`.
+        """
+        width = self.width(source)
+        block = self._block(f"{name}.running_mean", 1, width)
+        self._block(f"{name}.running_variance", 1, width)
+        value = self._append(COLUMN_NORM, source, width, block=block)
+        self.numbers[value], self.momenta[value] = epsilon, momentum
+        return value
+
     def program(
         self,
         layers: Sequence[int],
@@ -145,6 +166,7 @@ class Builder:
             dtype=dtype,
             ops=np.array(self.ops, np.int64),
             numbers=np.array(self.numbers, np.float64),
+            momenta=np.array(self.momenta, np.float64),
             blocks=np.array(self.blocks, np.int64).reshape(-1, 3),
             names=tuple(self.names),
             layers=np.array([0, *layers], np.int64),
@@ -176,7 +198,7 @@ def build(
 
 
 def views(program: Program, arena: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """The blocks of an arena laid out like the parameters, by name; biases have one axis."""
+    """The blocks of an arena laid out like the parameters, by name; all but weights have one axis."""
     found = {}
     for name, (start, rows, columns) in zip(program.names, program.blocks.tolist(), strict=True):
         found[name] = arena[start : start + rows * columns].reshape(axes(name, rows, columns))
@@ -184,8 +206,13 @@ def views(program: Program, arena: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 
 def axes(name: str, rows: int, columns: int) -> tuple[int, ...]:
-    """The shape of a block's view: biases have one axis."""
-    return (columns,) if name.endswith(".biases") else (rows, columns)
+    """The shape of a block's view: all but weights have one axis."""
+    return (columns,) if name.endswith(ONE_AXIS) else (rows, columns)
+
+
+def normalises(program: Program) -> bool:
+    """Whether training takes statistics of whole batches: COLUMN_NORM is among the ops."""
+    return bool((program.ops[:, KIND] == COLUMN_NORM).any())
 
 
 def dense_places(program: Program) -> list[tuple[slice, slice, int]]:
@@ -224,7 +251,7 @@ def check(program: Program, dtype: np.dtype[Any], activations: int, losses: int)
     if (
         ops.ndim != 2
         or ops.shape[1] != CODE + 1
-        or len(ops) != len(program.numbers)
+        or not len(ops) == len(program.numbers) == len(program.momenta)
         or len(ops) < 2
     ):
         raise ValueError(f"expected ops (n, {CODE + 1}) and n numbers, got {ops.shape}")
@@ -260,18 +287,25 @@ def _problem(program: Program, ops: list[list[int]], number: int, activations: i
         if not 0 <= value < number:
             return f"expected a source before it, got {value}"
     wide = ops[source][WIDTH]
-    if kind == DENSE:
+    if kind in WITH_BLOCKS:
         if not 0 <= block < len(program.blocks) - 1:
             return f"expected blocks {block} and {block + 1}, got {len(program.blocks)} blocks"
         found = [tuple(place[1:]) for place in program.blocks[block : block + 2].tolist()]
-        if found != [(wide, width), (1, width)]:
-            return f"expected blocks {[(wide, width), (1, width)]}, got {found}"
-    elif width != wide or (kind == ADD and width != ops[other][WIDTH]):
+        shapes = [(wide if kind == DENSE else 1, width), (1, width)]
+        if found != shapes:
+            return f"expected blocks {shapes}, got {found}"
+    if kind == DENSE:
+        return ""
+    if width != wide or (kind == ADD and width != ops[other][WIDTH]):
         sources = f"{wide} and {ops[other][WIDTH]}" if kind == ADD else f"{wide}"
         return f"expected one width, got {width} of sources of {sources}"
     if kind == ACTIVATE and not 0 <= code < activations:
         return f"expected an activation's code below {activations}, got {code}"
     given = float(program.numbers[number])
+    if kind == COLUMN_NORM:
+        momentum = float(program.momenta[number])
+        if not (0 < program.dtype.type(given) < np.inf and 0 < momentum <= 1):
+            return f"expected a positive epsilon, momentum in (0, 1], got {given}, {momentum}"
     if not (0 <= given < 1 if kind == DROPOUT else np.isfinite(given)):
         return f"expected a rate in [0, 1) or a finite number, got {given}"
     return ""
@@ -297,10 +331,10 @@ def _check_blocks(program: Program, ops: list[list[int]]) -> None:
             found = f"{start} to {start + rows * columns}"
             raise ValueError(f"expected a block within {last} to {end} of the arena, got {found}")
         last = start + rows * columns
-    used = sorted(op[BLOCK] + k for op in ops if op[KIND] == DENSE for k in (0, 1))
+    used = sorted(op[BLOCK] + k for op in ops if op[KIND] in WITH_BLOCKS for k in (0, 1))
     if used != list(range(len(program.blocks))):
         raise ValueError(f"expected {len(program.blocks)} blocks, each of one op, got {used}")
-    if not used:
+    if DENSE not in [op[KIND] for op in ops]:
         raise ValueError("expected at least one DENSE op, got none")
 
 

@@ -78,6 +78,7 @@ def prefix(program: Program, layers: int) -> Program:
         program,
         ops=program.ops[:end].copy(),
         numbers=program.numbers[:end].copy(),
+        momenta=program.momenta[:end].copy(),
         blocks=program.blocks[:blocks].copy(),
         names=program.names[:blocks],
         layers=program.layers[: layers + 1].copy(),
