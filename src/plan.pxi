@@ -1,7 +1,7 @@
 # A plan: a program's ops compiled into tapes. What depends on shapes is decided here, and stands in the tape as data.
 
 cdef inline bint is_elementwise(int kind) noexcept:
-    return kind == ACTIVATE or kind == DROPOUT or kind == ADD
+    return kind == ACTIVATE or kind == DROPOUT or kind == ADD or kind == COLUMN_NORM
 
 
 cdef class Plan:
@@ -10,7 +10,7 @@ cdef class Plan:
     cdef const real[::1] weights                    # views of them
     cdef const double[::1] centers, factors
     cdef list table, users                          # of each op: its columns in Program.ops, and the ops that read it
-    cdef object numbers, block_table, shown
+    cdef object numbers, momenta, block_table, shown
     cdef list cuts              # how threads share each value
     cdef Tape prediction
     cdef Tape by_panels         # that of many rows, once somebody has asked for it
@@ -28,7 +28,7 @@ cdef class Plan:
         check(program, DTYPE, ACTIVATIONS, LOSSES)
         self.ops, self.blocks, self.parameters = program.ops, program.blocks, program.parameters
         self.table, self.numbers, self.block_table = program.ops.tolist(), program.numbers.tolist(), program.blocks.tolist()
-        self.shown = program.layers.tolist()
+        self.shown, self.momenta = program.layers.tolist(), program.momenta.tolist()
         self.users = [[] for _ in self.table]
         for v, op in enumerate(self.table[1:], 1):
             self.users[op[SOURCE]].append(v)
@@ -78,8 +78,9 @@ cdef class Plan:
         i.inputs, i.outputs, i.code = self.width(op[SOURCE]), op[WIDTH], op[CODE]
         i.cut_in, i.cut_out = self.cuts[op[SOURCE]], self.cuts[v]
         i.number = <real> <double> self.numbers[v]
-        if op[KIND] == DENSE:
+        if op[KIND] == DENSE or op[KIND] == COLUMN_NORM:
             i.weights, i.biases = self.block_table[op[BLOCK]][0], self.block_table[op[BLOCK] + 1][0]
+        i.momentum = self.momenta[v]
         if op[KIND] == DROPOUT:
             i.limit = <uint32_t> <double> (self.numbers[v] * 4294967296.0)
             i.number = <real> (1.0 / (1.0 - <double> self.numbers[v]))
@@ -130,7 +131,7 @@ cdef Plan plan_of_loss(program):
 
 cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
     """All columns of every value, on the thread that has the rows. z of the output is kept where it is judged by it."""
-    cdef Tape tape = Tape(len(plan.table) + 2, rows)
+    cdef Tape tape = Tape(len(plan.table) + 2, rows, rows)
     cdef Instruction* i
     cdef Matrix z
     last = len(plan.table) - 1
@@ -144,7 +145,7 @@ cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
             tape.places.append(tape.places[s])
             continue
         judged_by_z = judged and v == last and cancels(loss)
-        overwrites = kind in (ACTIVATE, SOFTMAX) and plan.kind(s) == DENSE and plan.read_once(s) and not judged_by_z and s not in plan.shown
+        overwrites = kind in (ACTIVATE, SOFTMAX, COLUMN_NORM) and plan.kind(s) == DENSE and plan.read_once(s) and not judged_by_z and s not in plan.shown
         if overwrites:
             tape.places.append(tape.places[s])
         else:
@@ -182,20 +183,23 @@ cdef Tape panel_tape(Plan plan, int loss, bint judged):
         if i.kind == MULTIPLY:
             i.panels = tape.panels
             tape.panels += (i.inputs + 1) * padded(i.outputs)
+        if i.kind == COLUMN_NORM:
+            i.panels = tape.panels
+            tape.panels += 2 * padded(i.outputs)
     return tape
 
 
 cdef void mark_meetings(Tape tape):
     """Where threads that share one row must wait: before what reads other threads' columns, and after what one thread does.
 
-    ACTIVATE reads only columns that the same thread has written; h_0 each thread has whole.
+    ACTIVATE and COLUMN_NORM read only columns that the same thread has written; h_0 each thread has whole.
     """
     cdef Py_ssize_t n
     cdef int kind, after
     for n in range(1, tape.length):
         kind = tape.start[n].kind
         after = tape.start[n + 1].kind if n + 1 < tape.length else MULTIPLY
-        tape.start[n].meets = after != ACTIVATE or kind == SOFTMAX or kind == ADD
+        tape.start[n].meets = (after != ACTIVATE and after != COLUMN_NORM) or kind == SOFTMAX or kind == ADD
 
 
 # --- training ---------------------------------------------------------------------------------------------------
@@ -207,15 +211,17 @@ cdef class Learning:
     cdef list needs             # of each value: whether its gradient is needed,
     cdef list small             # whether it is a layer that every thread runs alone,
     cdef list h_whole           # whether every thread has all of its columns
-    cdef list h, d, saved       # where it and its gradient lie, and what its backward reads beside them
+    cdef list h, d, saved       # where it and its gradient lie, and what its backward reads beside them,
+    cdef list lines             # and what is kept of a batch's columns
     cdef list begun             # whether its d has something already,
     cdef list d_whole           # and whether every thread has all columns of that: only if it has those of h
-    cdef bint drops             # whether dropout is on
+    cdef bint drops             # whether dropout is on, and the batch's statistics count
     cdef bint by_rows           # whether threads share the rows of the output, since it is wide
 
     def __init__(self, Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, bint drops):
         n = len(plan.table)
-        self.plan, self.tape, self.drops = plan, Tape(12 * n + 4, rows), drops
+        kept = batch_size if drops and any(op[KIND] == COLUMN_NORM for op in plan.table) else rows
+        self.plan, self.tape, self.drops = plan, Tape(12 * n + 4, rows, kept), drops
         self.needs = plan.with_weights()
         self.small = [plan.kind(v) == DENSE and self.needs[plan.source(v)]
                       and batch_size * plan.width(plan.source(v)) * plan.width(v) <= SMALL for v in range(n)]
@@ -223,7 +229,7 @@ cdef class Learning:
         for v in range(n - 2, -1, -1):
             self.h_whole[v] = any(plan.kind(u) == SOFTMAX or self.small[u] or (is_elementwise(plan.kind(u)) and self.h_whole[u])
                                 for u in plan.users[v])
-        self.h, self.d, self.saved = [None] * n, [None] * n, [None] * n
+        self.h, self.d, self.saved, self.lines = [None] * n, [None] * n, [None] * n, [None] * n
         self.begun, self.d_whole = [False] * n, [True] * n
 
     cdef bint passes(self, v):
@@ -275,9 +281,13 @@ cdef forward_ops(Learning self, int loss, int judge):
                 self.h[v] = self.h[u] = tape.room(plan.width(v))
             else:
                 self.h[v] = self.d[u]       # z_L lives in the room of d_L: the loss reads it and leaves d there
+        if kind == DENSE and u > 0 and plan.kind(u) == COLUMN_NORM:
+            self.h[u] = self.h[v] = tape.room(plan.width(v))        # in place: nobody reads z again
         if self.h[v] is None:
             self.h[v] = tape.room(plan.width(v))
-        if kind == DENSE:
+        if kind == COLUMN_NORM:
+            write_norm(self, v)
+        elif kind == DENSE:
             write_dense(self, v, u)
         elif not fuses(plan, v) and not (kind == SOFTMAX and v == last and loss == CROSS_ENTROPY and judge != OUTPUT_GRADIENT):
             i = plan.write(tape, kind, v)
@@ -295,6 +305,34 @@ cdef forward_ops(Learning self, int loss, int judge):
     elif self.by_rows:
         i = plan.write(tape, EXCHANGE, last)
         i.target, i.by_rows = self.d[last], True
+    if judge != OUTPUT_GRADIENT:
+        tape.append(TALLY, 0)
+
+
+cdef write_norm(Learning self, v):
+    """(x - mean) / sqrt(variance + epsilon), once all rows of the batch have been measured."""
+    cdef Instruction* i
+    if self.drops:
+        self.lines[v] = self.tape.lines(self.plan.width(v))
+        i = self.plan.write(self.tape, STATISTICS, v)
+        i.source, i.other, i.whole, i.ends_sweep = self.h[self.plan.source(v)], self.lines[v], self.h_whole[v], True
+    i = self.plan.write(self.tape, COLUMN_NORM, v)
+    i.source, i.target, i.whole = self.h[self.plan.source(v)], self.h[v], self.h_whole[v]
+    i.by_batch, self.saved[v] = self.drops, self.h[v]
+    if self.drops:
+        i.other = self.lines[v]
+
+
+cdef write_norm_back(Learning self, v):
+    """The same of d: its sums over all rows, then what they change."""
+    cdef Instruction* i
+    for kind in (STATISTICS_BACK, COLUMN_NORM_BACK):
+        if kind == COLUMN_NORM_BACK or self.drops:
+            i = self.plan.write(self.tape, kind, v)
+            i.source, i.target, i.whole = self.saved[v], self.d[v], self.d_whole[v]
+            i.by_batch, i.ends_sweep = self.drops, kind == STATISTICS_BACK
+            if self.drops:
+                i.other = self.lines[v]
 
 
 cdef write_dense(Learning self, v, u):
@@ -341,7 +379,9 @@ cdef backward_ops(Learning self, bint cancelled):
             else:
                 write_learn(self, v)
             continue
-        if not (self.passes(v) or kind == ADD or (v == last and cancelled)):
+        if kind == COLUMN_NORM:
+            write_norm_back(self, v)
+        elif not (self.passes(v) or kind == ADD or (v == last and cancelled)):
             i = plan.write(tape, {ACTIVATE: ACTIVATE_BACK, SOFTMAX: SOFTMAX_BACK, DROPOUT: DROPOUT_BACK}[kind], v)
             i.source, i.target, i.whole = self.saved[v], self.d[v], self.d_whole[v]
         for source in [s, plan.table[v][OTHER]] if kind == ADD else [s]:

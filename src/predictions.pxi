@@ -129,7 +129,7 @@ def activations(program, x, outs, threads):
     for n, (out, v) in enumerate(zip(outs, plan.shown)):
         _is(out, f"outs[{n}]", REAL, (call.samples, plan.width(v)))
     use(&call, tape)
-    me.block = &block
+    me.block, block.at = &block, 0
     for first in range(0, call.samples, tape.rows):
         block.start, block.rows = first, smaller(tape.rows, call.samples - first)
         with nogil:

@@ -37,6 +37,7 @@ from fastnn.program import (
 COMPILED = [name for name in engine.available() if name != "reference"]
 FUSED = [name for name in COMPILED if name != "baseline"]
 OPTIMIZER = SGD(0.05, momentum=0.5)
+KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "column_norm"]
 ELEMENTWISE = sorted(name for name, a in ACTIVATIONS.items() if a.kind == ACTIVATE)
 
 
@@ -46,6 +47,9 @@ def filled(made, seed=0):
     for weights, biases in program.pairs(made, made.parameters):
         weights[...] = random.normal(size=weights.shape) / np.sqrt(len(weights))
         biases[...] = random.normal(size=biases.shape) / 4
+    for name, block in program.views(made, made.parameters).items():
+        if name.endswith(program.STATISTICS):
+            block[...] = random.uniform(0.1, 1, block.shape)
     return made
 
 
@@ -62,6 +66,24 @@ def residual(dtype="float64", loss="cross_entropy"):
     return filled(builder.program([h, both, output], LOSSES[loss].code, dtype, 0.5, seed=7))
 
 
+def normalised(dtype="float64", loss="cross_entropy", width=131):
+    """Columns normalised in both branches, in place and not, of a small layer, and at the ends."""
+    builder = Builder(37)
+    x = builder.dropout(builder.column_norm(0, 0.1, 0.01, "layers.n0"), 0.2)
+    h = builder.dense(x, width, "layers.0")
+    h = builder.activate(builder.column_norm(h, 0.2, 0.1, "layers.n1"), ACTIVATIONS["relu"])
+    branch = builder.dense(h, width, "layers.1")
+    branch = builder.column_norm(builder.add(branch, h), 1.0, 0.1, "layers.n2")
+    both = builder.add(h, builder.activate(branch, ACTIVATIONS["gelu"]))
+    small = builder.column_norm(builder.dense(both, 3, "layers.2"), 0.3, 0.1, "layers.n3")
+    z = builder.dense(small, 9, "layers.3")
+    output = LOSSES[loss].output
+    output = builder.activate(z, ACTIVATIONS[output]) if output else z
+    if not LOSSES[loss].output:
+        output = builder.column_norm(output, 0.5, 0.1, "layers.n4")
+    return filled(builder.program([h, small, output], LOSSES[loss].code, dtype, 0.5, seed=7))
+
+
 @st.composite
 def programs(draw):
     """Up to eight ops on values drawn from those before; then what is not yet read is added up."""
@@ -69,12 +91,14 @@ def programs(draw):
     values, width = [0], st.sampled_from([1, 16, 66, 130])
     for number in range(draw(st.integers(1, 8))):
         source = draw(st.sampled_from(values))
-        kind = draw(st.sampled_from(["dense", "dense", "activate", "softmax", "dropout", "add"]))
+        kind = draw(st.sampled_from(KINDS))
         if kind == "dense":
             values.append(builder.dense(source, draw(width), f"layers.{number}"))
         elif kind == "activate":
             name = draw(st.sampled_from([name for name in ELEMENTWISE if name != "identity"]))
             values.append(builder.activate(source, ACTIVATIONS[name]))
+        elif kind == "column_norm":
+            values.append(builder.column_norm(source, 0.3, 0.1, f"layers.{number}"))
         elif kind == "softmax":
             values.append(builder.activate(source, ACTIVATIONS["softmax"]))
         elif kind == "dropout":
@@ -100,7 +124,7 @@ def rows_of(made, rows, seed=3):
     return random.normal(size=(rows, made.inputs)), random.integers(0, made.outputs, rows)
 
 
-def everything(core, made, x, y, threads):
+def everything(core, made, x, y, threads, batch_size=33):
     """What each call gives, training with dropout too, as a list of arrays."""
     out, d_input = np.empty((len(x), made.outputs), made.dtype), np.empty(x.shape, made.dtype)
     core.forward(made, x, out, threads)
@@ -118,22 +142,22 @@ def everything(core, made, x, y, threads):
     trained.update = (3 << 32) + 5
     prepare(trained, OPTIMIZER.code, OPTIMIZER.slots)
     order = np.random.default_rng(1).permutation(len(x)).astype(np.int32)
-    steps = -(-len(x) // 33)
+    steps = -(-len(x) // batch_size)
     table = OPTIMIZER.coefficients(np.arange(steps), np.full(steps, 0.05))
-    sums += core.train(trained, x, order, y[order], 33, table, threads)
+    sums += core.train(trained, x, order, y[order], batch_size, table, threads)
     assert trained.update == (3 << 32) + 5
     numbers = np.array([*figures, *sums])
     return [out, one, *outs, numbers, plain, dropped, by_hand, d_input, trained.parameters]
 
 
-def check(made, rows):
+def check(made, rows, batch_size=33):
     x, y = rows_of(made, rows)
-    expected = everything(reference, made, x, y, 1)
+    expected = everything(reference, made, x, y, 1, batch_size)
     bits = set()
     for name in COMPILED:
         core = engine.get(name, "float64")
         for threads in (1, 2, 3, 4):
-            found = everything(core, made, x, y, threads)
+            found = everything(core, made, x, y, threads, batch_size)
             for ours, theirs in zip(found, expected, strict=True):
                 scale = max(1, np.abs(theirs).max())
                 assert np.abs(ours - theirs).max() <= 1e-11 * scale, (name, threads)
@@ -146,6 +170,15 @@ def check(made, rows):
 @pytest.mark.parametrize("rows", [1, 40, 300])
 def test_a_residual_network_with_dropout(loss, rows):
     check(residual(loss=loss), rows)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("rows", "batch_size"), [(1, 1), (40, 33), (300, 33), (600, 299), (769, 769)]
+)
+def test_columns_that_are_normalised(loss, rows, batch_size):
+    """Batches of one block and of several: all are measured before any goes on."""
+    check(normalised(loss=loss), rows, batch_size)
 
 
 @settings(
@@ -365,7 +398,7 @@ def test_a_value_that_no_op_reads_is_refused(engine_name):
     builder.dense(0, 5, "layers.0")
     made = builder.program([1], LOSSES["mean_squared_error"].code, "float64")
     made.ops = np.vstack([made.ops, [[SOFTMAX, 0, 0, 5, 0, 0]]])
-    made.numbers = np.zeros(3)
+    made.numbers = made.momenta = np.zeros(3)
     x, out = np.zeros((4, 5)), np.empty((4, 5))
     with pytest.raises(ValueError, match=r"op 1 \(DENSE\) .*: expected an op that reads it"):
         engine.get(engine_name, "float64").forward(made, x, out, 1)
