@@ -39,6 +39,7 @@ __all__ = [
     "OneHot",
     "Polynomial",
     "ReduceLROnPlateau",
+    "Residual",
     "RobustScale",
     "Shards",
     "Standardize",

@@ -16,7 +16,8 @@ import numpy as np
 from . import activations, losses
 from ._errors import FormatError, held, shown, unknown
 from .columns import KINDS, MOST_CATEGORIES, Column, Columns, OneHot
-from .layers import Dense, Dropout, Layer
+from .layers import Dense, Dropout, Layer, Residual
+from .layers.residual import DEEPEST
 from .losses import Loss
 from .optimizers import OPTIMIZERS
 from .schedules import SCHEDULES, is_schedule
@@ -102,35 +103,50 @@ def _meaning(value: Any) -> str:
 
 def _layers(value: Any) -> list[Layer]:
     expect(isinstance(value, list) and len(value) > 0, "a list of layers", value)
-    return [_layer(i, entry) for i, entry in enumerate(value)]
+    return [_layer(f"layer {i}", entry) for i, entry in enumerate(value)]
 
 
-def _layer(i: int, entry: Any) -> Layer:
-    expect(isinstance(entry, dict), f"layer {i} as an object", entry)
+def _layer(where: str, entry: Any) -> Layer:
+    expect(isinstance(entry, dict), f"{where} as an object", entry)
     kind = entry.get("layer", "dense")
     if not isinstance(kind, str) or kind not in LAYERS:
         raise unknown("layer", kind, LAYERS)
-    return LAYERS[kind](i, entry)
+    return LAYERS[kind](where, entry)
 
 
-def _dropout(i: int, entry: Description) -> Dropout:
-    expect_names(f"layer {i}", entry.keys(), {"layer", "rate"})
-    return Dropout(_is(float, f"the rate of layer {i} as a float")(entry["rate"]))
+def _dropout(where: str, entry: Description) -> Dropout:
+    expect_names(where, entry.keys(), {"layer", "rate"})
+    return Dropout(_is(float, f"the rate of {where} as a float")(entry["rate"]))
 
 
-def _dense(i: int, entry: Description) -> Dense:
+def _dense(where: str, entry: Description) -> Dense:
     with_slope = entry.get("activation") in ("leaky_relu", "elu")
     names = {"units", "activation", "initializer", *(["slope"] if with_slope else [])}
-    expect_names(f"layer {i}", entry.keys(), names)
-    units = _whole(f"a positive size of layer {i}", 1)(entry["units"])
+    expect_names(where, entry.keys(), names, {"use_bias"})
+    bare = entry.get("use_bias", False)
+    expect(bare is False, f"use_bias of {where} as false, where it is said", bare)
+    units = _whole(f"a positive size of {where}", 1)(entry["units"])
     activation = activations.get(_is(str, "the name of an activation")(entry["activation"]))
     if with_slope:
         slope = _positive("a positive slope")(entry["slope"])
         activation = dataclasses.replace(activation, slope=slope)
-    return Dense(units, activation, _is(str, "the name of an initializer")(entry["initializer"]))
+    initializer = _is(str, "the name of an initializer")(entry["initializer"])
+    return Dense(units, activation, initializer, "use_bias" not in entry)
 
 
-LAYERS: dict[str, Callable[[int, Description], Layer]] = {"dense": _dense, "dropout": _dropout}
+def _residual(where: str, entry: Description) -> Residual:
+    expect_names(where, entry.keys(), {"layer", "layers"})
+    inner = entry["layers"]
+    expect(isinstance(inner, list) and len(inner) > 0, f"a list of layers in {where}", inner)
+    expect(where.count(".") < DEEPEST, f"at most {DEEPEST} blocks in one another", where)
+    return Residual(*(_layer(f"{where}.{i}", one) for i, one in enumerate(inner)))
+
+
+LAYERS: dict[str, Callable[[str, Description], Layer]] = {
+    "dense": _dense,
+    "dropout": _dropout,
+    "residual": _residual,
+}
 
 
 def _kind_entry(what: str, kinds: Mapping[str, type], value: Any) -> Description:
@@ -372,7 +388,7 @@ FIELDS = (
     Field("columns", 4, _columns_entry, _columns, None),
 )
 DECIDING = ("inputs", "input_scale", "standardize", "dtype", "loss", "seed", "layers", "optimizer")
-FORMAT = 4
+FORMAT = 5
 
 
 def _since(layers: Iterable[Layer]) -> int:

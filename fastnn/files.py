@@ -9,13 +9,15 @@ dtype. The metadata entry `fastnn` holds the description as JSON text:
 
 A layer of leaky_relu also holds its `slope`; one of another kind than dense its name, as `layer`,
 and what it has: {"layer": "dropout", "rate": 0.5}, of format 3. Format 4 adds `columns`, the scales
-and categories that make the inputs of a table: see `columns`. The digest covers the description
-without itself and the bytes of all tensors. `_fields` names all entries; one that has its default
-is not written, and the file's format is the lowest that has all that are. Format 2 adds, of
-float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and `outputs.center` (O,), where the
-network has learned them, and with the optimizer each slot of its state as
-`optimizer.0.layers.0.weights` and so on. In format 4 a checkpoint has `fit`: where it stands, as
-`training.Place` has it. What a format does not name is an error.
+and categories that make the inputs of a table: see `columns`. Format 5 adds other layers, and
+`"use_bias": false` for a dense one without biases. The layers of a block stand in its entry,
+{"layer": "residual", "layers": [...]}, and its tensors are `layers.2.0.weights` and so on. The
+digest covers the description without itself and the bytes of all tensors. `_fields` names all
+entries; one that has its default is not written, and the file's format is the lowest that has all
+that are. Format 2 adds, of float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and
+`outputs.center` (O,), where the network has learned them, and with the optimizer each slot of its
+state as `optimizer.0.layers.0.weights` and so on. In format 4 a checkpoint has `fit`: where it
+stands, as `training.Place` has it. What a format does not name is an error.
 """
 
 from __future__ import annotations
@@ -75,8 +77,11 @@ def _kinds(model: Model, found: Set[str]) -> Kinds:
     inputs, layers, dtype = model["inputs"], model["layers"], model["dtype"]
     slots = 0 if model["optimizer"] is None else model["optimizer"].slots
     builder, value = Builder(inputs), 0
-    for i, layer in enumerate(layers):
-        value = layer.add(builder, value, f"layers.{i}")
+    try:
+        for i, layer in enumerate(layers):
+            value = layer.add(builder, value, f"layers.{i}")
+    except ValueError as error:  # widths that do not fit
+        raise FormatError(str(error)) from None
     kinds: Kinds = {}
     for prefix in ["", *(f"optimizer.{slot}." for slot in range(slots))]:
         for name, (_, *shape) in zip(builder.names, builder.blocks, strict=True):

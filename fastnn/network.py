@@ -29,7 +29,7 @@ from .program import (
     Builder,
     Program,
     aligned_copy,
-    dense_places,
+    block_places,
     flops,
     pairs,
     prepare,
@@ -49,8 +49,7 @@ BLOCK_COST = 1 << 32  # flops at most in one such call, so that Ctrl-C is prompt
 class Network:
     """A multilayer perceptron: layers, one after the other.
 
-    inputs: I, the features of one row. layers: `Dense` and `Dropout`, the last
-    one a `Dense`.
+    inputs: I, the features of one row. layers: those of `fastnn.layers`, the last one a `Dense`.
     input_scale: inputs are multiplied by it, e.g. 1 / 255 for bytes. standardize: for columns of
     different scales; from each input column its mean is taken, and the rest divided by its
     deviation, both learned from the rows of the first fit (a column that never varied becomes 0).
@@ -119,7 +118,7 @@ class Network:
 
     def _build(self, layers: list[Layer]) -> None:
         """The program of these layers, and their initial weights. MemoryError if too large."""
-        sizes = [self.inputs, *(layer.units for layer in layers if layer.units is not None)]
+        sizes = [self.inputs, *(width for layer in layers for width in layer.widths)]
         check_sizes(sizes, self.dtype)
         try:
             self._lay_out(layers)
@@ -127,7 +126,7 @@ class Network:
             raise MemoryError(too_large(sizes, self.dtype)) from None
         self._block = max(64, min(BLOCK, BLOCK_COST // self.flops))
         self._unit = training.unit(self.program)
-        self._places = dense_places(self.program)
+        self._places = block_places(self.program)
 
     def _lay_out(self, layers: list[Layer]) -> None:
         builder, values = Builder(self.inputs), [0]
@@ -137,9 +136,12 @@ class Network:
         self.program = builder.program(
             values[1:], self.loss.code, self.dtype, self.input_scale, self.seed
         )
-        self.layers = tuple(layer.bound(self.program, i) for i, layer in enumerate(layers))
-        for number, layer in enumerate(layer for layer in self.layers if layer.size):
-            layer.initialize(self.seed, number)
+        names = [f"layers.{number}" for number in range(len(layers))]
+        pairs = zip(layers, names, strict=True)
+        self.layers = tuple(layer.bound(self.program, name) for layer, name in pairs)
+        number = 0
+        for layer in self.layers:
+            number = layer.initialize(self.seed, number)
 
     @property
     def num_threads(self) -> int | None:
@@ -390,10 +392,11 @@ class Network:
         self._in_units(outs[-1])
         return outs
 
-    def gradients(self, x: ArrayLike, y: ArrayLike) -> tuple[float, list[tuple[Array, Array]]]:
+    def gradients(self, x: ArrayLike, y: ArrayLike) -> tuple[float, list[tuple[Array, ...]]]:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it.
 
-        A pair for each dense layer; dropout is off.
+        A pair for each dense layer (dW alone where it has no biases), and what other layers have,
+        in the order of `get_weights`; dropout is off.
         """
         self._check_learned()
         (rows,) = self._rows(self._data(x, y))

@@ -21,17 +21,17 @@ if TYPE_CHECKING:
 INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, COLUMN_NORM = range(7)
 KINDS = (
     "INPUT",  # the data, scaled
-    "DENSE",  # x @ W + b; W is block BLOCK, b the next
+    "DENSE",  # x @ W + b; W is block BLOCK, b the next; with the code BARE no b
     "ACTIVATE",  # g(x), g by its CODE; leaky_relu's slope or elu's alpha is the op's number
     "SOFTMAX",  # along a row
     "DROPOUT",  # in training, x without some of its numbers; the rate is the op's number
     "ADD",  # x + y
     "COLUMN_NORM",  # (x - mean) / sqrt(variance + epsilon); running ones in BLOCK, the next
 )
-WITH_BLOCKS = (DENSE, COLUMN_NORM)  # each has BLOCK and the next
 
 KIND, SOURCE, OTHER, WIDTH, BLOCK, CODE = range(6)  # columns of Program.ops
 START, ROWS, COLUMNS = range(3)  # columns of Program.blocks
+BARE = 1  # the code of an op without the last of its blocks, what is added
 
 CROSS_ENTROPY, BINARY_CROSS_ENTROPY = 0, 1  # losses that are read from the last op's source
 
@@ -40,7 +40,6 @@ PADDING = 64  # elements of readable memory behind every arena, for whole-vector
 CACHE_LINE = 64  # bytes
 
 STATISTICS = (".running_mean", ".running_variance")  # endings of blocks that no optimizer changes
-ONE_AXIS = (".biases", *STATISTICS)  # and of those whose views have one axis
 
 
 @dataclass(slots=True, eq=False)
@@ -115,11 +114,12 @@ class Builder:
         self.end += -(-rows * columns // ALIGNMENT) * ALIGNMENT
         return len(self.blocks) - 1
 
-    def dense(self, source: int, units: int, name: str) -> int:
+    def dense(self, source: int, units: int, name: str, use_bias: bool = True) -> int:
         """x @ W + b; the blocks are called `name`.weights and `name`.biases."""
         block = self._block(f"{name}.weights", self.width(source), units)
-        self._block(f"{name}.biases", 1, units)
-        return self._append(DENSE, source, units, block=block)
+        if use_bias:
+            self._block(f"{name}.biases", 1, units)
+        return self._append(DENSE, source, units, block=block, code=0 if use_bias else BARE)
 
     def activate(self, source: int, activation: Activation) -> int:
         """g(x); nothing for the identity."""
@@ -198,7 +198,7 @@ def build(
 
 
 def views(program: Program, arena: NDArray[Any]) -> dict[str, NDArray[Any]]:
-    """The blocks of an arena laid out like the parameters, by name; all but weights have one axis."""
+    """The blocks of an arena laid out like the parameters, by name, in the shape of `axes`."""
     found = {}
     for name, (start, rows, columns) in zip(program.names, program.blocks.tolist(), strict=True):
         found[name] = arena[start : start + rows * columns].reshape(axes(name, rows, columns))
@@ -207,7 +207,7 @@ def views(program: Program, arena: NDArray[Any]) -> dict[str, NDArray[Any]]:
 
 def axes(name: str, rows: int, columns: int) -> tuple[int, ...]:
     """The shape of a block's view: all but weights have one axis."""
-    return (columns,) if name.endswith(ONE_AXIS) else (rows, columns)
+    return (rows, columns) if name.endswith(".weights") else (columns,)
 
 
 def normalises(program: Program) -> bool:
@@ -215,26 +215,39 @@ def normalises(program: Program) -> bool:
     return bool((program.ops[:, KIND] == COLUMN_NORM).any())
 
 
-def dense_places(program: Program) -> list[tuple[slice, slice, int]]:
-    """Of the dense layers, where W and b lie in an arena like the parameters, and the outputs."""
-    found = []
-    blocks = program.blocks.tolist()
-    for op in program.ops.tolist():
-        if op[KIND] == DENSE:
-            (w, inputs, outputs), (b, _, _) = blocks[op[BLOCK] : op[BLOCK] + 2]
-            found.append((slice(w, w + inputs * outputs), slice(b, b + outputs), outputs))
+def shapes(ops: Sequence[Sequence[int]], number: int) -> list[tuple[int, int]]:
+    """Rows and columns of the blocks that an op has: BLOCK and those that follow it."""
+    kind, source, _, width, _, code = ops[number]
+    if kind == COLUMN_NORM:
+        return [(1, width), (1, width)]
+    if kind != DENSE:
+        return []
+    return [(ops[source][WIDTH], width), (1, width)][: 1 if code == BARE else 2]
+
+
+Places = list[list[tuple[slice, tuple[int, ...]]]]
+
+
+def block_places(program: Program) -> Places:
+    """Of each op with parameters, where they lie in an arena like them, and as what."""
+    ops, blocks, found = program.ops.tolist(), program.blocks.tolist(), []
+    for number, op in enumerate(ops):
+        numbers = range(op[BLOCK], op[BLOCK] + len(shapes(ops, number)))
+        places = [(program.names[k], *blocks[k]) for k in numbers]
+        if places and op[KIND] != COLUMN_NORM:
+            found.append([(slice(i, i + r * c), axes(name, r, c)) for name, i, r, c in places])
     return found
 
 
 def pairs(
-    program: Program, arena: NDArray[Any], places: list[tuple[slice, slice, int]] | None = None
-) -> list[tuple[NDArray[Any], NDArray[Any]]]:
-    """Views [(W (I, O), b (O,)), ...] of the dense layers, in an arena like the parameters.
+    program: Program, arena: NDArray[Any], places: Places | None = None
+) -> list[tuple[NDArray[Any], ...]]:
+    """Views of the blocks of each op with parameters, in an arena like them.
 
-    Their places are looked up unless they are given.
+    (W (I, O), b (O,)) of a dense layer. Their places are looked up unless they are given.
     """
-    found = places or dense_places(program)
-    return [(arena[w].reshape(-1, outputs), arena[b]) for w, b, outputs in found]
+    found = places or block_places(program)
+    return [tuple(arena[where].reshape(shape) for where, shape in one) for one in found]
 
 
 def check(program: Program, dtype: np.dtype[Any], activations: int, losses: int) -> None:
@@ -287,16 +300,19 @@ def _problem(program: Program, ops: list[list[int]], number: int, activations: i
         if not 0 <= value < number:
             return f"expected a source before it, got {value}"
     wide = ops[source][WIDTH]
-    if kind in WITH_BLOCKS:
-        if not 0 <= block < len(program.blocks) - 1:
-            return f"expected blocks {block} and {block + 1}, got {len(program.blocks)} blocks"
-        found = [tuple(place[1:]) for place in program.blocks[block : block + 2].tolist()]
-        shapes = [(wide if kind == DENSE else 1, width), (1, width)]
-        if found != shapes:
-            return f"expected blocks {shapes}, got {found}"
+    wanted = shapes(ops, number)
+    if wanted:
+        end = block + len(wanted)
+        if not 0 <= block <= end <= len(program.blocks):
+            numbers = " and ".join(map(str, range(block, end)))
+            return f"expected blocks {numbers}, got {len(program.blocks)} blocks"
+        found = [tuple(place[1:]) for place in program.blocks[block:end].tolist()]
+        if found != wanted:
+            return f"expected blocks {wanted}, got {found}"
     if kind == DENSE:
-        return ""
-    if width != wide or (kind == ADD and width != ops[other][WIDTH]):
+        if code not in (0, BARE):
+            return f"expected a code of 0 or {BARE}, got {code}"
+    elif width != wide or (kind == ADD and width != ops[other][WIDTH]):
         sources = f"{wide} and {ops[other][WIDTH]}" if kind == ADD else f"{wide}"
         return f"expected one width, got {width} of sources of {sources}"
     if kind == ACTIVATE and not 0 <= code < activations:
@@ -331,7 +347,7 @@ def _check_blocks(program: Program, ops: list[list[int]]) -> None:
             found = f"{start} to {start + rows * columns}"
             raise ValueError(f"expected a block within {last} to {end} of the arena, got {found}")
         last = start + rows * columns
-    used = sorted(op[BLOCK] + k for op in ops if op[KIND] in WITH_BLOCKS for k in (0, 1))
+    used = sorted(op[BLOCK] + k for v, op in enumerate(ops) for k in range(len(shapes(ops, v))))
     if used != list(range(len(program.blocks))):
         raise ValueError(f"expected {len(program.blocks)} blocks, each of one op, got {used}")
     if DENSE not in [op[KIND] for op in ops]:

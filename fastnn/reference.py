@@ -8,14 +8,14 @@ Nothing here loops over rows.
 Source: Goodfellow, Bengio, Courville, Deep learning (2016), section 6.5.
 """
 
-# ruff: noqa: N806, N815 (the textbook's capital letters)
+# ruff: noqa: N806 (the textbook's capital letters)
 # mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -35,9 +35,10 @@ from .program import (
     OTHER,
     SOFTMAX,
     SOURCE,
+    START,
     Program,
     check,
-    views,
+    shapes,
 )
 
 Array = NDArray[Any]
@@ -285,13 +286,10 @@ class Op:
     other: int
     code: int
     value: Any  # its slope or rate
-    W: Array | None = None
-    b: Array | None = None
-    dW: Array | None = None
-    db: Array | None = None
+    blocks: list[Array] = field(default_factory=list)  # (rows, columns) each
+    gradients: list[Array] = field(default_factory=list)
     draws: tuple[int, int, Array] | None = None  # seed, update, rows of the batch (B,)
-    running: tuple[Array, Array] | None = None  # the mean and variance (width,) of a COLUMN_NORM,
-    statistics: tuple[Array, Array] | None = None  # and those that it has used
+    statistics: list[Array] | None = None  # mean and variance that COLUMN_NORM goes by
 
     def mask(self, x: Array) -> Array:
         """Dropout's factors (B, width): 0 with the probability `value`, else 1 / (1 - value)."""
@@ -304,11 +302,10 @@ class Op:
 
     def normalised(self, x: Array) -> Array:
         """(x - mean) / sqrt(variance + epsilon): in training of these rows, which are a batch."""
-        assert self.running is not None
-        self.statistics = self.running
+        self.statistics = self.blocks
         if self.draws is not None:
             x64 = x.astype(np.float64)
-            self.statistics = x64.mean(axis=0), x64.var(axis=0)
+            self.statistics = [x64.mean(axis=0), x64.var(axis=0)]
         mean, _ = self.statistics
         return (x - mean.astype(x.dtype)) * self.scale(x.dtype)
 
@@ -320,10 +317,10 @@ class Op:
 
     def remember(self, momentum: float, rows: int) -> None:
         """Take the statistics of a batch into the running ones, the variance unbiased."""
-        assert self.running is not None and self.statistics is not None  # noqa: PT018
+        assert self.statistics is not None
         mean, variance = self.statistics
         found = mean, variance * (rows / max(rows - 1, 1))
-        for running, of_batch in zip(self.running, found, strict=True):
+        for running, of_batch in zip(self.blocks, found, strict=True):
             running += momentum * (of_batch - running)  # in float64
             flushed(running)
 
@@ -331,7 +328,7 @@ class Op:
 Values = list[Array]
 
 FORWARD: dict[int, Callable[[Op, Values], Array]] = {
-    DENSE: lambda op, h: h[op.source] @ op.W + op.b,
+    DENSE: lambda op, h: sum(op.blocks[1:], h[op.source] @ op.blocks[0]),
     ACTIVATE: lambda op, h: ACTIVATIONS[op.code](h[op.source], h[0].dtype.type(op.value)),
     SOFTMAX: lambda op, h: softmax(h[op.source]),
     DROPOUT: lambda op, h: h[op.source] * op.mask(h[op.source]),
@@ -340,13 +337,18 @@ FORWARD: dict[int, Callable[[Op, Values], Array]] = {
 }
 
 
+def sum_of_rows(d: Array) -> Array:
+    """The sum (width,) of the rows, in pairs and not in one long chain."""
+    return flushed(np.ascontiguousarray(d.T).sum(axis=1))
+
+
 def dense_backward(op: Op, h: Values, d: Values) -> None:
     """dW = x^T dz, db = the sum of dz's rows, dx = dz W^T."""
     x, dz = h[op.source], d[op.number]
-    assert op.W is not None and op.dW is not None and op.db is not None  # noqa: PT018
-    op.dW[:] = flushed(x.T @ dz)
-    op.db[:] = flushed(np.ascontiguousarray(dz.T).sum(axis=1))  # in pairs, not in one long chain
-    d[op.source] += dz @ op.W.T
+    op.gradients[0][:] = flushed(x.T @ dz)
+    for db in op.gradients[1:]:
+        db[:] = sum_of_rows(dz)
+    d[op.source] += dz @ op.blocks[0].T
 
 
 def activate_backward(op: Op, h: Values, d: Values) -> None:
@@ -402,19 +404,17 @@ def ops(program: Program, gradients: Array | None = None, first_row: int | None 
     first_row: the row of its batch that x begins with, in training: dropout is on.
     """
     check(program, program.dtype, len(ACTIVATIONS), len(LOSSES))
-    weights = list(views(program, program.parameters).values())
+    arenas = [program.parameters] if gradients is None else [program.parameters, gradients]
+    rows = program.ops.tolist()
     found = []
-    for number, row in enumerate(program.ops.tolist()):
+    for number, row in enumerate(rows):
         op = Op(
             number, row[KIND], row[SOURCE], row[OTHER], row[CODE], program.numbers[number].item()
         )
-        if op.kind == DENSE:
-            op.W, op.b = weights[row[BLOCK]], weights[row[BLOCK] + 1]
-            if gradients is not None:
-                d_weights = list(views(program, gradients).values())
-                op.dW, op.db = d_weights[row[BLOCK]], d_weights[row[BLOCK] + 1]
-        if op.kind == COLUMN_NORM:
-            op.running = weights[row[BLOCK]], weights[row[BLOCK] + 1]
+        for block, (n, m) in enumerate(shapes(rows, number), start=row[BLOCK]):
+            start = program.blocks[block, START]
+            for arena, views in zip(arenas, (op.blocks, op.gradients), strict=False):
+                views.append(arena[start : start + n * m].reshape(n, m))
         if first_row is not None:
             op.draws = program.seed, program.update, np.array(first_row)
         if op.kind != INPUT:

@@ -20,7 +20,7 @@ from . import losses
 from ._arrays import Array
 from ._statistics import Columns, Running
 from .activations import Activation
-from .layers import Layer
+from .layers import Dense, Layer
 from .program import (
     ACTIVATE,
     BLOCK,
@@ -261,7 +261,7 @@ def places(program: Program, layers: Sequence[Layer]) -> dict[int, Place]:
     """The places of all hidden layers that have one, by their numbers."""
     found = {}
     for k, layer in enumerate(layers):
-        if layer.size:
+        if isinstance(layer, Dense):
             with contextlib.suppress(ValueError):
                 found[k] = place(program, k)
     return found
@@ -279,10 +279,13 @@ def seen(blocks: Iterable[list[Array]], values: Sequence[int]) -> list[Columns]:
 def importance(program: Program, where: Place, neurons: Columns) -> NDArray[np.float64]:
     """The mean square (width,) that each neuron adds to what the next layer computes.
 
-    What is left when its mean goes into the next biases: Σ_o (deviation(h) W[:, o])².
+    What is left when its mean goes into the next biases: Σ_o (deviation(h) W[:, o])²; where there
+    are none, the mean adds to it.
     """
-    outgoing = views(program, program.parameters)[f"{where.read}.weights"].astype(np.float64)
-    squares: NDArray[np.float64] = neurons.deviation**2 * (outgoing * outgoing).sum(axis=1)
+    blocks = views(program, program.parameters)
+    outgoing = blocks[f"{where.read}.weights"].astype(np.float64)
+    kept = 0.0 if f"{where.read}.biases" in blocks else neurons.mean**2
+    squares: NDArray[np.float64] = (neurons.deviation**2 + kept) * (outgoing**2).sum(axis=1)
     return squares
 
 
@@ -310,19 +313,21 @@ def carry(old: Program, new: Program, where: Place, kept: NDArray[np.int64], mea
     """Give a program the parameters of one that differs in the width of one layer.
 
     kept: the neurons that stay, first in the new layer. mean (width,): the values of those that go,
-    which the next biases get. Neurons beyond them keep the weights that they have, and nobody hears
-    them yet: their outgoing weights are zero.
+    which the next biases get, if there are some. Neurons beyond them keep the weights that they
+    have, and nobody hears them yet: their outgoing weights are zero.
     """
     before, after = views(old, old.parameters), views(new, new.parameters)
     resized = (f"{where.made}.weights", f"{where.made}.biases", f"{where.read}.weights")
-    for name in before.keys() - resized:
+    for name in before.keys() - set(resized):
         after[name][...] = before[name]
     n = len(kept)
     made, biases, read = resized
     after[made][:, :n] = before[made][:, kept]
-    after[biases][:n] = before[biases][kept]
+    if biases in before:
+        after[biases][:n] = before[biases][kept]
     after[read][:n] = before[read][kept]
     after[read][n:] = 0
     gone = np.delete(np.arange(len(mean)), kept)
-    lost = mean[gone] @ before[read][gone].astype(np.float64)
-    after[f"{where.read}.biases"][...] = before[f"{where.read}.biases"] + lost
+    heard = f"{where.read}.biases"
+    if heard in before:
+        after[heard][...] = before[heard] + mean[gone] @ before[read][gone].astype(np.float64)

@@ -32,7 +32,7 @@ from time import perf_counter
 
 import numpy as np
 
-from fastnn.program import check
+from fastnn.program import check, shapes
 
 cimport numpy as cnp
 from libc.float cimport DBL_MAX, FLT_MAX

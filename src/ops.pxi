@@ -24,14 +24,14 @@ cdef inline Range run_of(Range rows, Range columns, Py_ssize_t row, Py_ssize_t r
 
 cdef inline void start_rows(real[::1] work, Matrix z, Py_ssize_t rows, const real[::1] parameters, Py_ssize_t biases,
                             Py_ssize_t columns) noexcept nogil:
-    """z = b, in whole vectors, some rows after others."""
+    """z = b, or 0 where there is none, in whole vectors, some rows after others."""
     cdef Py_ssize_t block, q, r
     cdef real b[16]
     cdef int j
     for block in range(ceil_div(rows, PASSED)):
         for q in range(columns // 16):
             for j in range(16):
-                b[j] = parameters[biases + q * 16 + j]
+                b[j] = parameters[biases + q * 16 + j] if biases >= 0 else 0
             for r in range(block * PASSED, smaller(rows, (block + 1) * PASSED)):
                 for j in range(16):
                     work[z.start + r * z.row + q * 16 + j] = b[j]
@@ -68,7 +68,7 @@ cdef bint multiply_share(const Instruction* i, Worker* me, Py_ssize_t h, const r
     cdef Py_ssize_t width = padded(columns.end - columns.first)
     cdef Matrix z = matrix(i.target.start + columns.first, 0)
     cdef Product p = product_of(matrix(h, 0), part(weights_from(i, 0), 0, columns.first), z, 1, width, i.inputs)
-    start_rows(work, z, 1, parameters, i.biases + columns.first, width)
+    start_rows(work, z, 1, parameters, i.biases + columns.first if i.biases >= 0 else -1, width)
     row_product(work, parameters, work, &p)
     return not i.reads_input or finite_rows(work, z, 1, columns.end - columns.first)
 
@@ -237,41 +237,52 @@ cdef void learn_rows(const Instruction* i, Worker* me, Range mine, real[::1] par
                 update(me.call.optimizer, parameters, work, state, &s, me.block.c)
 
 
-cdef void accumulate_rows(const Instruction* i, Worker* me, Range rows, bint add, real[::1] gradients, real[::1] work) noexcept nogil:
-    """dW of these rows, written to (or added to) an arena like the parameters; db by whoever owns the first row."""
+cdef inline bint at_once(const Worker* me) noexcept nogil:
+    """Whether the rows at hand are the whole batch, whose gradients are used where they are made."""
+    return me.call.learning and me.block.rows == me.block.batch
+
+cdef inline bint completes(const Worker* me) noexcept nogil:
+    """Whether the gradients of a batch in blocks are complete with these rows, and it learns."""
+    return me.call.learning and me.block.first + me.block.rows == me.block.batch
+
+
+cdef void learn_sums(Worker* me, Span s, real[::1] parameters, real[::1] state, real[::1] gradients, real[::1] work) noexcept nogil:
+    """Parameters whose gradients of the rows at hand lie in `work`: their update, or what goes before it."""
+    cdef Py_ssize_t j
+    if at_once(me):
+        update(me.call.optimizer, parameters, work, state, &s, me.block.c)
+        return
+    for j in range(s.n):
+        gradients[s.w + j] = work[s.g + j] + (gradients[s.w + j] if me.block.first > 0 else 0)
+    if completes(me):
+        s.g = s.w
+        update(me.call.optimizer, parameters, gradients, state, &s, me.block.c)
+
+
+cdef void accumulate_rows(const Instruction* i, Worker* me, Range rows, real[::1] gradients, real[::1] work) noexcept nogil:
+    """dW of these rows, written to (or added to) an arena like the parameters."""
     cdef Range columns
-    cdef Py_ssize_t db, j
     columns.first, columns.end = 0, i.outputs
     cdef Product g = gradient_of(i, me, weights_from(i, rows.first), rows, columns)
-    g.add = add
+    g.add = me.block.first > 0
     multiply(work, work, gradients, &g, work, me.scratch)
-    if rows.first == 0 < rows.end:
-        db = bias_gradient(i, me, work)
-        for j in range(i.outputs):
-            gradients[i.biases + j] = work[db + j] + (gradients[i.biases + j] if add else 0)
 
 
 cdef void learn(const Instruction* i, Worker* me, real[::1] parameters, real[::1] state, real[::1] gradients,
                 real[::1] work) noexcept nogil:
     """LEARN: this thread's rows of dW, their update or what goes before it; db with the first row."""
     cdef Range rows = neurons_of_mine(me, i.cut_in)
-    cdef bint at_once = me.call.learning and me.block.rows == me.block.batch, owner = rows.first == 0 < rows.end
-    cdef Py_ssize_t db
+    cdef Py_ssize_t w = i.weights + rows.first * i.outputs
     cdef Span s
-    if at_once:
+    if at_once(me):
         learn_rows(i, me, rows, parameters, state, work)
-        if owner:
-            db = bias_gradient(i, me, work)
-            s = span_of(me, i.biases, db, i.outputs)
-            update(me.call.optimizer, parameters, work, state, &s, me.block.c)
-        return
-    accumulate_rows(i, me, rows, me.block.first > 0, gradients, work)
-    if me.call.learning and me.block.first + me.block.rows == me.block.batch:
-        s = span_of(me, i.weights + rows.first * i.outputs, i.weights + rows.first * i.outputs, (rows.end - rows.first) * i.outputs)
-        update(me.call.optimizer, parameters, gradients, state, &s, me.block.c)
-        if owner:
-            s = span_of(me, i.biases, i.biases, i.outputs)
+    else:
+        accumulate_rows(i, me, rows, gradients, work)
+        if completes(me):
+            s = span_of(me, w, w, (rows.end - rows.first) * i.outputs)
             update(me.call.optimizer, parameters, gradients, state, &s, me.block.c)
+    if i.biases >= 0 and rows.first == 0 < rows.end:
+        learn_sums(me, span_of(me, i.biases, bias_gradient(i, me, work), i.outputs), parameters, state, gradients, work)
 
 
 # --- along the columns: activations, dropout, sums of values -------------------------------------------------------

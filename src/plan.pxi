@@ -78,13 +78,18 @@ cdef class Plan:
         i.inputs, i.outputs, i.code = self.width(op[SOURCE]), op[WIDTH], op[CODE]
         i.cut_in, i.cut_out = self.cuts[op[SOURCE]], self.cuts[v]
         i.number = <real> <double> self.numbers[v]
-        if op[KIND] == DENSE or op[KIND] == COLUMN_NORM:
-            i.weights, i.biases = self.block_table[op[BLOCK]][0], self.block_table[op[BLOCK] + 1][0]
-        i.momentum = self.momenta[v]
+        starts = self.starts(v)
+        i.weights, i.biases, i.momentum = starts[0], starts[1], self.momenta[v]
         if op[KIND] == DROPOUT:
             i.limit = <uint32_t> <double> (self.numbers[v] * 4294967296.0)
             i.number = <real> (1.0 / (1.0 - <double> self.numbers[v]))
         return i
+
+    cdef list starts(self, v):
+        """Where the two blocks of an op begin in the parameters, -1 for one that it does not have."""
+        block = self.table[v][BLOCK]
+        found = [self.block_table[block + k][0] for k in range(len(shapes(self.table, v)))]
+        return found + [-1] * (2 - len(found))
 
     cdef list with_weights(self):
         """Of each value, whether parameters lie at or below it: its gradient is needed."""

@@ -123,7 +123,7 @@ cdef void lay_panel(const Instruction* i, Py_ssize_t j, const real[::1] paramete
     cdef Py_ssize_t width = width_of(padded(i.outputs) - j), n = smaller(width, i.outputs - j), k, q
     cdef Py_ssize_t w = i.weights + j, panel = i.panels + j * i.inputs, b = i.panels + i.inputs * padded(i.outputs) + j
     for q in range(n):
-        copy[b + q] = parameters[i.biases + j + q]
+        copy[b + q] = parameters[i.biases + j + q] if i.biases >= 0 else 0
     for k in range(i.inputs):
         for q in range(n):
             copy[panel + k * width + q] = parameters[w + k * i.outputs + q]

@@ -44,7 +44,7 @@ cdef struct Instruction:
     Py_ssize_t op               # which of the program's ops
     Py_ssize_t inputs, outputs
     Cut cut_in, cut_out         # how the threads share them
-    Py_ssize_t weights, biases  # in the parameters; of COLUMN_NORM the running mean and variance
+    Py_ssize_t weights, biases  # the op's first block and its second in the parameters; -1: it has none
     Py_ssize_t panels           # not 0: where W lies in panels, and b behind it, in a copy of the parameters
     Matrix source, other, target        # in a thread's part of the work arena
     real number                 # the slope, the epsilon, or what dropout multiplies by

@@ -271,6 +271,13 @@ def test_places_that_cannot_be(path: Path, change: Any, words: list[str]) -> Non
         (fastnn.Dense(4, "gelu"), 3),
         (fastnn.Dense(4, fastnn.ELU(0.5)), 4),
         (fastnn.Dense(4, "silu"), 4),
+        (fastnn.Dense(4, use_bias=False), 5),
+        (
+            fastnn.Residual(
+                fastnn.Dense(4, "relu"), fastnn.Residual(fastnn.Dense(4)), fastnn.Dense(7)
+            ),
+            5,
+        ),
     ],
     ids=str,
 )
@@ -286,6 +293,13 @@ def test_new_layers_need_a_newer_format(path: Path, layer: Any, since: int) -> N
     refused(path, f"format {since} for these layers, got {since - 1}")
 
 
+DENSE = {"units": 3, "activation": "relu", "initializer": "zeros"}
+
+
+def residual(layers: list[Any]) -> Any:
+    return {"layer": "residual", "layers": layers}
+
+
 @pytest.mark.parametrize(
     ("entry", "words"),
     [
@@ -296,11 +310,23 @@ def test_new_layers_need_a_newer_format(path: Path, layer: Any, since: int) -> N
         ({"layer": "dropout"}, ["['rate']"]),
         ({"layer": "dropout", "rate": 0.5, "units": 3}, ["no entries ['units']"]),
         ({"layer": "dense", "units": 3}, ["'activation'"]),
+        ({**DENSE, "use_bias": True}, ["use_bias of layer 1 as false", "got True"]),
+        (residual([]), ["a list of layers in layer 1"]),
+        (residual([DENSE]), ["a block that gives 7 columns", "got 3 from Residual(Dense(3"]),
+        (residual([residual([5])]), ["layer 1.0.0 as an object"]),
+        (
+            functools.reduce(lambda one, _: residual([one]), range(300), DENSE),
+            ["at most 16 blocks"],
+        ),
     ],
 )
 def test_layers_that_do_not_fit(path: Path, entry: Any, words: list[str]) -> None:
+    def insert(found: Any, _: Any) -> None:
+        found["format"] = _fields.FORMAT
+        found["layers"].insert(1, entry)
+
     full().save(path)
-    rewritten(path, lambda found, _: found["layers"].insert(1, entry))
+    rewritten(path, insert)
     refused(path, *words)
 
 

@@ -184,3 +184,136 @@ def test_a_step_of_dropout_by_hand(engine_name):
     assert 0 < kept.sum() < kept.size
     assert np.abs(net.layers[1].weights - (W - 0.1 * h.T @ dz)).max() < 1e-15
     assert np.abs(net.layers[1].biases - (b - 0.1 * dz.sum(axis=0))).max() < 1e-15
+
+
+# Dense without biases.
+
+
+def bare(**options):
+    layers = [fastnn.Dense(5, "relu", use_bias=False), fastnn.Dense(2, use_bias=False)]
+    return fastnn.Network(3, layers, **options)
+
+
+def test_a_dense_without_biases(engine_name):
+    net = bare(engine=engine_name)
+    W, V = net.get_weights()  # noqa: N806
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    assert np.abs(net.predict(x) - np.maximum(x @ W, 0) @ V).max() < 1e-6
+    assert [[g.shape for g in one] for one in net.gradients(x, np.ones((9, 2)))[1]] == [
+        [(3, 5)],
+        [(5, 2)],
+    ]
+    assert net.layers[0].size == 15
+    with pytest.raises(AttributeError, match=r"^expected a Dense with biases, got one of use_bias"):
+        _ = net.layers[0].biases
+
+
+def test_use_bias_is_true_or_false():
+    with pytest.raises(TypeError, match=r"^expected use_bias to be True or False, got int 1$"):
+        fastnn.Dense(2, use_bias=1)
+
+
+def test_neurons_that_a_dense_without_biases_reads():
+    """Their means have no biases to go to: they count as what is lost."""
+    net = bare(engine="reference", dtype="float64")
+    x = np.random.default_rng(0).random((50, 3))
+    net.layers[0].weights[...] = np.abs(net.layers[0].weights) * [1, 1, 0, 1, 1]
+    smaller = net.resize(0, 4, x)
+    assert np.abs(smaller.predict(x) - net.predict(x)).max() < 1e-15
+    assert np.abs(net.resize(0, 8).predict(x) - net.predict(x)).max() < 1e-15
+
+
+# Residual.
+
+
+def residual(**options):
+    block = fastnn.Residual(
+        fastnn.Dense(5, "relu"),
+        fastnn.Dropout(0.3),
+        fastnn.Residual(fastnn.Dense(5)),
+        fastnn.Dense(4),
+    )
+    layers = [fastnn.Dense(4, "tanh"), block, fastnn.Dense(2)]
+    return fastnn.Network(3, layers, **options)
+
+
+def test_a_block_is_added_to_its_input(engine_name):
+    net = residual(engine=engine_name, dtype="float64")
+    x = np.random.default_rng(0).normal(size=(9, 3))
+    _, before, after, _ = net.activations(x)
+    W, b, V, c, U, d = net.get_weights()[2:8]  # noqa: N806
+    h = np.maximum(before @ W + b, 0)
+    assert np.abs(after - (before + (h + h @ V + c) @ U + d)).max() < 1e-14
+    first, _, inner, last = net.layers[1].layers
+    assert first.weights.base is net.layers[0].weights.base
+    assert inner.layers[0].weights.tobytes() == V.tobytes()
+    assert net.layers[1].size == first.size + inner.size + last.size == 20 + 5 + 30 + 24
+
+
+def test_initial_weights_of_a_block_are_those_of_its_layers_in_a_row():
+    plain = [fastnn.Dense(n, name) for n, name in ((4, "tanh"), (5, "relu"), (5, "identity"))]
+    other = fastnn.Network(3, [*plain, fastnn.Dense(4), fastnn.Dense(2)])
+    assert [w.tobytes() for w in residual().get_weights()] == [
+        w.tobytes() for w in other.get_weights()
+    ]
+
+
+def test_a_block_trains_and_is_copied_and_loaded(engine_name, tmp_path):
+    x = np.random.default_rng(0).normal(size=(200, 3))
+    net = residual(engine=engine_name)
+    logs = net.fit(x, x[:, :2] * x[:, 1:], epochs=30, verbose=0).history
+    assert logs["loss"][-1] < logs["loss"][0] / 2
+    net.save(tmp_path / "net", optimizer=True)
+    back, twin = fastnn.load(tmp_path / "net", engine=engine_name), net.copy()
+    for other in (back, twin):
+        assert other.predict(x).tobytes() == net.predict(x).tobytes()
+    twin.layers[1].layers[0].weights[...] = 0
+    assert twin.predict(x).tobytes() != net.predict(x).tobytes() == back.predict(x).tobytes()
+    assert "residual (relu, dropout 0.3, residual (identity), identity)" in capture(net.summary)
+
+
+def capture(call):
+    import contextlib
+    import io
+
+    with contextlib.redirect_stdout(io.StringIO()) as found:
+        call()
+    return found.getvalue()
+
+
+def test_what_residual_refuses():
+    with pytest.raises(ValueError, match=r"^expected at least one layer in Residual, got none$"):
+        fastnn.Residual()
+    with pytest.raises(TypeError, match=r"^expected layers such as Dense, got list$"):
+        fastnn.Residual([fastnn.Dense(2)])
+    with pytest.raises(
+        ValueError,
+        match=r"^expected a block that gives 3 columns, as many as it gets, "
+        r"got 4 from Residual\(Dense\(4, 'identity'\)\)$",
+    ):
+        fastnn.Network(3, [fastnn.Residual(fastnn.Dense(4)), fastnn.Dense(2)])
+    with pytest.raises(ValueError, match=r"^expected a Dense as the last layer, got Residual"):
+        fastnn.Network(3, [fastnn.Residual(fastnn.Dense(3))])
+    deep = fastnn.Dense(3)
+    for _ in range(16):
+        deep = fastnn.Residual(deep)
+    with pytest.raises(ValueError, match=r"^expected Residual at most 16 deep, got 17$"):
+        fastnn.Residual(deep)
+    wide = fastnn.Residual(fastnn.Dense(2**31 - 1), fastnn.Dense(100_000))
+    with pytest.raises(MemoryError, match=r"^expected layers that fit in memory, got "):
+        fastnn.Network(100_000, [wide, fastnn.Dense(2)])
+
+
+def test_structure_leaves_blocks_alone():
+    """Neurons that a sum reads, or that a block makes, stay."""
+    net, x = residual(dtype="float64"), np.random.default_rng(0).normal(size=(50, 3))
+    for call in (lambda: net.prune(x, 0.5), lambda: net.resize(0, 8)):
+        with pytest.raises(ValueError, match=r"^expected a hidden layer"):
+            call()
+    with pytest.raises(TypeError, match=r"^expected layer to be that of a Dense, got Residual\("):
+        net.resize(1, 8)
+    assert [found.label for found in net.diagnose(x).layers] == [
+        "tanh",
+        "residual (relu, dropout 0.3, residual (identity), identity)",
+        "identity",
+    ]

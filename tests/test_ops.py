@@ -44,12 +44,10 @@ ELEMENTWISE = sorted(name for name, a in ACTIVATIONS.items() if a.kind == ACTIVA
 def filled(made, seed=0):
     """The program with random weights of a usual size."""
     random = np.random.default_rng(seed)
-    for weights, biases in program.pairs(made, made.parameters):
-        weights[...] = random.normal(size=weights.shape) / np.sqrt(len(weights))
-        biases[...] = random.normal(size=biases.shape) / 4
-    for name, block in program.views(made, made.parameters).items():
-        if name.endswith(program.STATISTICS):
-            block[...] = random.uniform(0.1, 1, block.shape)
+    for name, view in program.views(made, made.parameters).items():
+        view[...] = random.normal(size=view.shape) / (np.sqrt(len(view)) if view.ndim == 2 else 4)
+        if name.endswith(".running_variance"):
+            view[...] = random.uniform(0.1, 1, view.shape)
     return made
 
 
@@ -93,7 +91,8 @@ def programs(draw):
         source = draw(st.sampled_from(values))
         kind = draw(st.sampled_from(KINDS))
         if kind == "dense":
-            values.append(builder.dense(source, draw(width), f"layers.{number}"))
+            with_biases = draw(st.booleans())
+            values.append(builder.dense(source, draw(width), f"layers.{number}", with_biases))
         elif kind == "activate":
             name = draw(st.sampled_from([name for name in ELEMENTWISE if name != "identity"]))
             values.append(builder.activate(source, ACTIVATIONS[name]))

@@ -37,7 +37,7 @@ def inspect(chosen: argparse.Namespace, out: Screen) -> None:
     else:
         show(out, [*decided, "", *layer(out, "input", first, "")])
     for number, (values, shape) in enumerate(zip(hidden, network.layers, strict=False), start=1):
-        if shape.units is not None:  # others, dropout, pass on what they get
+        if shape.size:  # others, dropout, pass on what they get
             show(out, ["", *layer(out, f"layer {number}", values, shape.label)])
 
 

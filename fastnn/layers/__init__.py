@@ -3,5 +3,6 @@
 from .base import Layer
 from .dense import Dense
 from .dropout import Dropout
+from .residual import Residual
 
-__all__ = ["Dense", "Dropout", "Layer"]
+__all__ = ["Dense", "Dropout", "Layer", "Residual"]

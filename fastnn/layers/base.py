@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
+from numpy.typing import NDArray
 
 from .._errors import FormatError
-from ..program import Builder, Program
+from ..program import Builder, Program, views
 
 Self = TypeVar("Self", bound="Layer")
 
@@ -17,7 +18,7 @@ class Layer:
     """Something between the values of a network; a layer may be used in many networks."""
 
     units: int | None = None  # O, its outputs; None: as many as it has inputs
-    _place: tuple[Program, int] | None = None  # the network's, and the layer's number there
+    _place: tuple[Program, str] | None = None  # the network's, and what its blocks are called there
 
     def add(self, builder: Builder, source: int, name: str) -> int:
         """Add the layer's ops behind the value `source`; returns the value that it gives.
@@ -29,24 +30,45 @@ class Layer:
     def check(self, dtype: np.dtype[np.floating]) -> None:
         """Raise ValueError for a number that the network's dtype cannot hold."""
 
-    def initialize(self, seed: int, number: int) -> None:
-        """Draw the initial weights: a function of the seed, and of the layer's number among those
-        that have weights."""
+    def initialize(self, seed: int, number: int) -> int:
+        """Set the initial parameters: a function of the seed, and of the layer's number among those
+        that draw some; returns the number of the next."""
+        return number
 
-    def bound(self: Self, program: Program, number: int) -> Self:
-        """A copy that is layer `number` of a program."""
+    def bound(self: Self, program: Program, name: str) -> Self:
+        """A copy that is the layer of this name in a program: see `add`."""
         layer = copy(self)
-        layer._place = program, number
+        layer._place = program, name
         return layer
 
     def blank(self: Self) -> Self:
         """A copy whose initial weights are zero, as they will be overwritten."""
         return self
 
+    def _bound(self) -> tuple[Program, str]:
+        if self._place is None:
+            kind = type(self).__name__
+            raise RuntimeError(
+                f"this {kind} is in no network; use network.layers[i] for its weights"
+            )
+        return self._place
+
+    def _block(self, name: str) -> NDArray[Any]:
+        """A view of one of its blocks, by its ending."""
+        program, layer = self._bound()
+        return views(program, program.parameters)[f"{layer}.{name}"]
+
+    @property
+    def widths(self) -> list[int]:
+        """How many columns come and go within it, as far as it changes them."""
+        return [] if self.units is None else [self.units]
+
     @property
     def size(self) -> int:
         """How many parameters it has."""
-        return 0
+        program, layer = self._bound()
+        pairs = zip(program.names, program.blocks.tolist(), strict=True)
+        return sum(r * c for name, (_, r, c) in pairs if name.startswith(f"{layer}."))
 
     @property
     def label(self) -> str:

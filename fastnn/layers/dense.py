@@ -9,9 +9,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from .. import activations, initializers
-from .._errors import count, held
+from .._errors import count, flag, held
 from ..activations import Activation
-from ..program import Builder, views
+from ..program import Builder
 from .base import Layer
 
 
@@ -19,7 +19,8 @@ class Dense(Layer):
     """A fully connected layer: h = g(x @ W + b), x (B, I), W (I, O), b (O,), h (B, O).
 
     units: O. activation: the name of g, or `LeakyReLU(slope)`, `ELU(alpha)`. initializer: its name;
-    by default He for the relu family, LeCun for selu, else Glorot.
+    by default He for the relu family, LeCun for selu, else Glorot. use_bias: without b if False, as
+    before a layer that has a shift of its own.
     Raises ValueError for an unknown name, a size below 1, or softmax of one unit.
     """
 
@@ -30,6 +31,7 @@ class Dense(Layer):
         units: int,
         activation: str | Activation = "identity",
         initializer: str | None = None,
+        use_bias: bool = True,
     ) -> None:
         self.units = count("units", units)
         self.activation = activations.get(activation)
@@ -38,22 +40,25 @@ class Dense(Layer):
         self.initializer = initializers.check(
             initializers.default(self.activation) if initializer is None else initializer
         )
+        self.use_bias = flag("use_bias", use_bias)
         self._drawn = True
 
     def add(self, builder: Builder, source: int, name: str) -> int:
         """x @ W + b, and g of it."""
-        return builder.activate(builder.dense(source, self.units, name), self.activation)
+        z = builder.dense(source, self.units, name, self.use_bias)
+        return builder.activate(z, self.activation)
 
     def check(self, dtype: np.dtype[np.floating]) -> None:
         """The slope, if there is one."""
         if self.activation.slope:
             held("slope", self.activation.slope, dtype)
 
-    def initialize(self, seed: int, number: int) -> None:
+    def initialize(self, seed: int, number: int) -> int:
         """Draw W; b is zero."""
         if self._drawn:
             W = self.weights  # noqa: N806
             W[...] = initializers.weights(self.initializer, W.shape, seed, number)
+        return number + 1
 
     def blank(self) -> Dense:
         """A copy whose weights stay zero."""
@@ -67,12 +72,6 @@ class Dense(Layer):
         layer.units, layer._drawn, layer._place = units, True, None
         return layer
 
-    def _block(self, name: str) -> NDArray[Any]:
-        if self._place is None:
-            raise RuntimeError("this Dense is in no network; use network.layers[i] for its weights")
-        program, number = self._place
-        return views(program, program.parameters)[f"layers.{number}.{name}"]
-
     @property
     def weights(self) -> NDArray[Any]:
         """W (I, O), a view of the network's memory: `weights[...] = values` sets it."""
@@ -80,13 +79,10 @@ class Dense(Layer):
 
     @property
     def biases(self) -> NDArray[Any]:
-        """b (O,), a view of the network's memory."""
+        """b (O,), a view of the network's memory. Raises AttributeError where there is none."""
+        if not self.use_bias:
+            raise AttributeError("expected a Dense with biases, got one of use_bias=False")
         return self._block("biases")
-
-    @property
-    def size(self) -> int:
-        """Of W and b."""
-        return self.weights.size + self.biases.size
 
     @property
     def label(self) -> str:
@@ -94,15 +90,17 @@ class Dense(Layer):
         return self.activation.name
 
     def entry(self) -> dict[str, object]:
-        """Units, activation, initializer, and leaky_relu's slope or elu's alpha."""
-        slope = {"slope": self.activation.slope} if self.activation.slope else {}
+        """Units, activation, initializer, leaky_relu's slope or elu's alpha, use_bias if False."""
+        more = {"slope": self.activation.slope} if self.activation.slope else {}
+        bare = {} if self.use_bias else {"use_bias": False}
         names = {"activation": self.activation.name, "initializer": self.initializer}
-        return {"units": self.units, **names, **slope}
+        return {"units": self.units, **names, **more, **bare}
 
     @property
     def since(self) -> int:
-        """Format 1, or that of the activation."""
-        return self.activation.since
+        """Format 1, or that of the activation; 5 without biases."""
+        return self.activation.since if self.use_bias else 5
 
     def __repr__(self) -> str:
-        return f"Dense({self.units}, {self.activation.name!r})"
+        bare = "" if self.use_bias else ", use_bias=False"
+        return f"Dense({self.units}, {self.activation.name!r}{bare})"
