@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._errors import held, positive
-from ..program import Builder, views
+from ..program import Builder
 from .base import Layer
 
 
@@ -40,8 +40,10 @@ class BatchNorm(Layer):
         """The epsilon."""
         held("epsilon", self.epsilon, dtype)
 
-    def initialize(self, seed: int, number: int) -> None:
-        """Running means of 0, running variances of 1."""
+    def initialize(self, seed: int, number: int) -> int:
+        """Running variances are 1, running means 0."""
+        self._block("running_variance")[...] = 1
+        return number
 
     @property
     def label(self) -> str:
