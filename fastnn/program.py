@@ -18,20 +18,26 @@ if TYPE_CHECKING:
     from .activations import Activation
 
 # Kinds of ops. x is the value of op SOURCE, y that of op OTHER.
-INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, COLUMN_NORM = range(7)
+INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND, COLUMN_NORM = range(11)
 KINDS = (
     "INPUT",  # the data, scaled
     "DENSE",  # x @ W + b; W is block BLOCK, b the next; with the code BARE no b
     "ACTIVATE",  # g(x), g by its CODE; leaky_relu's slope or elu's alpha is the op's number
     "SOFTMAX",  # along a row
-    "DROPOUT",  # in training, x without some of its numbers; the rate is the op's number
+    "DROPOUT",  # in training, x without some of its numbers; the rate is the op's number. With the
+    # code ALPHA they become the limit of selu, and mean 0 and variance 1 stay as they are
     "ADD",  # x + y
-    "COLUMN_NORM",  # (x - mean) / sqrt(variance + epsilon); running ones in BLOCK, the next
+    "SCALE",  # x * gamma + beta, along each column; with the code BARE no beta
+    "ROW_NORM",  # (x - mean) / sqrt(variance + epsilon) along a row; epsilon is the op's number
+    "PRELU",  # x, or a * x below 0, with an a for each column
+    "BLEND",  # x + a * (g(x) - x), with an a for each column; g and its number as in ACTIVATE
+    "COLUMN_NORM",  # as ROW_NORM, of each column over the batch; running ones in BLOCK and the next
 )
 
 KIND, SOURCE, OTHER, WIDTH, BLOCK, CODE = range(6)  # columns of Program.ops
 START, ROWS, COLUMNS = range(3)  # columns of Program.blocks
 BARE = 1  # the code of an op without the last of its blocks, what is added
+ALPHA = 1  # the code of alpha dropout
 
 CROSS_ENTROPY, BINARY_CROSS_ENTROPY = 0, 1  # losses that are read from the last op's source
 
@@ -129,9 +135,12 @@ class Builder:
         self.numbers[value] = activation.slope
         return value
 
-    def dropout(self, source: int, rate: float) -> int:
-        """In training, x * mask, the mask 0 with probability `rate`, else 1 / (1 - rate)."""
-        value = self._append(DROPOUT, source, self.width(source))
+    def dropout(self, source: int, rate: float, alpha: bool = False) -> int:
+        """In training, x * mask, the mask 0 with probability `rate`, else 1 / (1 - rate).
+
+        alpha: alpha dropout.
+        """
+        value = self._append(DROPOUT, source, self.width(source), code=ALPHA if alpha else 0)
         self.numbers[value] = rate
         return value
 
@@ -150,6 +159,33 @@ class Builder:
         self._block(f"{name}.running_variance", 1, width)
         value = self._append(COLUMN_NORM, source, width, block=block)
         self.numbers[value], self.momenta[value] = epsilon, momentum
+        return value
+
+    def scale(self, source: int, name: str, shift: bool = False) -> int:
+        """x * gamma, and with a shift + beta; the blocks are called `name`.gamma and `name`.beta."""
+        width = self.width(source)
+        block = self._block(f"{name}.gamma", 1, width)
+        if shift:
+            self._block(f"{name}.beta", 1, width)
+        return self._append(SCALE, source, width, block=block, code=0 if shift else BARE)
+
+    def row_norm(self, source: int, epsilon: float) -> int:
+        """(x - mean) / sqrt(variance + epsilon), of each row."""
+        value = self._append(ROW_NORM, source, self.width(source))
+        self.numbers[value] = epsilon
+        return value
+
+    def prelu(self, source: int, name: str) -> int:
+        """x, or slope * x below 0; the block is called `name`.slopes."""
+        width = self.width(source)
+        return self._append(PRELU, source, width, block=self._block(f"{name}.slopes", 1, width))
+
+    def blend(self, source: int, activation: Activation, name: str) -> int:
+        """x + a * (g(x) - x); the block is called `name`.blend."""
+        width = self.width(source)
+        block = self._block(f"{name}.blend", 1, width)
+        value = self._append(BLEND, source, width, block=block, code=activation.code)
+        self.numbers[value] = activation.slope
         return value
 
     def program(
@@ -218,11 +254,10 @@ def normalises(program: Program) -> bool:
 def shapes(ops: Sequence[Sequence[int]], number: int) -> list[tuple[int, int]]:
     """Rows and columns of the blocks that an op has: BLOCK and those that follow it."""
     kind, source, _, width, _, code = ops[number]
-    if kind == COLUMN_NORM:
-        return [(1, width), (1, width)]
-    if kind != DENSE:
-        return []
-    return [(ops[source][WIDTH], width), (1, width)][: 1 if code == BARE else 2]
+    if kind in (DENSE, SCALE):
+        first = ops[source][WIDTH] if kind == DENSE else 1
+        return [(first, width), (1, width)][: 1 if code == BARE else 2]
+    return [(1, width)] * {PRELU: 1, BLEND: 1, COLUMN_NORM: 2}.get(kind, 0)
 
 
 Places = list[list[tuple[slice, tuple[int, ...]]]]
@@ -309,21 +344,22 @@ def _problem(program: Program, ops: list[list[int]], number: int, activations: i
         found = [tuple(place[1:]) for place in program.blocks[block:end].tolist()]
         if found != wanted:
             return f"expected blocks {wanted}, got {found}"
-    if kind == DENSE:
-        if code not in (0, BARE):
-            return f"expected a code of 0 or {BARE}, got {code}"
-    elif width != wide or (kind == ADD and width != ops[other][WIDTH]):
+    if kind in (DENSE, SCALE, DROPOUT) and code not in (0, 1):  # BARE, ALPHA
+        return f"expected a code of 0 or 1, got {code}"
+    if kind != DENSE and (width != wide or (kind == ADD and width != ops[other][WIDTH])):
         sources = f"{wide} and {ops[other][WIDTH]}" if kind == ADD else f"{wide}"
         return f"expected one width, got {width} of sources of {sources}"
-    if kind == ACTIVATE and not 0 <= code < activations:
+    if kind in (ACTIVATE, BLEND) and not 0 <= code < activations:
         return f"expected an activation's code below {activations}, got {code}"
     given = float(program.numbers[number])
     if kind == COLUMN_NORM:
         momentum = float(program.momenta[number])
-        if not (0 < program.dtype.type(given) < np.inf and 0 < momentum <= 1):
-            return f"expected a positive epsilon, momentum in (0, 1], got {given}, {momentum}"
+        if not 0 < momentum <= 1:
+            return f"expected a momentum in (0, 1], got {momentum}"
     if not (0 <= given < 1 if kind == DROPOUT else np.isfinite(given)):
         return f"expected a rate in [0, 1) or a finite number, got {given}"
+    if kind in (ROW_NORM, COLUMN_NORM) and not program.dtype.type(given) > 0:
+        return f"expected a positive epsilon, got {given}"
     return ""
 
 

@@ -25,6 +25,8 @@ from ._random import DROP, words
 from .program import (
     ACTIVATE,
     ADD,
+    ALPHA,
+    BLEND,
     BLOCK,
     CODE,
     COLUMN_NORM,
@@ -33,6 +35,9 @@ from .program import (
     INPUT,
     KIND,
     OTHER,
+    PRELU,
+    ROW_NORM,
+    SCALE,
     SOFTMAX,
     SOURCE,
     START,
@@ -276,6 +281,11 @@ def apply_gradients(
 # Ops: h from the values before, and the gradients of the values that it was made of.
 
 
+def alpha_factor(rate: float) -> float:
+    """a of alpha dropout, a * x + b: it gives values of variance 1 their variance back."""
+    return float(1 / np.sqrt((1 - rate) * (1 + rate * (SELU_SCALE * SELU_ALPHA) ** 2)))
+
+
 @dataclass
 class Op:
     """One op of a program, its weights, and where dropout is on, the rows that it draws for."""
@@ -298,7 +308,8 @@ class Op:
         seed, update, rows = self.draws
         drawn = words(seed, DROP, update, self.number, rows, x.shape[1])
         kept = drawn >= np.uint64(self.value * 4294967296.0)
-        return np.where(kept, x.dtype.type(1 / (1 - self.value)), x.dtype.type(0))
+        factor = alpha_factor(self.value) if self.code == ALPHA else 1 / (1 - self.value)
+        return np.where(kept, x.dtype.type(factor), x.dtype.type(0))
 
     def normalised(self, x: Array) -> Array:
         """(x - mean) / sqrt(variance + epsilon): in training of these rows, which are a batch."""
@@ -313,7 +324,7 @@ class Op:
         """1 / sqrt(variance + epsilon), of each column."""
         assert self.statistics is not None
         _, variance = self.statistics
-        return (1 / np.sqrt(variance + dtype.type(self.value))).astype(dtype)
+        return (1 / np.sqrt(variance + self.value)).astype(dtype)
 
     def remember(self, momentum: float, rows: int) -> None:
         """Take the statistics of a batch into the running ones, the variance unbiased."""
@@ -327,13 +338,52 @@ class Op:
 
 Values = list[Array]
 
+
+def dropout(op: Op, x: Array) -> Array:
+    """x * mask; alpha dropout: a * x + b, x the limit of selu where the mask is 0.
+
+    Source: Klambauer, Unterthiner, Mayr, Hochreiter, Self-normalizing neural networks (2017).
+    """
+    mask = op.mask(x)
+    if op.code != ALPHA or op.draws is None:
+        return x * mask
+    limit, a = -SELU_SCALE * SELU_ALPHA, alpha_factor(op.value)
+    kept, dropped = x.dtype.type(-a * op.value * limit), x.dtype.type(a * (1 - op.value) * limit)
+    return x * mask + np.where(mask > 0, kept, dropped)
+
+
+def deviations(op: Op, x: Array) -> tuple[Array, Array]:
+    """Of each row (B, 1), in float64: the mean, and sqrt(variance + epsilon)."""
+    x64 = x.astype(np.float64)
+    return x64.mean(axis=1, keepdims=True), np.sqrt(x64.var(axis=1, keepdims=True) + op.value)
+
+
+def row_norm(op: Op, x: Array) -> Array:
+    """(x - mean) / sqrt(variance + epsilon), of each row.
+
+    Source: Ba, Kiros, Hinton, Layer normalization (2016).
+    """
+    mean, deviation = deviations(op, x)
+    return ((x - mean) / deviation).astype(x.dtype)
+
+
+def blend(op: Op, z: Array) -> tuple[Array, Array]:
+    """f(z), and z + a * (f(z) - z)."""
+    f = ACTIVATIONS[op.code](z, z.dtype.type(op.value))
+    return f, z + op.blocks[0] * (f - z)
+
+
 FORWARD: dict[int, Callable[[Op, Values], Array]] = {
     DENSE: lambda op, h: sum(op.blocks[1:], h[op.source] @ op.blocks[0]),
     ACTIVATE: lambda op, h: ACTIVATIONS[op.code](h[op.source], h[0].dtype.type(op.value)),
     SOFTMAX: lambda op, h: softmax(h[op.source]),
-    DROPOUT: lambda op, h: h[op.source] * op.mask(h[op.source]),
+    DROPOUT: lambda op, h: dropout(op, h[op.source]),
     ADD: lambda op, h: h[op.source] + h[op.other],
     COLUMN_NORM: lambda op, h: op.normalised(h[op.source]),
+    SCALE: lambda op, h: sum(op.blocks[1:], h[op.source] * op.blocks[0]),
+    ROW_NORM: lambda op, h: row_norm(op, h[op.source]),
+    PRELU: lambda op, h: h[op.source] * np.where(h[op.source] > 0, 1, op.blocks[0]),
+    BLEND: lambda op, h: blend(op, h[op.source])[1],
 }
 
 
@@ -388,6 +438,38 @@ def column_norm_backward(op: Op, h: Values, d: Values) -> None:
     d[op.source] += dx * op.scale(dh.dtype)
 
 
+def scale_backward(op: Op, h: Values, d: Values) -> None:
+    """dgamma = the sum of dh * x over the rows, dbeta = that of dh, dx = dh * gamma."""
+    dh = d[op.number]
+    for gradient, rows in zip(op.gradients, (dh * h[op.source], dh), strict=False):
+        gradient[:] = sum_of_rows(rows)
+    d[op.source] += dh * op.blocks[0]
+
+
+def row_norm_backward(op: Op, h: Values, d: Values) -> None:
+    """dx = (dh - mean(dh) - h * mean(dh * h)) / sqrt(variance + epsilon)."""
+    dh, y = d[op.number].astype(np.float64), h[op.number]
+    centred = dh - dh.mean(axis=1, keepdims=True) - y * (dh * y).mean(axis=1, keepdims=True)
+    d[op.source] += (centred / deviations(op, h[op.source])[1]).astype(y.dtype)
+
+
+def prelu_backward(op: Op, h: Values, d: Values) -> None:
+    """da = the sum of dh * min(z, 0) over the rows, dz = dh, or dh * a below 0."""
+    z, dh = h[op.source], d[op.number]
+    op.gradients[0][:] = sum_of_rows(dh * np.minimum(z, 0))
+    d[op.source] += dh * np.where(z > 0, 1, op.blocks[0])
+
+
+def blend_backward(op: Op, h: Values, d: Values) -> None:
+    """da = the sum of dh * (f - z) over the rows, dz = dh + a * (dh * f' - dh)."""
+    z, dh = h[op.source], d[op.number]
+    f, _ = blend(op, z)
+    op.gradients[0][:] = sum_of_rows(dh * (f - z))
+    read = z if op.code in READ_Z else f
+    steeper = DERIVATIVES[op.code](read, dh, z.dtype.type(op.value))
+    d[op.source] += dh + op.blocks[0] * (steeper - dh)
+
+
 BACKWARD: dict[int, Callable[[Op, Values, Values], None]] = {
     DENSE: dense_backward,
     ACTIVATE: activate_backward,
@@ -395,6 +477,10 @@ BACKWARD: dict[int, Callable[[Op, Values, Values], None]] = {
     DROPOUT: dropout_backward,
     ADD: add_backward,
     COLUMN_NORM: column_norm_backward,
+    SCALE: scale_backward,
+    ROW_NORM: row_norm_backward,
+    PRELU: prelu_backward,
+    BLEND: blend_backward,
 }
 
 

@@ -32,7 +32,7 @@ from time import perf_counter
 
 import numpy as np
 
-from fastnn.program import check, shapes
+from fastnn.program import ALPHA, check, shapes
 
 cimport numpy as cnp
 from libc.float cimport DBL_MAX, FLT_MAX
@@ -70,6 +70,7 @@ include "team.pxi"
 include "random.pxi"
 include "ops.pxi"
 include "statistics.pxi"
+include "columns.pxi"
 include "ends.pxi"
 include "plan.pxi"
 include "steps.pxi"

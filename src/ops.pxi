@@ -59,7 +59,7 @@ cdef bint multiply_rows(const Instruction* i, Worker* me, const real[::1] h, Mat
     else:
         p.add = True
         multiply(h, parameters, work, &p, work, me.scratch)
-    return not i.reads_input or finite_rows(work, z, me.block.rows, i.outputs)
+    return not i.tells or finite_rows(work, z, me.block.rows, i.outputs)
 
 
 cdef bint multiply_share(const Instruction* i, Worker* me, Py_ssize_t h, const real[::1] parameters, real[::1] work) noexcept nogil:
@@ -70,7 +70,7 @@ cdef bint multiply_share(const Instruction* i, Worker* me, Py_ssize_t h, const r
     cdef Product p = product_of(matrix(h, 0), part(weights_from(i, 0), 0, columns.first), z, 1, width, i.inputs)
     start_rows(work, z, 1, parameters, i.biases + columns.first if i.biases >= 0 else -1, width)
     row_product(work, parameters, work, &p)
-    return not i.reads_input or finite_rows(work, z, 1, columns.end - columns.first)
+    return not i.tells or finite_rows(work, z, 1, columns.end - columns.first)
 
 
 cdef void sum_piece(const Instruction* i, Worker* me, Product* p, Py_ssize_t piece, const real[::1] parameters,
@@ -352,7 +352,10 @@ cdef void softmax_back(const Instruction* i, Worker* me, real[::1] work) noexcep
 
 
 cdef void drop(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
-    """DROPOUT: h = x * mask, where the mask is 1 / (1 - rate) with probability 1 - rate, else 0; i.other keeps it."""
+    """DROPOUT: h = x * mask, where the mask is 1 / (1 - rate) with probability 1 - rate, else 0; i.other keeps it.
+
+    Of alpha dropout h = x * mask + shift, one shift for what is kept and another for what goes.
+    """
     cdef Matrix x = here(me, i.source), mask = here(me, i.other), h = here(me, i.target)
     cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
     cdef Py_ssize_t r, j
@@ -361,6 +364,8 @@ cdef void drop(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
         draw_mask(key, me.call.first_row + me.block.first + r, i, columns, work, mask.start + r * mask.row)
         for j in range(columns.first, columns.end):
             work[h.start + r * h.row + j] = work[x.start + r * x.row + j] * work[mask.start + r * mask.row + j]
+        for j in range(columns.first, columns.end if i.dropped < 0 else columns.first):
+            work[h.start + r * h.row + j] += i.kept if work[mask.start + r * mask.row + j] > 0 else i.dropped
 
 
 cdef void drop_back(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:

@@ -1,7 +1,11 @@
 # A plan: a program's ops compiled into tapes. What depends on shapes is decided here, and stands in the tape as data.
 
 cdef inline bint is_elementwise(int kind) noexcept:
-    return kind == ACTIVATE or kind == DROPOUT or kind == ADD or kind == COLUMN_NORM
+    return kind == ACTIVATE or kind == DROPOUT or kind == ADD or kind == COLUMN_NORM or is_columnwise(kind)
+
+cdef inline bint is_rowwise(int kind) noexcept:
+    """Whether it takes whole rows as they are: no threads share a row of its columns."""
+    return kind == SOFTMAX or kind == ROW_NORM
 
 
 cdef class Plan:
@@ -79,10 +83,10 @@ cdef class Plan:
         i.cut_in, i.cut_out = self.cuts[op[SOURCE]], self.cuts[v]
         i.number = <real> <double> self.numbers[v]
         starts = self.starts(v)
-        i.weights, i.biases, i.momentum = starts[0], starts[1], self.momenta[v]
+        i.weights, i.biases = starts[0], starts[1]
+        i.epsilon, i.momentum = self.numbers[v], self.momenta[v]
         if op[KIND] == DROPOUT:
-            i.limit = <uint32_t> <double> (self.numbers[v] * 4294967296.0)
-            i.number = <real> (1.0 / (1.0 - <double> self.numbers[v]))
+            set_dropout(i, self.numbers[v], op[CODE] == ALPHA)
         return i
 
     cdef list starts(self, v):
@@ -95,7 +99,8 @@ cdef class Plan:
         """Of each value, whether parameters lie at or below it: its gradient is needed."""
         found = [False]
         for op in self.table[1:]:
-            found.append(op[KIND] == DENSE or found[op[SOURCE]] or (op[KIND] == ADD and found[op[OTHER]]))
+            found.append(op[KIND] == DENSE or is_columnwise(op[KIND]) or found[op[SOURCE]] or (
+                op[KIND] == ADD and found[op[OTHER]]))
         return found
 
 
@@ -104,7 +109,7 @@ cdef list cuts_of(Plan plan):
     alike = []                  # of each value, the values that it shares its columns with
     for v, op in enumerate(plan.table):
         group = [v]
-        for s in ([op[SOURCE]] if is_elementwise(op[KIND]) or op[KIND] == SOFTMAX else []) + [op[OTHER]] * (op[KIND] == ADD):
+        for s in ([op[SOURCE]] if is_elementwise(op[KIND]) or is_rowwise(op[KIND]) else []) + [op[OTHER]] * (op[KIND] == ADD):
             if alike[s] is not group:
                 group.extend(alike[s])
                 for u in alike[s]:
@@ -141,16 +146,19 @@ cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
     cdef Matrix z
     last = len(plan.table) - 1
     tape.places = [tape.room(plan.inputs)]
-    tape.is_input = [True]                     # of each value, whether it is h_0 itself
+    tape.is_input, tape.tells = [True], [True]
     plan.write(tape, GATHER, 0).target = tape.places[0]
     for v in range(1, last + 1):
         kind, s = plan.kind(v), plan.source(v)
         tape.is_input.append(kind == DROPOUT and tape.is_input[s])
+        tape.tells.append(tape.tells[s] and (kind == DROPOUT or kind == ADD or kind == ROW_NORM or kind == COLUMN_NORM or is_columnwise(kind)))
         if kind == DROPOUT:                 # off
             tape.places.append(tape.places[s])
             continue
         judged_by_z = judged and v == last and cancels(loss)
-        overwrites = kind in (ACTIVATE, SOFTMAX, COLUMN_NORM) and plan.kind(s) == DENSE and plan.read_once(s) and not judged_by_z and s not in plan.shown
+        overwrites = kind in (ACTIVATE, SOFTMAX, ROW_NORM, SCALE, PRELU, COLUMN_NORM) and (
+            plan.kind(s) in (DENSE, ROW_NORM, COLUMN_NORM)
+            and plan.read_once(s) and not judged_by_z and s not in plan.shown)
         if overwrites:
             tape.places.append(tape.places[s])
         else:
@@ -158,7 +166,7 @@ cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
         if judged_by_z and kind == SOFTMAX and loss == CROSS_ENTROPY:
             continue                        # with the loss
         i = plan.write(tape, MULTIPLY if kind == DENSE else kind, v)
-        i.whole, i.reads_input = True, tape.is_input[s]
+        i.whole, i.reads_input, i.tells = True, tape.is_input[s], tape.tells[s]
         i.source, i.target = tape.places[s], tape.places[v]
         if kind == ADD:
             i.other = tape.places[plan.table[v][OTHER]]
@@ -178,7 +186,7 @@ cdef bint goes_by_panels(Plan plan, Py_ssize_t rows):
 
 
 cdef Tape panel_tape(Plan plan, int loss, bint judged):
-    """forward_tape for many rows: W lies in panels, in a copy of the parameters that `lay_panels` makes."""
+    """forward_tape for many rows: W lies in panels, in a copy of it and b that `lay_panels` makes."""
     cdef Tape tape = forward_tape(plan, PANEL_FORWARD_ROWS, loss, judged)
     cdef Instruction* i
     cdef Py_ssize_t n
@@ -188,23 +196,20 @@ cdef Tape panel_tape(Plan plan, int loss, bint judged):
         if i.kind == MULTIPLY:
             i.panels = tape.panels
             tape.panels += (i.inputs + 1) * padded(i.outputs)
-        if i.kind == COLUMN_NORM:
-            i.panels = tape.panels
-            tape.panels += 2 * padded(i.outputs)
     return tape
 
 
 cdef void mark_meetings(Tape tape):
     """Where threads that share one row must wait: before what reads other threads' columns, and after what one thread does.
 
-    ACTIVATE and COLUMN_NORM read only columns that the same thread has written; h_0 each thread has whole.
+    ACTIVATE and what is columnwise read only columns that the same thread has written; h_0 each thread has whole.
     """
     cdef Py_ssize_t n
     cdef int kind, after
     for n in range(1, tape.length):
         kind = tape.start[n].kind
         after = tape.start[n + 1].kind if n + 1 < tape.length else MULTIPLY
-        tape.start[n].meets = (after != ACTIVATE and after != COLUMN_NORM) or kind == SOFTMAX or kind == ADD
+        tape.start[n].meets = not (after == ACTIVATE or after == COLUMN_NORM or is_columnwise(after)) or is_rowwise(kind) or kind == ADD
 
 
 # --- training ---------------------------------------------------------------------------------------------------
@@ -217,6 +222,7 @@ cdef class Learning:
     cdef list small             # whether it is a layer that every thread runs alone,
     cdef list h_whole           # whether every thread has all of its columns
     cdef list h, d, saved       # where it and its gradient lie, and what its backward reads beside them,
+    cdef list beside            # of a row's own scale one by the deviations, of what is columnwise the sums of its gradients,
     cdef list lines             # and what is kept of a batch's columns
     cdef list begun             # whether its d has something already,
     cdef list d_whole           # and whether every thread has all columns of that: only if it has those of h
@@ -232,14 +238,19 @@ cdef class Learning:
                       and batch_size * plan.width(plan.source(v)) * plan.width(v) <= SMALL for v in range(n)]
         self.h_whole = [True] * n
         for v in range(n - 2, -1, -1):
-            self.h_whole[v] = any(plan.kind(u) == SOFTMAX or self.small[u] or (is_elementwise(plan.kind(u)) and self.h_whole[u])
+            self.h_whole[v] = any(is_rowwise(plan.kind(u)) or self.small[u] or (is_elementwise(plan.kind(u)) and self.h_whole[u])
                                 for u in plan.users[v])
-        self.h, self.d, self.saved, self.lines = [None] * n, [None] * n, [None] * n, [None] * n
+        self.h, self.d, self.saved, self.beside, self.lines = [[None] * n for _ in range(5)]
         self.begun, self.d_whole = [False] * n, [True] * n
 
     cdef bint passes(self, v):
         """Whether op v does nothing."""
         return self.plan.kind(v) == DROPOUT and not self.drops
+
+    cdef Py_ssize_t first_meeting(self):
+        """The op after whose sums threads meet for the first time in a step."""
+        shared = [v for v in range(len(self.small)) if self.plan.kind(v) == DENSE and not self.small[v]]
+        return shared[0] if shared else len(self.small)
 
     cdef bint shares_d(self, s):
         """Whether d of the one op that reads value s becomes d of s where it lies: of ADD(x, y) that of x, else of y."""
@@ -281,7 +292,7 @@ cdef forward_ops(Learning self, int loss, int judge):
         if self.passes(v):
             self.h[v] = self.h[s]
             continue
-        if kind == DENSE and u > 0 and (plan.kind(u) == SOFTMAX or fuses(plan, u)):
+        if kind == DENSE and u > 0 and (plan.kind(u) == SOFTMAX or fuses(plan, u) or (plan.kind(u) == ROW_NORM and u < last)):
             if u < last:
                 self.h[v] = self.h[u] = tape.room(plan.width(v))
             else:
@@ -301,7 +312,11 @@ cdef forward_ops(Learning self, int loss, int judge):
                 i.other = self.h[plan.table[v][OTHER]]
             if kind == DROPOUT:
                 self.saved[v] = i.other = tape.room(plan.width(v))
-        if kind == ACTIVATE or kind == SOFTMAX:
+            if kind == ROW_NORM:
+                self.beside[v] = i.other = tape.room(1)
+        if is_columnwise(kind):
+            self.saved[v], self.beside[v] = self.h[s], tape.lines(plan.width(v))
+        if kind == ACTIVATE or is_rowwise(kind):
             self.saved[v] = self.h[s] if kind == ACTIVATE and reads_z(plan.table[v][CODE]) else self.h[v]
     i = plan.write(tape, TAKE if judge == OUTPUT_GRADIENT else JUDGE, last)
     i.source, i.target, i.other, i.by_rows = self.h[plan.source(last)], self.h[last], self.d[last], self.by_rows
@@ -318,7 +333,7 @@ cdef write_norm(Learning self, v):
     """(x - mean) / sqrt(variance + epsilon), once all rows of the batch have been measured."""
     cdef Instruction* i
     if self.drops:
-        self.lines[v] = self.tape.lines(self.plan.width(v))
+        self.lines[v] = self.tape.doubles(self.plan.width(v))
         i = self.plan.write(self.tape, STATISTICS, v)
         i.source, i.other, i.whole, i.ends_sweep = self.h[self.plan.source(v)], self.lines[v], self.h_whole[v], True
     i = self.plan.write(self.tape, COLUMN_NORM, v)
@@ -359,6 +374,9 @@ cdef write_dense(Learning self, v, u):
         i.number = <real> <double> plan.numbers[u] if fused else 0
 
 
+BACKWARD = {ACTIVATE: ACTIVATE_BACK, SOFTMAX: SOFTMAX_BACK, DROPOUT: DROPOUT_BACK, ROW_NORM: ROW_NORM_BACK, SCALE: SCALE_BACK,
+            PRELU: PRELU_BACK, BLEND: BLEND_BACK}
+
 cdef backward_ops(Learning self, bint cancelled):
     """d of all ops, from the output's on, and the updates; cancelled: the output's d is that of its source."""
     cdef Plan plan = self.plan
@@ -369,7 +387,7 @@ cdef backward_ops(Learning self, bint cancelled):
         kind, s = plan.kind(v), plan.source(v)
         if not self.needs[v]:
             continue
-        if (kind == DENSE or kind == SOFTMAX) and not self.d_whole[v]:
+        if (kind == DENSE or is_rowwise(kind)) and not self.d_whole[v]:
             i = plan.write(tape, EXCHANGE, v)
             i.target = self.d[v]
             self.d_whole[v] = True
@@ -387,8 +405,15 @@ cdef backward_ops(Learning self, bint cancelled):
         if kind == COLUMN_NORM:
             write_norm_back(self, v)
         elif not (self.passes(v) or kind == ADD or (v == last and cancelled)):
-            i = plan.write(tape, {ACTIVATE: ACTIVATE_BACK, SOFTMAX: SOFTMAX_BACK, DROPOUT: DROPOUT_BACK}[kind], v)
+            i = plan.write(tape, BACKWARD[kind], v)
             i.source, i.target, i.whole = self.saved[v], self.d[v], self.d_whole[v]
+            if self.beside[v] is not None:
+                i.other = self.beside[v]
+            if is_columnwise(kind):
+                if self.h_whole[v]:         # others may still read these parameters
+                    late.append(v)
+                else:
+                    write_learn(self, v)
         for source in [s, plan.table[v][OTHER]] if kind == ADD else [s]:
             if not self.needs[source]:
                 continue
@@ -401,11 +426,17 @@ cdef backward_ops(Learning self, bint cancelled):
         tape.append(MEET, 0)
     for v in late:
         write_learn(self, v)
+    if late and min(late) < self.first_meeting():
+        tape.append(MEET, 0)            # the next step reads them before its threads meet
 
 
 cdef write_learn(Learning self, v):
-    cdef Instruction* i = self.plan.write(self.tape, LEARN, v)
-    i.source, i.other = self.h[self.plan.source(v)], self.d[v]
+    cdef bint columns = is_columnwise(self.plan.kind(v))
+    cdef Instruction* i = self.plan.write(self.tape, LEARN_COLUMNS if columns else LEARN, v)
+    if columns:
+        i.source = self.beside[v]
+    else:
+        i.source, i.other = self.h[self.plan.source(v)], self.d[v]
 
 
 cdef Tape learning_tape(Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, const Call* call):

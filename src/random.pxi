@@ -41,6 +41,19 @@ cdef inline Key key_of(uint64_t seed, int purpose, uint64_t update, Py_ssize_t o
     return key
 
 
+cdef inline void set_dropout(Instruction* i, double rate, bint alpha) noexcept nogil:
+    """What a dropout of this rate multiplies by and adds. Alpha dropout keeps the mean 0 and the variance 1 of selu's values.
+
+    Klambauer, Unterthiner, Mayr, Hochreiter, Self-normalizing neural networks (2017): what goes becomes the limit of selu, and
+    a * x + b makes the mean and the variance what they were.
+    """
+    cdef double limit = -1.7580993408473768600, a = 1 / sqrt((1 - rate) * (1 + rate * limit * limit))
+    i.limit = <uint32_t> (rate * 4294967296.0)
+    i.number, i.kept, i.dropped = <real> (1 / (1 - rate)), 0, 0
+    if alpha:
+        i.number, i.kept, i.dropped = <real> a, <real> (-a * rate * limit), <real> (a * (1 - rate) * limit)
+
+
 cdef inline void draw_mask(Key key, Py_ssize_t row, const Instruction* i, Range columns, real[::1] work, Py_ssize_t mask) noexcept nogil:
     """The mask of a row of dropout, its columns from `mask` on: kept, which is i.number, where a word is not below i.limit.
 

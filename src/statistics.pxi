@@ -7,7 +7,7 @@
 
 cdef enum:                      # lines
     MEAN
-    SCALE                       # 1 / sqrt(variance + epsilon); before the last block the squares of x - mean, added up
+    INVERSE                     # 1 / sqrt(variance + epsilon); before the last block the squares of x - mean, added up
     SUM_D                       # of dh over the rows,
     SUM_DH                      # and of dh * h
     LINES
@@ -58,7 +58,7 @@ cdef void measure(const Instruction* i, Worker* me, real[::1] parameters, real[:
     cdef Matrix x = here(me, i.source)
     cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
     cdef double* mean = line(i, me, work, MEAN)
-    cdef double* scale = line(i, me, work, SCALE)
+    cdef double* scale = line(i, me, work, INVERSE)
     cdef double rows = me.block.batch
     cdef Py_ssize_t j = columns.first
     cdef int lanes
@@ -76,7 +76,7 @@ cdef void measure(const Instruction* i, Worker* me, real[::1] parameters, real[:
             remember(&parameters[i.weights + j], i.momentum, mean[j])
             remember(&parameters[i.biases + j], i.momentum, scale[j] / (rows - 1 if rows > 1 else 1))
     for j in range(columns.first, columns.end):
-        scale[j] = 1 / sqrt(scale[j] / rows + <double> i.number)
+        scale[j] = 1 / sqrt(scale[j] / rows + i.epsilon)
 
 
 cdef inline void running_strip(const Instruction* i, const real[::1] parameters, Py_ssize_t j, real* mean, real* scale, int lanes) noexcept nogil:
@@ -85,7 +85,7 @@ cdef inline void running_strip(const Instruction* i, const real[::1] parameters,
     cdef Py_ssize_t variances = (i.panels + padded(i.outputs) if i.panels else i.biases) + j
     cdef int k
     for k in range(lanes):
-        mean[k], scale[k] = parameters[means + k], 1 / sqrt(parameters[variances + k] + i.number)
+        mean[k], scale[k] = parameters[means + k], 1 / sqrt(parameters[variances + k] + <real> i.epsilon)
 
 
 cdef inline void batch_strip(const double* one, const double* other, real* first, real* second, double n) noexcept nogil:
@@ -114,7 +114,7 @@ cdef void normalise(const Instruction* i, Worker* me, Matrix x, Matrix h, Range 
     while j < columns.end:
         lanes = strip_of(columns.end - j)
         if i.by_batch:
-            batch_strip(line(i, me, work, MEAN) + j, line(i, me, work, SCALE) + j, mean, scale, 1)
+            batch_strip(line(i, me, work, MEAN) + j, line(i, me, work, INVERSE) + j, mean, scale, 1)
         elif lanes == STRIP:
             running_strip(i, parameters, j, mean, scale, STRIP)
         else:
@@ -200,7 +200,7 @@ cdef void normalise_back(const Instruction* i, Worker* me, const real[::1] param
     while j < columns.end:
         lanes = strip_of(columns.end - j)
         if i.by_batch:
-            batch_strip(line(i, me, work, SCALE) + j, line(i, me, work, SCALE) + j, scale, unused, 1)
+            batch_strip(line(i, me, work, INVERSE) + j, line(i, me, work, INVERSE) + j, scale, unused, 1)
             batch_strip(line(i, me, work, SUM_D) + j, line(i, me, work, SUM_DH) + j, means, means + STRIP, me.block.batch)
             if lanes == STRIP:
                 back_strip(work, part(d, 0, j), part(h, 0, j), me.block.rows, means, scale, STRIP)

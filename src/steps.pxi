@@ -25,6 +25,10 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
         measure(i, me, parameters, work)
     elif i.kind == COLUMN_NORM:
         normalise_rows(i, me, parameters, work)
+    elif i.kind == ROW_NORM:
+        norm_rows(i, me, work)
+    elif is_columnwise(i.kind):
+        columnwise(i, me, parameters, work)
     elif i.kind == JUDGE:
         judge(i, me, work)
     elif i.kind == TALLY:
@@ -44,6 +48,10 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
         measure_back(i, me, work)
     elif i.kind == COLUMN_NORM_BACK:
         normalise_back(i, me, parameters, work)
+    elif i.kind == ROW_NORM_BACK:
+        norm_back(i, me, work)
+    elif i.kind == SCALE_BACK or i.kind == PRELU_BACK or i.kind == BLEND_BACK:
+        columnwise_back(i, me, parameters, work)
     elif i.kind == PASS:
         pass_on(i, me, work)
     elif i.kind == EXCHANGE:
@@ -53,6 +61,8 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
             exchange(work, me, here(me, i.target), i.cut_out)
     elif i.kind == LEARN:
         learn(i, me, parameters, state, gradients, work)
+    elif i.kind == LEARN_COLUMNS:
+        learn_columns(i, me, parameters, state, gradients, work)
     elif i.kind == GIVE:
         give(i, me, work)
 
@@ -141,11 +151,6 @@ cdef Py_ssize_t lay_panels(const Call* call, Range mine, const real[::1] paramet
                 lay_panel(i, j, parameters, copy)
             j += width_of(padded(i.outputs) - j)
             panel += 1
-        if i.kind == COLUMN_NORM:
-            for j in range(i.outputs if mine.first <= panel < mine.end else 0):
-                copy[i.panels + j] = parameters[i.weights + j]
-                copy[i.panels + padded(i.outputs) + j] = parameters[i.biases + j]
-            panel += 1
     return panel
 
 
@@ -159,24 +164,26 @@ cdef void lay_claimed(Region r, Worker me) noexcept nogil:
         mine = claim(r, panels, 1)
 
 
-cdef bint predict_block(Worker* me, const real[::1] x, const real[::1] parameters, real[::1] work) noexcept nogil:
-    """A thread carries its rows at hand through all values. x: the data, where they are h_0; else None.
+cdef bint predict_block(Worker* me, const real[::1] x, const real[::1] parameters, const real[::1] panels, real[::1] work) noexcept nogil:
+    """A thread carries its rows at hand through all values. x: the data, where they are h_0; else None. panels: of the tape's W.
 
     Returns whether all z of the first layers are finite.
     """
     cdef const Instruction* i
     cdef Py_ssize_t n, r
     cdef bint finite = True
+    cdef const real[::1] w
     for n in range(me.call.length):
         i = me.call.tape + n
         if i.kind == GATHER:
             for r in range(me.block.rows if x is None else 0):
                 gather_row(&me.call.data, me.block.start + r, 0, i.outputs, work, me.base + i.target.start + r * i.target.row)
         elif i.kind == MULTIPLY:
+            w = panels if i.panels else parameters
             if i.reads_input and x is not None:
-                finite &= multiply_rows(i, me, x, matrix(me.block.start * i.inputs, i.inputs), parameters, work)
+                finite &= multiply_rows(i, me, x, matrix(me.block.start * i.inputs, i.inputs), w, work)
             else:
-                finite &= multiply_rows(i, me, work, here(me, i.source), parameters, work)
+                finite &= multiply_rows(i, me, work, here(me, i.source), w, work)
         elif i.kind == ACTIVATE:
             activate_rows(i, me, work)
         elif i.kind == SOFTMAX:
@@ -185,13 +192,17 @@ cdef bint predict_block(Worker* me, const real[::1] x, const real[::1] parameter
             add_rows(i, me, work)
         elif i.kind == COLUMN_NORM:
             normalise_rows(i, me, parameters, work)
+        elif i.kind == ROW_NORM:
+            norm_rows(i, me, work)
+        elif is_columnwise(i.kind):
+            columnwise(i, me, parameters, work)
         elif i.kind == JUDGE:
             judge(i, me, work)
     return finite
 
 
 cdef bint predict_rows(const Call* call, Worker me, Range mine, const real[::1] x, const real[::1] parameters,
-                       real[::1] work) noexcept nogil:
+                       const real[::1] panels, real[::1] work) noexcept nogil:
     """Some rows: into call.out, or, where that is NULL, judged. Returns whether all z of the first layers are finite."""
     cdef Matrix h = matrix(me.base + call.output.start, call.output.row)
     cdef Block block
@@ -202,7 +213,7 @@ cdef bint predict_rows(const Call* call, Worker me, Range mine, const real[::1] 
     while mine.first < mine.end:
         block.start = block.losses_from = mine.first
         block.rows = smaller(call.most_rows, mine.end - mine.first)
-        finite &= predict_block(&me, x, parameters, work)
+        finite &= predict_block(&me, x, parameters, panels, work)
         for r in range(block.rows if call.out != NULL else 0):
             for j in range(call.outputs):
                 call.out[(mine.first + r) * call.outputs + j] = work[h.start + r * h.row + j]
@@ -216,7 +227,7 @@ cdef void predict_claimed(Region r, Worker me) noexcept nogil:
     cdef Py_ssize_t n = me.call.samples, unit = smaller(FORWARD_ROWS, ceil_div(n, r.threads))
     cdef Range mine = claim(r, n, unit)
     while mine.first < mine.end:
-        if not predict_rows(me.call, me, mine, r.x, r.weights, r.work):
+        if not predict_rows(me.call, me, mine, r.x, r.weights, r.parameters, r.work):
             put(&r.overflows, True)
         mine = claim(r, n, unit)
 
@@ -248,6 +259,10 @@ cdef void predict_together(Region r, Worker me) noexcept nogil:
             softmax_rows(i, &me, r.work)
         elif i.kind == ADD and is_first(&me):
             add_rows(i, &me, r.work)
+        elif i.kind == ROW_NORM and is_first(&me):
+            norm_rows(i, &me, r.work)
+        elif is_columnwise(i.kind):
+            columnwise_row(i, r.weights, r.work, (own if i.reads_input else 0) + i.source.start, i.target.start, columns)
         if i.meets:
             meet(&me)
     if is_first(&me):

@@ -1,7 +1,7 @@
 # A tape: the instructions that a call's threads walk, and what they are about. Plain C, made by plan.pxi.
 
 cdef enum:                      # kinds of ops, as in fastnn/program.py
-    INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, COLUMN_NORM
+    INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND, COLUMN_NORM
     KINDS                       # how many there are
 
 cdef enum:                      # columns of Program.ops
@@ -21,12 +21,15 @@ cdef enum:
     STATISTICS                  # x -> in other, mean and scale of each column over the batch, and the running ones
     BACK                        # dz -> dh = dz W^T
     STATISTICS_BACK             # d in target, h -> in other, their sums over the batch
-    ACTIVATE_BACK, SOFTMAX_BACK, DROPOUT_BACK, COLUMN_NORM_BACK     # what is read beside it; d in target, in place
+    ACTIVATE_BACK, SOFTMAX_BACK, DROPOUT_BACK, ROW_NORM_BACK, COLUMN_NORM_BACK      # what is read beside it; d in target, in place
+    SCALE_BACK, PRELU_BACK, BLEND_BACK              # x; d in target, in place; the sums of the parameters' gradients in other
     PASS                        # an op's d -> that of a value that others read as well
     EXCHANGE                    # a barrier, then the others' columns (or rows) -> target
     LEARN                       # h, and dz in other -> W and b, or their gradients
+    LEARN_COLUMNS               # sums over rows -> gamma and beta, slopes, ..., or their gradients
     GIVE                        # d of h_0 -> the call
-    # ACTIVATE, SOFTMAX: z -> h; DROPOUT: x -> h, the mask in other; ADD: x, and y in other -> h; COLUMN_NORM: x -> h
+    # ACTIVATE, SOFTMAX, SCALE, PRELU, BLEND, COLUMN_NORM: x -> h; DROPOUT: x -> h, the mask in other;
+    # ADD: x, and y in other -> h; ROW_NORM: x -> h, one by the deviations in other
 
 cdef struct Cut:                # a layer's neurons, in pieces
     Py_ssize_t neurons, pieces
@@ -40,6 +43,7 @@ cdef struct Instruction:
     bint by_batch               # COLUMN_NORM and its backward: by the batch's statistics in other, else the running ones
     bint ends_sweep             # what follows waits until all blocks of the batch have come so far
     bint reads_input            # its source is h_0, of which each thread that shares one row has its own
+    bint tells                  # z is finite only if the row of data is: nothing between them loses a NaN or infinity
     bint meets                  # in the prediction of one row that threads share: they meet after it
     Py_ssize_t op               # which of the program's ops
     Py_ssize_t inputs, outputs
@@ -47,8 +51,9 @@ cdef struct Instruction:
     Py_ssize_t weights, biases  # the op's first block and its second in the parameters; -1: it has none
     Py_ssize_t panels           # not 0: where W lies in panels, and b behind it, in a copy of the parameters
     Matrix source, other, target        # in a thread's part of the work arena
-    real number                 # the slope, the epsilon, or what dropout multiplies by
-    double momentum             # the share of a batch in the running statistics
+    double epsilon, momentum    # of ROW_NORM and COLUMN_NORM; the share of a batch in the running statistics
+    real number                 # the slope, or what dropout multiplies by
+    real kept, dropped          # what alpha dropout adds to what stays, and to what goes
     uint32_t limit              # below which a random word drops
 
 cdef struct Block:              # one thread's rows at hand
@@ -98,6 +103,7 @@ cdef class Tape:
     cdef Py_ssize_t threads, set        # how long a set of sums is for so many threads, the latest
     cdef Py_ssize_t panels      # elements of a copy of the parameters, if W lies in panels there
     cdef list places, is_input  # of each value, in prediction: where it lies, and whether it is h_0 itself
+    cdef list tells             # and whether it is finite only if h_0 is
     cdef Matrix output          # the place of the last
 
     def __init__(self, Py_ssize_t most, Py_ssize_t rows, Py_ssize_t kept):
@@ -112,7 +118,13 @@ cdef class Tape:
         return place
 
     cdef Matrix lines(self, Py_ssize_t width):
-        """What a thread keeps of a batch, of each column: see statistics.pxi."""
+        """Two rows of a value for each block that is kept, however many rows that has: see `lines_here`."""
+        cdef Matrix place = matrix(self.size, padded(width))
+        self.size += ceil_div(self.kept, CHUNK) * 2 * place.row
+        return place
+
+    cdef Matrix doubles(self, Py_ssize_t width):
+        """What a thread keeps of a batch's columns: see statistics.pxi."""
         cdef Matrix place = matrix(self.size, 0)
         self.size += LINES * padded(width) * <Py_ssize_t> (sizeof(double) // sizeof(real))
         return place

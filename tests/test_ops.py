@@ -39,6 +39,8 @@ FUSED = [name for name in COMPILED if name != "baseline"]
 OPTIMIZER = SGD(0.05, momentum=0.5)
 KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "column_norm"]
 ELEMENTWISE = sorted(name for name, a in ACTIVATIONS.items() if a.kind == ACTIVATE)
+KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "scale", "row_norm", "prelu"]
+KINDS += ["blend"]
 
 
 def filled(made, seed=0):
@@ -69,11 +71,13 @@ def normalised(dtype="float64", loss="cross_entropy", width=131):
     builder = Builder(37)
     x = builder.dropout(builder.column_norm(0, 0.1, 0.01, "layers.n0"), 0.2)
     h = builder.dense(x, width, "layers.0")
-    h = builder.activate(builder.column_norm(h, 0.2, 0.1, "layers.n1"), ACTIVATIONS["relu"])
+    h = builder.scale(builder.column_norm(h, 0.2, 0.1, "layers.n1"), "layers.s1", shift=True)
+    h = builder.activate(h, ACTIVATIONS["relu"])
     branch = builder.dense(h, width, "layers.1")
     branch = builder.column_norm(builder.add(branch, h), 1.0, 0.1, "layers.n2")
     both = builder.add(h, builder.activate(branch, ACTIVATIONS["gelu"]))
     small = builder.column_norm(builder.dense(both, 3, "layers.2"), 0.3, 0.1, "layers.n3")
+    small = builder.scale(small, "layers.s3", shift=True)
     z = builder.dense(small, 9, "layers.3")
     output = LOSSES[loss].output
     output = builder.activate(z, ACTIVATIONS[output]) if output else z
@@ -101,7 +105,17 @@ def programs(draw):
         elif kind == "softmax":
             values.append(builder.activate(source, ACTIVATIONS["softmax"]))
         elif kind == "dropout":
-            values.append(builder.dropout(source, draw(st.sampled_from([0.0, 0.3, 0.9]))))
+            rate, alpha = draw(st.sampled_from([0.0, 0.3, 0.9])), draw(st.booleans())
+            values.append(builder.dropout(source, rate, alpha))
+        elif kind == "scale":
+            values.append(builder.scale(source, f"layers.{number}", draw(st.booleans())))
+        elif kind == "row_norm":
+            values.append(builder.row_norm(source, draw(st.sampled_from([1e-3, 0.5]))))
+        elif kind == "prelu":
+            values.append(builder.prelu(source, f"layers.{number}"))
+        elif kind == "blend":
+            name = draw(st.sampled_from(ELEMENTWISE))
+            values.append(builder.blend(source, ACTIVATIONS[name], f"layers.{number}"))
         else:
             alike = [v for v in values if builder.width(v) == builder.width(source)]
             values.append(builder.add(source, draw(st.sampled_from(alike))))

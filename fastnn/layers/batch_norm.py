@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
+from numpy.typing import NDArray
 
 from .._errors import held, positive
 from ..program import Builder
@@ -10,9 +13,9 @@ from .base import Layer
 
 
 class BatchNorm(Layer):
-    """Each column in units of its own spread: h = (x - mean) / sqrt(variance + epsilon), (B, I).
+    """Columns in units of their own spread: h = gamma * (x - mean) / sqrt(variance + epsilon) + beta.
 
-    In training mean and variance are those of the batch, all of it whatever its size, the variance
+    x and h (B, I), gamma and beta (I,), which are learned and begin at 1 and 0. In training mean and variance are those of the batch, all of it whatever its size, the variance
     over B. Each update takes them into the running ones, as PyTorch does (Keras's momentum is 1
     less this one, and its variance over B): running += momentum * (of the batch - running), the
     variance over B - 1. Everything else goes by the running ones: `predict`, `evaluate`, and
@@ -33,17 +36,43 @@ class BatchNorm(Layer):
         self.epsilon = positive("epsilon", epsilon)
 
     def add(self, builder: Builder, source: int, name: str) -> int:
-        """One op, with its running statistics."""
-        return builder.column_norm(source, self.momentum, self.epsilon, name)
+        """One op with the running statistics, and one with gamma and beta."""
+        value = builder.column_norm(source, self.momentum, self.epsilon, name)
+        return builder.scale(value, name, shift=True)
 
     def check(self, dtype: np.dtype[np.floating]) -> None:
         """The epsilon."""
         held("epsilon", self.epsilon, dtype)
 
     def initialize(self, seed: int, number: int) -> int:
-        """Running variances are 1, running means 0."""
-        self._block("running_variance")[...] = 1
+        """Running means of 0 and variances of 1, gamma 1 and beta 0."""
+        self.running_variance[...] = self.gamma[...] = 1
         return number
+
+    @property
+    def gamma(self) -> NDArray[Any]:
+        """Gamma (I,), a view of the network's memory."""
+        return self._block("gamma")
+
+    @property
+    def beta(self) -> NDArray[Any]:
+        """Beta (I,), a view of the network's memory."""
+        return self._block("beta")
+
+    @property
+    def running_mean(self) -> NDArray[Any]:
+        """Mean (I,), a view of the network's memory."""
+        return self._block("running_mean")
+
+    @property
+    def running_variance(self) -> NDArray[Any]:
+        """Variance (I,), a view of the network's memory."""
+        return self._block("running_variance")
+
+    @property
+    def size(self) -> int:
+        """Of gamma and beta; the running statistics are not learned by an optimizer."""
+        return self.gamma.size + self.beta.size
 
     @property
     def label(self) -> str:
