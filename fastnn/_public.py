@@ -22,10 +22,6 @@ from .engine import get_num_threads as get_num_threads
 from .engine import set_num_threads as set_num_threads
 from .engine import show_config as show_config
 from .ensemble import Ensemble as Ensemble
-from .layers import Dense as Dense
-from .layers import Dropout as Dropout
-from .many import cross_validate as cross_validate
-from .many import fit_many as fit_many
 from .layers import AlphaDropout as AlphaDropout
 from .layers import Blend as Blend
 from .layers import Dense as Dense
@@ -34,6 +30,8 @@ from .layers import LayerNorm as LayerNorm
 from .layers import PReLU as PReLU
 from .layers import Residual as Residual
 from .layers import Scale as Scale
+from .many import cross_validate as cross_validate
+from .many import fit_many as fit_many
 from .network import Network as Network
 from .network import load as load
 from .network import mlp as mlp

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .activations import Activation
 
 # Kinds of ops. x is the value of op SOURCE, y that of op OTHER.
-INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND = range(10)
+INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND, COLUMN_NORM = range(
+    11
+)
 KINDS = (
     "INPUT",  # the data, scaled
     "DENSE",  # x @ W + b; W is block BLOCK, b the next; with the code BARE no b
@@ -31,6 +33,7 @@ KINDS = (
     "ROW_NORM",  # (x - mean) / sqrt(variance + epsilon) along a row; epsilon is the op's number
     "PRELU",  # x, or a * x below 0, with an a for each column
     "BLEND",  # x + a * (g(x) - x), with an a for each column; g and its number as in ACTIVATE
+    "COLUMN_NORM",  # as ROW_NORM, of each column over the batch; running ones in BLOCK and the next
 )
 
 KIND, SOURCE, OTHER, WIDTH, BLOCK, CODE = range(6)  # columns of Program.ops
@@ -44,6 +47,8 @@ ALIGNMENT = 16  # elements: each block starts at a multiple of this
 PADDING = 64  # elements of readable memory behind every arena, for whole-vector loads
 CACHE_LINE = 64  # bytes
 
+STATISTICS = (".running_mean", ".running_variance")  # endings of blocks that no optimizer changes
+
 
 @dataclass(slots=True, eq=False)
 class Program:
@@ -55,7 +60,8 @@ class Program:
 
     dtype: np.dtype[Any]  # float32 or float64
     ops: NDArray[np.int64]  # (n, 6): KIND, SOURCE, OTHER, WIDTH, BLOCK, CODE
-    numbers: NDArray[np.float64]  # (n,): an op's slope or rate, else 0
+    numbers: NDArray[np.float64]  # (n,): an op's slope, rate or epsilon, else 0
+    momenta: NDArray[np.float64]  # (n,): a batch's share in an op's running statistics, else 0
     blocks: NDArray[np.int64]  # (m, 3): START in an arena, ROWS, COLUMNS
     names: tuple[str, ...]  # of the blocks
     layers: NDArray[np.int64]  # (L + 1,): the value that each layer gives; h_0 first
@@ -90,6 +96,7 @@ class Builder:
     inputs: int
     ops: list[tuple[int, ...]] = field(default_factory=list)
     numbers: list[float] = field(default_factory=list)
+    momenta: list[float] = field(default_factory=list)
     blocks: list[tuple[int, int, int]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
     end: int = 0  # of the arena
@@ -102,6 +109,7 @@ class Builder:
     ) -> int:
         self.ops.append((kind, source, other, width, block, code))
         self.numbers.append(0.0)
+        self.momenta.append(0.0)
         return len(self.ops) - 1
 
     def width(self, value: int) -> int:
@@ -141,6 +149,19 @@ class Builder:
     def add(self, source: int, other: int) -> int:
         """x + y."""
         return self._append(ADD, source, self.width(source), other=other)
+
+    def column_norm(self, source: int, momentum: float, epsilon: float, name: str) -> int:
+        """(x - mean) / sqrt(variance + epsilon) of each column: over the batch in training.
+
+        Elsewhere by the blocks `name`.running_mean and `name`.running_variance, to which each
+        batch is added with the weight `momentum`.
+        """
+        width = self.width(source)
+        block = self._block(f"{name}.running_mean", 1, width)
+        self._block(f"{name}.running_variance", 1, width)
+        value = self._append(COLUMN_NORM, source, width, block=block)
+        self.numbers[value], self.momenta[value] = epsilon, momentum
+        return value
 
     def scale(self, source: int, name: str, shift: bool = False) -> int:
         """x * gamma, with a shift + beta; the blocks are called `name`.gamma and `name`.beta."""
@@ -183,6 +204,7 @@ class Builder:
             dtype=dtype,
             ops=np.array(self.ops, np.int64),
             numbers=np.array(self.numbers, np.float64),
+            momenta=np.array(self.momenta, np.float64),
             blocks=np.array(self.blocks, np.int64).reshape(-1, 3),
             names=tuple(self.names),
             layers=np.array([0, *layers], np.int64),
@@ -226,25 +248,30 @@ def axes(name: str, rows: int, columns: int) -> tuple[int, ...]:
     return (rows, columns) if name.endswith(".weights") else (columns,)
 
 
+def normalises(program: Program) -> bool:
+    """Whether training takes statistics of whole batches: COLUMN_NORM is among the ops."""
+    return bool((program.ops[:, KIND] == COLUMN_NORM).any())
+
+
 def shapes(ops: Sequence[Sequence[int]], number: int) -> list[tuple[int, int]]:
     """Rows and columns of the blocks that an op has: BLOCK and those that follow it."""
     kind, source, _, width, _, code = ops[number]
     if kind in (DENSE, SCALE):
         first = ops[source][WIDTH] if kind == DENSE else 1
         return [(first, width), (1, width)][: 1 if code == BARE else 2]
-    return [(1, width)] if kind in (PRELU, BLEND) else []
+    return [(1, width)] * {PRELU: 1, BLEND: 1, COLUMN_NORM: 2}.get(kind, 0)
 
 
 Places = list[list[tuple[slice, tuple[int, ...]]]]
 
 
 def block_places(program: Program) -> Places:
-    """Of each op that has blocks, where they lie in an arena like the parameters, and as what."""
+    """Of each op with parameters, where they lie in an arena like them, and as what."""
     ops, blocks, found = program.ops.tolist(), program.blocks.tolist(), []
     for number, op in enumerate(ops):
         numbers = range(op[BLOCK], op[BLOCK] + len(shapes(ops, number)))
         places = [(program.names[k], *blocks[k]) for k in numbers]
-        if places:
+        if places and op[KIND] != COLUMN_NORM:
             found.append([(slice(i, i + r * c), axes(name, r, c)) for name, i, r, c in places])
     return found
 
@@ -252,7 +279,7 @@ def block_places(program: Program) -> Places:
 def pairs(
     program: Program, arena: NDArray[Any], places: Places | None = None
 ) -> list[tuple[NDArray[Any], ...]]:
-    """Views of the blocks of each op that has some, in an arena like the parameters.
+    """Views of the blocks of each op with parameters, in an arena like them.
 
     (W (I, O), b (O,)) of a dense layer. Their places are looked up unless they are given.
     """
@@ -274,7 +301,7 @@ def check(program: Program, dtype: np.dtype[Any], activations: int, losses: int)
     if (
         ops.ndim != 2
         or ops.shape[1] != CODE + 1
-        or len(ops) != len(program.numbers)
+        or not len(ops) == len(program.numbers) == len(program.momenta)
         or len(ops) < 2
     ):
         raise ValueError(f"expected ops (n, {CODE + 1}) and n numbers, got {ops.shape}")
@@ -327,9 +354,13 @@ def _problem(program: Program, ops: list[list[int]], number: int, activations: i
     if kind in (ACTIVATE, BLEND) and not 0 <= code < activations:
         return f"expected an activation's code below {activations}, got {code}"
     given = float(program.numbers[number])
+    if kind == COLUMN_NORM:
+        momentum = float(program.momenta[number])
+        if not 0 < momentum <= 1:
+            return f"expected a momentum in (0, 1], got {momentum}"
     if not (0 <= given < 1 if kind == DROPOUT else np.isfinite(given)):
         return f"expected a rate in [0, 1) or a finite number, got {given}"
-    if kind == ROW_NORM and given <= 0:
+    if kind in (ROW_NORM, COLUMN_NORM) and not program.dtype.type(given) > 0:
         return f"expected a positive epsilon, got {given}"
     return ""
 

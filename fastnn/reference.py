@@ -29,6 +29,7 @@ from .program import (
     BLEND,
     BLOCK,
     CODE,
+    COLUMN_NORM,
     DENSE,
     DROPOUT,
     INPUT,
@@ -298,6 +299,7 @@ class Op:
     blocks: list[Array] = field(default_factory=list)  # (rows, columns) each
     gradients: list[Array] = field(default_factory=list)
     draws: tuple[int, int, Array] | None = None  # seed, update, rows of the batch (B,)
+    statistics: list[Array] | None = None  # mean and variance that COLUMN_NORM goes by
 
     def mask(self, x: Array) -> Array:
         """Dropout's factors (B, width): 0 with the probability `value`, else 1 / (1 - value)."""
@@ -308,6 +310,30 @@ class Op:
         kept = drawn >= np.uint64(self.value * 4294967296.0)
         factor = alpha_factor(self.value) if self.code == ALPHA else 1 / (1 - self.value)
         return np.where(kept, x.dtype.type(factor), x.dtype.type(0))
+
+    def normalised(self, x: Array) -> Array:
+        """(x - mean) / sqrt(variance + epsilon): in training of these rows, which are a batch."""
+        self.statistics = self.blocks
+        if self.draws is not None:
+            x64 = x.astype(np.float64)
+            self.statistics = [x64.mean(axis=0), x64.var(axis=0)]
+        mean, _ = self.statistics
+        return (x - mean.astype(x.dtype)) * self.scale(x.dtype)
+
+    def scale(self, dtype: np.dtype[Any]) -> Array:
+        """1 / sqrt(variance + epsilon), of each column."""
+        assert self.statistics is not None
+        _, variance = self.statistics
+        return (1 / np.sqrt(variance + self.value)).astype(dtype)
+
+    def remember(self, momentum: float, rows: int) -> None:
+        """Take the statistics of a batch into the running ones, the variance unbiased."""
+        assert self.statistics is not None
+        mean, variance = self.statistics
+        found = mean, variance * (rows / max(rows - 1, 1))
+        for running, of_batch in zip(self.blocks, found, strict=True):
+            running += momentum * (of_batch - running)  # in float64
+            flushed(running)
 
 
 Values = list[Array]
@@ -353,6 +379,7 @@ FORWARD: dict[int, Callable[[Op, Values], Array]] = {
     SOFTMAX: lambda op, h: softmax(h[op.source]),
     DROPOUT: lambda op, h: dropout(op, h[op.source]),
     ADD: lambda op, h: h[op.source] + h[op.other],
+    COLUMN_NORM: lambda op, h: op.normalised(h[op.source]),
     SCALE: lambda op, h: sum(op.blocks[1:], h[op.source] * op.blocks[0]),
     ROW_NORM: lambda op, h: row_norm(op, h[op.source]),
     PRELU: lambda op, h: h[op.source] * np.where(h[op.source] > 0, 1, op.blocks[0]),
@@ -397,6 +424,20 @@ def add_backward(op: Op, h: Values, d: Values) -> None:
     d[op.other] += d[op.number]
 
 
+def column_norm_backward(op: Op, h: Values, d: Values) -> None:
+    """dx = (dh - mean(dh) - h * mean(dh * h)) / sqrt(variance + epsilon), means over the batch.
+
+    By the running statistics, which do not depend on x, dh / sqrt(variance + epsilon).
+    Source: Ioffe, Szegedy, Batch normalization (2015).
+    """
+    h_norm, dh = h[op.number], d[op.number]
+    dx = dh
+    if op.draws is not None:
+        means = [q.mean(axis=0, dtype=np.float64).astype(dh.dtype) for q in (dh, dh * h_norm)]
+        dx = dh - means[0] - h_norm * means[1]
+    d[op.source] += dx * op.scale(dh.dtype)
+
+
 def scale_backward(op: Op, h: Values, d: Values) -> None:
     """dgamma = the sum of dh * x over the rows, dbeta = that of dh, dx = dh * gamma."""
     dh = d[op.number]
@@ -435,6 +476,7 @@ BACKWARD: dict[int, Callable[[Op, Values, Values], None]] = {
     SOFTMAX: softmax_backward,
     DROPOUT: dropout_backward,
     ADD: add_backward,
+    COLUMN_NORM: column_norm_backward,
     SCALE: scale_backward,
     ROW_NORM: row_norm_backward,
     PRELU: prelu_backward,
@@ -445,7 +487,7 @@ BACKWARD: dict[int, Callable[[Op, Values, Values], None]] = {
 def ops(program: Program, gradients: Array | None = None, first_row: int | None = None) -> list[Op]:
     """The ops after INPUT, with views of their weights and of an arena of gradients.
 
-    first_row: the row of its batch that x begins with, where dropout is on.
+    first_row: the row of its batch that x begins with, in training: dropout is on.
     """
     check(program, program.dtype, len(ACTIVATIONS), len(LOSSES))
     arenas = [program.parameters] if gradients is None else [program.parameters, gradients]
@@ -571,9 +613,14 @@ def gradients(
 ) -> tuple[float, int]:
     """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees.
 
-    Where first_row says which row of its batch x begins with, dropout is on.
+    Where first_row says which row of its batch x begins with, it is as in training: dropout is on,
+    and COLUMN_NORM goes by the statistics of these rows. The running ones stay as they are.
     """
-    chain = ops(program, gradients, first_row)
+    return differentiated(program, x, y, ops(program, gradients, first_row))
+
+
+def differentiated(program: Program, x: Array, y: Array, chain: list[Op]) -> tuple[float, int]:
+    """Forward and back through these ops; returns the sum of losses, and what agrees."""
     h = forward_pass(program, x, chain)
     cancels = program.loss in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY)
     backward_pass(program, h, chain, error(program.loss, h[-1], targets(program, y)), int(cancels))
@@ -601,7 +648,11 @@ def train(
         for step, numbers in enumerate(coefficients):
             batch = slice(step * batch_size, (step + 1) * batch_size)
             program.update = first + step
-            batch_loss, batch_agree = gradients(program, x[rows[batch]], y[batch], g, threads, 0)
+            chain = ops(program, g, 0)
+            batch_loss, batch_agree = differentiated(program, x[rows[batch]], y[batch], chain)
+            for op in chain:
+                if op.kind == COLUMN_NORM:
+                    op.remember(program.momenta[op.number], len(rows[batch]))
             apply_gradients(program, g, numbers, threads)
             loss, agree = loss + batch_loss, agree + batch_agree
     finally:

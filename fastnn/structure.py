@@ -94,6 +94,7 @@ def stretch(program: Program, first: int, last: int, end: int) -> Program:
         program,
         ops=ops,
         numbers=np.where(ops[:, KIND] == INPUT, 0.0, program.numbers[begin : end + 1]),
+        momenta=program.momenta[begin : end + 1].copy(),
         blocks=program.blocks[blocks].copy(),
         names=tuple(program.names[k] for k in blocks),
         layers=np.minimum(program.layers[first : last + 1], end) - begin,

@@ -86,9 +86,14 @@ cdef inline void blend_back(const Instruction* i, const real[::1] parameters, re
         work[at.d + j] = fma(parameters[a + j], work[g + j] - work[at.d + j], work[at.d + j])
 
 
+cdef inline Matrix lines_here(const Worker* me, Matrix place) noexcept nogil:
+    """The two lines of sums of the rows at hand; where all rows of a batch are kept, each block has its own."""
+    return matrix(me.base + place.start + me.block.at // CHUNK * 2 * place.row, place.row)
+
+
 cdef void columnwise_back(const Instruction* i, Worker* me, const real[::1] parameters, real[::1] work) noexcept nogil:
     """SCALE_BACK, PRELU_BACK, BLEND_BACK: d in place, and the sums over the rows at hand that are the parameters' gradients."""
-    cdef Matrix x = here(me, i.source), d = here(me, i.target), sums = here(me, i.other)
+    cdef Matrix x = here(me, i.source), d = here(me, i.target), sums = lines_here(me, i.other)
     cdef Py_ssize_t r, j
     cdef Back at
     at.columns, at.sums, at.shifts, at.scratch = columns_of_mine(me, i.cut_out, i.whole), sums.start, sums.start + sums.row, me.scratch
@@ -109,7 +114,7 @@ cdef void learn_columns(const Instruction* i, Worker* me, real[::1] parameters, 
                         real[::1] work) noexcept nogil:
     """LEARN_COLUMNS: this thread's columns of the parameters, their update or what goes before it."""
     cdef Range columns = neurons_of_mine(me, i.cut_out)
-    cdef Matrix sums = here(me, i.source)
+    cdef Matrix sums = lines_here(me, i.source)
     cdef Py_ssize_t n = columns.end - columns.first, first = columns.first
     learn_sums(me, span_of(me, i.weights + first, sums.start + first, n), parameters, state, gradients, work)
     if i.biases >= 0:

@@ -69,6 +69,7 @@ include "tape.pxi"
 include "team.pxi"
 include "random.pxi"
 include "ops.pxi"
+include "statistics.pxi"
 include "columns.pxi"
 include "ends.pxi"
 include "plan.pxi"
@@ -174,7 +175,7 @@ cdef Call call_of(Plan plan, Data data):
 
 
 cdef void use(Call* call, Tape tape):
-    call.tape, call.length, call.most_rows = tape.start, tape.length, tape.rows
+    call.tape, call.length, call.most_rows, call.keeps = tape.start, tape.length, tape.rows, tape.kept > tape.rows
 
 
 # --- training -----------------------------------------------------------------------------------------------------------

@@ -1,8 +1,8 @@
 # What each instruction does to the columns that it is given, forward and back: the textbook's equations.
 
 cdef inline Matrix here(const Worker* me, Matrix place) noexcept nogil:
-    """Rows in this thread's part of the work arena."""
-    return matrix(me.base + place.start, place.row)
+    """The rows at hand of a value, in this thread's part of the work arena."""
+    return matrix(me.base + place.start + me.block.at * place.row, place.row)
 
 cdef inline Matrix weights_from(const Instruction* i, Py_ssize_t row) noexcept nogil:
     """W from one of its rows on."""
@@ -84,7 +84,7 @@ cdef void sum_piece(const Instruction* i, Worker* me, Product* p, Py_ssize_t pie
     cdef Py_ssize_t columns = 8 if i.outputs <= 8 else padded(i.outputs)       # a tile has no fewer
     cdef bint last = whole < i.outputs and piece_start(i.cut_in, piece + 1) == neurons_of_mine(me, i.cut_in).end
     cdef Product q
-    p.A.start = me.base + i.source.start + first
+    p.A.start = here(me, i.source).start + first
     p.B.start = i.weights + first * i.outputs
     p.depth = piece_start(i.cut_in, piece + 1) - first
     p.columns = whole if last else columns
@@ -144,7 +144,7 @@ cdef void combine(const Instruction* i, Worker* me, real[::1] work) noexcept nog
     cdef Range rows = rows_at_hand(me, i.by_rows)
     cdef Matrix h = here(me, i.target)
     cdef bint read_again = i.source.start != i.target.start or n > 1
-    cdef Py_ssize_t z = me.base + i.source.start if i.whole and read_again else sum_target(me, nodes, n)
+    cdef Py_ssize_t z = here(me, i.source).start if i.whole and read_again else sum_target(me, nodes, n)
     cdef Range columns = columns_of_mine(me, i.cut_out, i.whole), at
     runs = runs_of(rows, columns, i.outputs) if n <= 2 else rows.end - rows.first       # the spare room is a row
     for k in range(runs):

@@ -1,7 +1,7 @@
 # A plan: a program's ops compiled into tapes. What depends on shapes is decided here, and stands in the tape as data.
 
 cdef inline bint is_elementwise(int kind) noexcept:
-    return kind == ACTIVATE or kind == DROPOUT or kind == ADD or is_columnwise(kind)
+    return kind == ACTIVATE or kind == DROPOUT or kind == ADD or kind == COLUMN_NORM or is_columnwise(kind)
 
 cdef inline bint is_rowwise(int kind) noexcept:
     """Whether it takes whole rows as they are: no threads share a row of its columns."""
@@ -14,7 +14,7 @@ cdef class Plan:
     cdef const real[::1] weights                    # views of them
     cdef const double[::1] centers, factors
     cdef list table, users                          # of each op: its columns in Program.ops, and the ops that read it
-    cdef object numbers, block_table, shown
+    cdef object numbers, momenta, block_table, shown
     cdef list cuts              # how threads share each value
     cdef Tape prediction
     cdef Tape by_panels         # that of many rows, once somebody has asked for it
@@ -32,7 +32,7 @@ cdef class Plan:
         check(program, DTYPE, ACTIVATIONS, LOSSES)
         self.ops, self.blocks, self.parameters = program.ops, program.blocks, program.parameters
         self.table, self.numbers, self.block_table = program.ops.tolist(), program.numbers.tolist(), program.blocks.tolist()
-        self.shown = program.layers.tolist()
+        self.shown, self.momenta = program.layers.tolist(), program.momenta.tolist()
         self.users = [[] for _ in self.table]
         for v, op in enumerate(self.table[1:], 1):
             self.users[op[SOURCE]].append(v)
@@ -84,7 +84,7 @@ cdef class Plan:
         i.number = <real> <double> self.numbers[v]
         starts = self.starts(v)
         i.weights, i.biases = starts[0], starts[1]
-        i.epsilon = self.numbers[v]
+        i.epsilon, i.momentum = self.numbers[v], self.momenta[v]
         if op[KIND] == DROPOUT:
             set_dropout(i, self.numbers[v], op[CODE] == ALPHA)
         return i
@@ -141,7 +141,7 @@ cdef Plan plan_of_loss(program):
 
 cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
     """All columns of every value, on the thread that has the rows. z of the output is kept where it is judged by it."""
-    cdef Tape tape = Tape(len(plan.table) + 2, rows)
+    cdef Tape tape = Tape(len(plan.table) + 2, rows, rows)
     cdef Instruction* i
     cdef Matrix z
     last = len(plan.table) - 1
@@ -151,13 +151,14 @@ cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
     for v in range(1, last + 1):
         kind, s = plan.kind(v), plan.source(v)
         tape.is_input.append(kind == DROPOUT and tape.is_input[s])
-        tape.tells.append(tape.tells[s] and (kind == DROPOUT or kind == ADD or kind == ROW_NORM or is_columnwise(kind)))
+        tape.tells.append(tape.tells[s] and (kind == DROPOUT or kind == ADD or kind == ROW_NORM or kind == COLUMN_NORM or is_columnwise(kind)))
         if kind == DROPOUT:                 # off
             tape.places.append(tape.places[s])
             continue
         judged_by_z = judged and v == last and cancels(loss)
-        overwrites = kind in (ACTIVATE, SOFTMAX, ROW_NORM, SCALE, PRELU) and plan.kind(s) in (DENSE, ROW_NORM) and (
-            plan.read_once(s) and not judged_by_z and s not in plan.shown)
+        overwrites = kind in (ACTIVATE, SOFTMAX, ROW_NORM, SCALE, PRELU, COLUMN_NORM) and (
+            plan.kind(s) in (DENSE, ROW_NORM, COLUMN_NORM)
+            and plan.read_once(s) and not judged_by_z and s not in plan.shown)
         if overwrites:
             tape.places.append(tape.places[s])
         else:
@@ -185,7 +186,7 @@ cdef bint goes_by_panels(Plan plan, Py_ssize_t rows):
 
 
 cdef Tape panel_tape(Plan plan, int loss, bint judged):
-    """forward_tape for many rows: W lies in panels, in a copy of the parameters that `lay_panels` makes."""
+    """forward_tape for many rows: W lies in panels, in a copy of it and b that `lay_panels` makes."""
     cdef Tape tape = forward_tape(plan, PANEL_FORWARD_ROWS, loss, judged)
     cdef Instruction* i
     cdef Py_ssize_t n
@@ -208,7 +209,7 @@ cdef void mark_meetings(Tape tape):
     for n in range(1, tape.length):
         kind = tape.start[n].kind
         after = tape.start[n + 1].kind if n + 1 < tape.length else MULTIPLY
-        tape.start[n].meets = not (after == ACTIVATE or is_columnwise(after)) or is_rowwise(kind) or kind == ADD
+        tape.start[n].meets = not (after == ACTIVATE or after == COLUMN_NORM or is_columnwise(after)) or is_rowwise(kind) or kind == ADD
 
 
 # --- training ---------------------------------------------------------------------------------------------------
@@ -221,15 +222,17 @@ cdef class Learning:
     cdef list small             # whether it is a layer that every thread runs alone,
     cdef list h_whole           # whether every thread has all of its columns
     cdef list h, d, saved       # where it and its gradient lie, and what its backward reads beside them,
-    cdef list beside            # of a row's own scale one by the deviations, of what is columnwise the sums of its gradients
+    cdef list beside            # of a row's own scale one by the deviations, of what is columnwise the sums of its gradients,
+    cdef list lines             # and what is kept of a batch's columns
     cdef list begun             # whether its d has something already,
     cdef list d_whole           # and whether every thread has all columns of that: only if it has those of h
-    cdef bint drops             # whether dropout is on
+    cdef bint drops             # whether dropout is on, and the batch's statistics count
     cdef bint by_rows           # whether threads share the rows of the output, since it is wide
 
     def __init__(self, Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, bint drops):
         n = len(plan.table)
-        self.plan, self.tape, self.drops = plan, Tape(12 * n + 4, rows), drops
+        kept = batch_size if drops and any(op[KIND] == COLUMN_NORM for op in plan.table) else rows
+        self.plan, self.tape, self.drops = plan, Tape(12 * n + 4, rows, kept), drops
         self.needs = plan.with_weights()
         self.small = [plan.kind(v) == DENSE and self.needs[plan.source(v)]
                       and batch_size * plan.width(plan.source(v)) * plan.width(v) <= SMALL for v in range(n)]
@@ -237,7 +240,7 @@ cdef class Learning:
         for v in range(n - 2, -1, -1):
             self.h_whole[v] = any(is_rowwise(plan.kind(u)) or self.small[u] or (is_elementwise(plan.kind(u)) and self.h_whole[u])
                                 for u in plan.users[v])
-        self.h, self.d, self.saved, self.beside = [None] * n, [None] * n, [None] * n, [None] * n
+        self.h, self.d, self.saved, self.beside, self.lines = [[None] * n for _ in range(5)]
         self.begun, self.d_whole = [False] * n, [True] * n
 
     cdef bint passes(self, v):
@@ -294,9 +297,13 @@ cdef forward_ops(Learning self, int loss, int judge):
                 self.h[v] = self.h[u] = tape.room(plan.width(v))
             else:
                 self.h[v] = self.d[u]       # z_L lives in the room of d_L: the loss reads it and leaves d there
+        if kind == DENSE and u > 0 and plan.kind(u) == COLUMN_NORM:
+            self.h[u] = self.h[v] = tape.room(plan.width(v))        # in place: nobody reads z again
         if self.h[v] is None:
             self.h[v] = tape.room(plan.width(v))
-        if kind == DENSE:
+        if kind == COLUMN_NORM:
+            write_norm(self, v)
+        elif kind == DENSE:
             write_dense(self, v, u)
         elif not fuses(plan, v) and not (kind == SOFTMAX and v == last and loss == CROSS_ENTROPY and judge != OUTPUT_GRADIENT):
             i = plan.write(tape, kind, v)
@@ -308,7 +315,7 @@ cdef forward_ops(Learning self, int loss, int judge):
             if kind == ROW_NORM:
                 self.beside[v] = i.other = tape.room(1)
         if is_columnwise(kind):
-            self.saved[v], self.beside[v] = self.h[s], tape.lines(2, plan.width(v))
+            self.saved[v], self.beside[v] = self.h[s], tape.lines(plan.width(v))
         if kind == ACTIVATE or is_rowwise(kind):
             self.saved[v] = self.h[s] if kind == ACTIVATE and reads_z(plan.table[v][CODE]) else self.h[v]
     i = plan.write(tape, TAKE if judge == OUTPUT_GRADIENT else JUDGE, last)
@@ -318,6 +325,34 @@ cdef forward_ops(Learning self, int loss, int judge):
     elif self.by_rows:
         i = plan.write(tape, EXCHANGE, last)
         i.target, i.by_rows = self.d[last], True
+    if judge != OUTPUT_GRADIENT:
+        tape.append(TALLY, 0)
+
+
+cdef write_norm(Learning self, v):
+    """(x - mean) / sqrt(variance + epsilon), once all rows of the batch have been measured."""
+    cdef Instruction* i
+    if self.drops:
+        self.lines[v] = self.tape.doubles(self.plan.width(v))
+        i = self.plan.write(self.tape, STATISTICS, v)
+        i.source, i.other, i.whole, i.ends_sweep = self.h[self.plan.source(v)], self.lines[v], self.h_whole[v], True
+    i = self.plan.write(self.tape, COLUMN_NORM, v)
+    i.source, i.target, i.whole = self.h[self.plan.source(v)], self.h[v], self.h_whole[v]
+    i.by_batch, self.saved[v] = self.drops, self.h[v]
+    if self.drops:
+        i.other = self.lines[v]
+
+
+cdef write_norm_back(Learning self, v):
+    """The same of d: its sums over all rows, then what they change."""
+    cdef Instruction* i
+    for kind in (STATISTICS_BACK, COLUMN_NORM_BACK):
+        if kind == COLUMN_NORM_BACK or self.drops:
+            i = self.plan.write(self.tape, kind, v)
+            i.source, i.target, i.whole = self.saved[v], self.d[v], self.d_whole[v]
+            i.by_batch, i.ends_sweep = self.drops, kind == STATISTICS_BACK
+            if self.drops:
+                i.other = self.lines[v]
 
 
 cdef write_dense(Learning self, v, u):
@@ -367,7 +402,9 @@ cdef backward_ops(Learning self, bint cancelled):
             else:
                 write_learn(self, v)
             continue
-        if not (self.passes(v) or kind == ADD or (v == last and cancelled)):
+        if kind == COLUMN_NORM:
+            write_norm_back(self, v)
+        elif not (self.passes(v) or kind == ADD or (v == last and cancelled)):
             i = plan.write(tape, BACKWARD[kind], v)
             i.source, i.target, i.whole = self.saved[v], self.d[v], self.d_whole[v]
             if self.beside[v] is not None:

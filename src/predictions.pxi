@@ -26,7 +26,6 @@ cdef lay_out(Region r, Tape tape):
     with nogil:
         share(r, lay_claimed)
     callers -= 1
-    r.weights = r.parameters
 
 
 def forward(program, x, out, Py_ssize_t threads):
@@ -64,12 +63,12 @@ def forward(program, x, out, Py_ssize_t threads):
     if threads == 1:
         all_rows.first, all_rows.end = 0, data.rows
     if flops < WORK:            # some microseconds: other Python threads wait less than it takes to wake them
-        finite = predict_rows(&call, r.me, all_rows, r.x, r.weights, r.work)
+        finite = predict_rows(&call, r.me, all_rows, r.x, r.weights, r.parameters, r.work)
     else:
         callers += 1
         with nogil:
             if threads == 1:
-                r.overflows = not predict_rows(&call, r.me, all_rows, r.x, r.weights, r.work)
+                r.overflows = not predict_rows(&call, r.me, all_rows, r.x, r.weights, r.parameters, r.work)
             else:
                 _forward(r, flops)
         callers -= 1
@@ -129,12 +128,12 @@ def activations(program, x, outs, threads):
     for n, (out, v) in enumerate(zip(outs, plan.shown)):
         _is(out, f"outs[{n}]", REAL, (call.samples, plan.width(v)))
     use(&call, tape)
-    me.block = &block
+    me.block, block.at = &block, 0
     for first in range(0, call.samples, tape.rows):
         block.start, block.rows = first, smaller(tape.rows, call.samples - first)
         with nogil:
             mode = enter_mode()
-            predict_block(&me, no_x, parameters, work)
+            predict_block(&me, no_x, parameters, no_x, work)
             leave_mode(mode)
         for out, v in zip(outs, plan.shown):
             place = tape.places[v]

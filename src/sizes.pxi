@@ -41,6 +41,7 @@ cdef enum:                      # of a step of training
     SHARED_OUTPUT = 1 << 15     # numbers of a block's output whose softmax and loss take longer than to exchange d
     GAP = 4096 + 80             # between what one thread and what two threads use: cores fetch ahead
     PASSED = 32                 # rows that are passed over column by column: more are too many streams for wide ones
+    STRIP = 16                  # columns whose sums over rows, two each, stay in the registers
     SIDE = 16                   # rows of a narrow output that are judged side by side: whole vectors of every build,
     SHORT = 128                 # if it has no more columns: z, h, d and t of so many rows take the room of a panel, PACKED,
     FEW_SIDE = 4                # and there are as many rows: fewer are sooner done one by one

@@ -21,12 +21,19 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
         drop(i, me, work)
     elif i.kind == ADD:
         add_rows(i, me, work)
+    elif i.kind == STATISTICS:
+        measure(i, me, parameters, work)
+    elif i.kind == COLUMN_NORM:
+        normalise_rows(i, me, parameters, work)
     elif i.kind == ROW_NORM:
         norm_rows(i, me, work)
     elif is_columnwise(i.kind):
         columnwise(i, me, parameters, work)
     elif i.kind == JUDGE:
         judge(i, me, work)
+    elif i.kind == TALLY:
+        if is_first(me):
+            add_up(me.call, me.block.rows)
     elif i.kind == TAKE:
         take(i, me, work)
     elif i.kind == BACK:
@@ -37,6 +44,10 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
         softmax_back(i, me, work)
     elif i.kind == DROPOUT_BACK:
         drop_back(i, me, work)
+    elif i.kind == STATISTICS_BACK:
+        measure_back(i, me, work)
+    elif i.kind == COLUMN_NORM_BACK:
+        normalise_back(i, me, parameters, work)
     elif i.kind == ROW_NORM_BACK:
         norm_back(i, me, work)
     elif i.kind == SCALE_BACK or i.kind == PRELU_BACK or i.kind == BLEND_BACK:
@@ -76,10 +87,25 @@ cdef inline void add_up(const Call* call, Py_ssize_t rows) noexcept nogil:
     call.result.loss, call.result.agreeing = loss, agreeing
 
 
+cdef inline void begin_block(Worker* me, Py_ssize_t step, Py_ssize_t first) noexcept nogil:
+    """The rows at hand, from this one of the batch on."""
+    me.block.first, me.block.rows = first, smaller(CHUNK, me.block.batch - first)
+    me.block.start = step * me.call.batch_size + first
+    me.block.at = first if me.call.keeps else 0
+
+
+cdef inline Py_ssize_t end_of_sweep(const Call* call, Py_ssize_t first) noexcept nogil:
+    """The end of the instructions that a block goes through before the next one does."""
+    cdef Py_ssize_t end = first + 1
+    while end < call.length and not call.tape[end - 1].ends_sweep:
+        end += 1
+    return end
+
+
 cdef void train_steps(Region r, Worker me) noexcept nogil:
     """One thread's part of a stretch of steps."""
     cdef const Call* call = me.call
-    cdef Py_ssize_t step = r.step, first, i, q
+    cdef Py_ssize_t step = r.step, first, end, i, q
     cdef Block block
     cdef Worker lone
     cdef uint64_t mode = enter_mode()
@@ -89,14 +115,13 @@ cdef void train_steps(Region r, Worker me) noexcept nogil:
     while step <= look_at(&r.last):
         maybe_last(r, &me, step)
         begin_step(&me, step)
-        for q in range(ceil_div(block.batch, CHUNK)):
-            first = q * CHUNK
-            block.first, block.rows = first, smaller(CHUNK, block.batch - first)
-            block.start = step * call.batch_size + first
-            for i in range(call.length):
-                perform(call.tape + i, &me, r.parameters, r.state, r.gradients, r.work)
-            if is_first(&me) and call.judge != OUTPUT_GRADIENT:
-                add_up(call, block.rows)
+        first = end = 0
+        while end < call.length:
+            first, end = end, end_of_sweep(call, end)
+            for q in range(ceil_div(block.batch, CHUNK)):
+                begin_block(&me, step, q * CHUNK)
+                for i in range(first, end):
+                    perform(call.tape + i, &me, r.parameters, r.state, r.gradients, r.work)
         step += 1
     leave_mode(mode)
 
@@ -139,30 +164,34 @@ cdef void lay_claimed(Region r, Worker me) noexcept nogil:
         mine = claim(r, panels, 1)
 
 
-cdef bint predict_block(Worker* me, const real[::1] x, const real[::1] parameters, real[::1] work) noexcept nogil:
-    """A thread carries its rows at hand through all values. x: the data, where they are h_0; else None.
+cdef bint predict_block(Worker* me, const real[::1] x, const real[::1] parameters, const real[::1] panels, real[::1] work) noexcept nogil:
+    """A thread carries its rows at hand through all values. x: the data, where they are h_0; else None. panels: of the tape's W.
 
     Returns whether all z of the first layers are finite.
     """
     cdef const Instruction* i
     cdef Py_ssize_t n, r
     cdef bint finite = True
+    cdef const real[::1] w
     for n in range(me.call.length):
         i = me.call.tape + n
         if i.kind == GATHER:
             for r in range(me.block.rows if x is None else 0):
                 gather_row(&me.call.data, me.block.start + r, 0, i.outputs, work, me.base + i.target.start + r * i.target.row)
         elif i.kind == MULTIPLY:
+            w = panels if i.panels else parameters
             if i.reads_input and x is not None:
-                finite &= multiply_rows(i, me, x, matrix(me.block.start * i.inputs, i.inputs), parameters, work)
+                finite &= multiply_rows(i, me, x, matrix(me.block.start * i.inputs, i.inputs), w, work)
             else:
-                finite &= multiply_rows(i, me, work, here(me, i.source), parameters, work)
+                finite &= multiply_rows(i, me, work, here(me, i.source), w, work)
         elif i.kind == ACTIVATE:
             activate_rows(i, me, work)
         elif i.kind == SOFTMAX:
             softmax_rows(i, me, work)
         elif i.kind == ADD:
             add_rows(i, me, work)
+        elif i.kind == COLUMN_NORM:
+            normalise_rows(i, me, parameters, work)
         elif i.kind == ROW_NORM:
             norm_rows(i, me, work)
         elif is_columnwise(i.kind):
@@ -173,18 +202,18 @@ cdef bint predict_block(Worker* me, const real[::1] x, const real[::1] parameter
 
 
 cdef bint predict_rows(const Call* call, Worker me, Range mine, const real[::1] x, const real[::1] parameters,
-                       real[::1] work) noexcept nogil:
+                       const real[::1] panels, real[::1] work) noexcept nogil:
     """Some rows: into call.out, or, where that is NULL, judged. Returns whether all z of the first layers are finite."""
-    cdef Matrix h = here(&me, call.output)
+    cdef Matrix h = matrix(me.base + call.output.start, call.output.row)
     cdef Block block
     cdef bint finite = True
     cdef Py_ssize_t r, j
     cdef uint64_t mode = enter_mode()
-    me.block, block.weight = &block, 1
+    me.block, block.weight, block.at = &block, 1, 0
     while mine.first < mine.end:
         block.start = block.losses_from = mine.first
         block.rows = smaller(call.most_rows, mine.end - mine.first)
-        finite &= predict_block(&me, x, parameters, work)
+        finite &= predict_block(&me, x, parameters, panels, work)
         for r in range(block.rows if call.out != NULL else 0):
             for j in range(call.outputs):
                 call.out[(mine.first + r) * call.outputs + j] = work[h.start + r * h.row + j]
@@ -198,7 +227,7 @@ cdef void predict_claimed(Region r, Worker me) noexcept nogil:
     cdef Py_ssize_t n = me.call.samples, unit = smaller(FORWARD_ROWS, ceil_div(n, r.threads))
     cdef Range mine = claim(r, n, unit)
     while mine.first < mine.end:
-        if not predict_rows(me.call, me, mine, r.x, r.weights, r.work):
+        if not predict_rows(me.call, me, mine, r.x, r.weights, r.parameters, r.work):
             put(&r.overflows, True)
         mine = claim(r, n, unit)
 
@@ -211,7 +240,7 @@ cdef void predict_together(Region r, Worker me) noexcept nogil:
     cdef Py_ssize_t n, j, own = me.base
     cdef Block block
     cdef uint64_t mode = enter_mode()
-    me.block, block.start, block.rows = &block, 0, 1
+    me.block, block.start, block.rows, block.at = &block, 0, 1, 0
     me.base = 0
     for n in range(call.length):
         i = call.tape + n
@@ -224,6 +253,8 @@ cdef void predict_together(Region r, Worker me) noexcept nogil:
         elif i.kind == ACTIVATE:
             activate(i.code, r.work, (own if i.reads_input else 0) + i.source.start + columns.first, r.work,
                      i.target.start + columns.first, columns.end - columns.first, i.number)
+        elif i.kind == COLUMN_NORM:
+            normalise(i, &me, matrix((own if i.reads_input else 0) + i.source.start, 0), i.target, columns, r.weights, r.work)
         elif i.kind == SOFTMAX and is_first(&me):
             softmax_rows(i, &me, r.work)
         elif i.kind == ADD and is_first(&me):

@@ -1,7 +1,7 @@
 # A tape: the instructions that a call's threads walk, and what they are about. Plain C, made by plan.pxi.
 
 cdef enum:                      # kinds of ops, as in fastnn/program.py
-    INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND
+    INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND, COLUMN_NORM
     KINDS                       # how many there are
 
 cdef enum:                      # columns of Program.ops
@@ -16,17 +16,20 @@ cdef enum:
     MEET                        # a barrier
     COMBINE                     # all sums -> h = g(z); z is added up in source where all threads need it
     JUDGE                       # z, and h where an op has made it -> h in target, d in other, losses
+    TALLY                       # losses of the rows at hand -> their sums, by the first thread
     TAKE                        # rows of the call -> d
+    STATISTICS                  # x -> in other, mean and scale of each column over the batch, and the running ones
     BACK                        # dz -> dh = dz W^T
-    ACTIVATE_BACK, SOFTMAX_BACK, DROPOUT_BACK, ROW_NORM_BACK        # what is read beside it; d in target, in place
+    STATISTICS_BACK             # d in target, h -> in other, their sums over the batch
+    ACTIVATE_BACK, SOFTMAX_BACK, DROPOUT_BACK, ROW_NORM_BACK, COLUMN_NORM_BACK      # what is read beside it; d in target, in place
     SCALE_BACK, PRELU_BACK, BLEND_BACK              # x; d in target, in place; the sums of the parameters' gradients in other
     PASS                        # an op's d -> that of a value that others read as well
     EXCHANGE                    # a barrier, then the others' columns (or rows) -> target
     LEARN                       # h, and dz in other -> W and b, or their gradients
     LEARN_COLUMNS               # sums over rows -> gamma and beta, slopes, ..., or their gradients
     GIVE                        # d of h_0 -> the call
-    # ACTIVATE, SOFTMAX, SCALE, PRELU, BLEND: x -> h; DROPOUT: x -> h, the mask in other; ADD: x, and y in other -> h;
-    # ROW_NORM: x -> h, one by the deviations in other
+    # ACTIVATE, SOFTMAX, SCALE, PRELU, BLEND, COLUMN_NORM: x -> h; DROPOUT: x -> h, the mask in other;
+    # ADD: x, and y in other -> h; ROW_NORM: x -> h, one by the deviations in other
 
 cdef struct Cut:                # a layer's neurons, in pieces
     Py_ssize_t neurons, pieces
@@ -37,6 +40,8 @@ cdef struct Instruction:
     bint by_rows                # each thread some rows of all columns: COMBINE, JUDGE, EXCHANGE of a wide output
     bint alone                  # a layer so small that every thread runs it for itself
     bint add                    # to what is in the target
+    bint by_batch               # COLUMN_NORM and its backward: by the batch's statistics in other, else the running ones
+    bint ends_sweep             # what follows waits until all blocks of the batch have come so far
     bint reads_input            # its source is h_0, of which each thread that shares one row has its own
     bint tells                  # z is finite only if the row of data is: nothing between them loses a NaN or infinity
     bint meets                  # in the prediction of one row that threads share: they meet after it
@@ -46,7 +51,7 @@ cdef struct Instruction:
     Py_ssize_t weights, biases  # the op's first block and its second in the parameters; -1: it has none
     Py_ssize_t panels           # not 0: where W lies in panels, and b behind it, in a copy of the parameters
     Matrix source, other, target        # in a thread's part of the work arena
-    double epsilon              # ROW_NORM's
+    double epsilon, momentum    # of ROW_NORM and COLUMN_NORM; the share of a batch in the running statistics
     real number                 # the slope, or what dropout multiplies by
     real kept, dropped          # what alpha dropout adds to what stays, and to what goes
     uint32_t limit              # below which a random word drops
@@ -54,6 +59,7 @@ cdef struct Instruction:
 cdef struct Block:              # one thread's rows at hand
     Py_ssize_t start, rows      # from which row of the call on, how many
     Py_ssize_t first, batch     # which of its batch is the first, and that batch's rows
+    Py_ssize_t at               # which row of each value's room is the first
     real weight                 # of h - t in the gradient
     real c[COEFFICIENTS + 2]    # of the optimizer
     uint64_t update             # its number
@@ -70,7 +76,8 @@ cdef struct Call:               # the same for all threads and steps
     const int32_t* order        # which of the data's rows are taken; NULL: all, as they lie
     Py_ssize_t samples, batch_size
     int loss, optimizer, judge  # judge: LABELS, TARGETS or OUTPUT_GRADIENT
-    bint drops                  # whether dropout is on
+    bint drops                  # whether dropout is on, and the batch's statistics count
+    bint keeps                  # whether values keep all rows of a batch
     bint learning               # else the gradients of one batch are the result
     const int64_t* labels
     const real* targets
@@ -91,28 +98,35 @@ cdef class Tape:
     """Instructions, and the memory that one thread's values take at so many rows."""
     cdef object memory
     cdef Instruction* start
-    cdef Py_ssize_t length, rows, size
+    cdef Py_ssize_t length, size
+    cdef Py_ssize_t rows, kept          # at hand at most, and that values keep: more where a batch is swept over again
     cdef Py_ssize_t threads, set        # how long a set of sums is for so many threads, the latest
     cdef Py_ssize_t panels      # elements of a copy of the parameters, if W lies in panels there
     cdef list places, is_input  # of each value, in prediction: where it lies, and whether it is h_0 itself
     cdef list tells             # and whether it is finite only if h_0 is
     cdef Matrix output          # the place of the last
 
-    def __init__(self, Py_ssize_t most, Py_ssize_t rows):
+    def __init__(self, Py_ssize_t most, Py_ssize_t rows, Py_ssize_t kept):
         self.memory = np.zeros(most * sizeof(Instruction), np.uint8)
         self.start = <Instruction*> <char*> cnp.PyArray_DATA(self.memory)
-        self.rows = rows
+        self.rows, self.kept = rows, kept
 
     cdef Matrix room(self, Py_ssize_t width):
         """Rows of a value."""
         cdef Matrix place = matrix(self.size, stride_of(width))
-        self.size += self.rows * place.row
+        self.size += self.kept * place.row
         return place
 
-    cdef Matrix lines(self, Py_ssize_t count, Py_ssize_t width):
-        """Some rows of a value, however many rows are at hand."""
+    cdef Matrix lines(self, Py_ssize_t width):
+        """Two rows of a value for each block that is kept, however many rows that has: see `lines_here`."""
         cdef Matrix place = matrix(self.size, padded(width))
-        self.size += count * place.row
+        self.size += ceil_div(self.kept, CHUNK) * 2 * place.row
+        return place
+
+    cdef Matrix doubles(self, Py_ssize_t width):
+        """What a thread keeps of a batch's columns: see statistics.pxi."""
+        cdef Matrix place = matrix(self.size, 0)
+        self.size += LINES * padded(width) * <Py_ssize_t> (sizeof(double) // sizeof(real))
         return place
 
     cdef Instruction* append(self, int kind, Py_ssize_t op) except NULL:

@@ -14,11 +14,10 @@ sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
     pytest.skip("no chromium", allow_module_level=True)
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-).split()
-SCRIPT = "async ([code, argument]) => await (new (async () => {}).constructor('it', code))(argument)"
+FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+SCRIPT = (
+    "async ([code, argument]) => await (new (async () => {}).constructor('it', code))(argument)"
+)
 
 
 @pytest.fixture(scope="module")

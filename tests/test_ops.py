@@ -42,6 +42,7 @@ from fastnn.program import (
 COMPILED = [name for name in engine.available() if name != "reference"]
 FUSED = [name for name in COMPILED if name != "baseline"]
 OPTIMIZER = SGD(0.05, momentum=0.5)
+KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "column_norm"]
 ELEMENTWISE = sorted(name for name, a in ACTIVATIONS.items() if a.kind == ACTIVATE)
 KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "scale", "row_norm", "prelu"]
 KINDS += ["blend"]
@@ -50,8 +51,10 @@ KINDS += ["blend"]
 def filled(made, seed=0):
     """The program with random weights of a usual size."""
     random = np.random.default_rng(seed)
-    for view in program.views(made, made.parameters).values():
+    for name, view in program.views(made, made.parameters).items():
         view[...] = random.normal(size=view.shape) / (np.sqrt(len(view)) if view.ndim == 2 else 4)
+        if name.endswith(".running_variance"):
+            view[...] = random.uniform(0.1, 1, view.shape)
     return made
 
 
@@ -68,6 +71,26 @@ def residual(dtype="float64", loss="cross_entropy"):
     return filled(builder.program([h, both, output], LOSSES[loss].code, dtype, 0.5, seed=7))
 
 
+def normalised(dtype="float64", loss="cross_entropy", width=131):
+    """Columns normalised in both branches, in place and not, of a small layer, and at the ends."""
+    builder = Builder(37)
+    x = builder.dropout(builder.column_norm(0, 0.1, 0.01, "layers.n0"), 0.2)
+    h = builder.dense(x, width, "layers.0")
+    h = builder.scale(builder.column_norm(h, 0.2, 0.1, "layers.n1"), "layers.s1", shift=True)
+    h = builder.activate(h, ACTIVATIONS["relu"])
+    branch = builder.dense(h, width, "layers.1")
+    branch = builder.column_norm(builder.add(branch, h), 1.0, 0.1, "layers.n2")
+    both = builder.add(h, builder.activate(branch, ACTIVATIONS["gelu"]))
+    small = builder.column_norm(builder.dense(both, 3, "layers.2"), 0.3, 0.1, "layers.n3")
+    small = builder.scale(small, "layers.s3", shift=True)
+    z = builder.dense(small, 9, "layers.3")
+    output = LOSSES[loss].output
+    output = builder.activate(z, ACTIVATIONS[output]) if output else z
+    if not LOSSES[loss].output:
+        output = builder.column_norm(output, 0.5, 0.1, "layers.n4")
+    return filled(builder.program([h, small, output], LOSSES[loss].code, dtype, 0.5, seed=7))
+
+
 @st.composite
 def programs(draw):
     """Up to eight ops on values drawn from those before; then what is not yet read is added up."""
@@ -82,6 +105,8 @@ def programs(draw):
         elif kind == "activate":
             name = draw(st.sampled_from([name for name in ELEMENTWISE if name != "identity"]))
             values.append(builder.activate(source, ACTIVATIONS[name]))
+        elif kind == "column_norm":
+            values.append(builder.column_norm(source, 0.3, 0.1, f"layers.{number}"))
         elif kind == "softmax":
             values.append(builder.activate(source, ACTIVATIONS["softmax"]))
         elif kind == "dropout":
@@ -133,7 +158,7 @@ def rows_of(made, rows, seed=3):
     return random.normal(size=(rows, made.inputs)), random.integers(0, made.outputs, rows)
 
 
-def everything(core, made, x, y, threads):
+def everything(core, made, x, y, threads, batch_size=33):
     """What each call gives, training with dropout too, as a list of arrays."""
     out, d_input = np.empty((len(x), made.outputs), made.dtype), np.empty(x.shape, made.dtype)
     core.forward(made, x, out, threads)
@@ -151,22 +176,22 @@ def everything(core, made, x, y, threads):
     trained.update = (3 << 32) + 5
     prepare(trained, OPTIMIZER.code, OPTIMIZER.slots)
     order = np.random.default_rng(1).permutation(len(x)).astype(np.int32)
-    steps = -(-len(x) // 33)
+    steps = -(-len(x) // batch_size)
     table = OPTIMIZER.coefficients(np.arange(steps), np.full(steps, 0.05))
-    sums += core.train(trained, x, order, y[order], 33, table, threads)
+    sums += core.train(trained, x, order, y[order], batch_size, table, threads)
     assert trained.update == (3 << 32) + 5
     numbers = np.array([*figures, *sums])
     return [out, one, *outs, numbers, plain, dropped, by_hand, d_input, trained.parameters]
 
 
-def check(made, rows):
+def check(made, rows, batch_size=33):
     x, y = rows_of(made, rows)
-    expected = everything(reference, made, x, y, 1)
+    expected = everything(reference, made, x, y, 1, batch_size)
     bits = set()
     for name in COMPILED:
         core = engine.get(name, "float64")
         for threads in (1, 2, 3, 4):
-            found = everything(core, made, x, y, threads)
+            found = everything(core, made, x, y, threads, batch_size)
             for ours, theirs in zip(found, expected, strict=True):
                 scale = max(1, np.abs(theirs).max())
                 assert np.abs(ours - theirs).max() <= 1e-11 * scale, (name, threads)
@@ -184,6 +209,15 @@ def test_a_residual_network_with_dropout(loss, rows):
 @pytest.mark.parametrize("rows", [1, 40, 300])
 def test_what_acts_along_rows_and_columns(rows):
     check(along(), rows)
+
+
+@pytest.mark.parametrize("loss", LOSSES)
+@pytest.mark.parametrize(
+    ("rows", "batch_size"), [(1, 1), (40, 33), (300, 33), (600, 299), (769, 769)]
+)
+def test_columns_that_are_normalised(loss, rows, batch_size):
+    """Batches of one block and of several: all are measured before any goes on."""
+    check(normalised(loss=loss), rows, batch_size)
 
 
 @settings(
@@ -410,7 +444,7 @@ def test_a_value_that_no_op_reads_is_refused(engine_name):
     builder.dense(0, 5, "layers.0")
     made = builder.program([1], LOSSES["mean_squared_error"].code, "float64")
     made.ops = np.vstack([made.ops, [[SOFTMAX, 0, 0, 5, 0, 0]]])
-    made.numbers = np.zeros(3)
+    made.numbers = made.momenta = np.zeros(3)
     x, out = np.zeros((4, 5)), np.empty((4, 5))
     with pytest.raises(ValueError, match=r"op 1 \(DENSE\) .*: expected an op that reads it"):
         engine.get(engine_name, "float64").forward(made, x, out, 1)

@@ -104,7 +104,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"fastnn {__version__}")
     parser.set_defaults(run=lambda chosen, out: parser.print_help())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_add_train, _add_evaluate, _add_predict, _add_inspect, _add_play, _add_page, _add_sweep, _add_info):
+    for add in (
+        _add_train,
+        _add_evaluate,
+        _add_predict,
+        _add_inspect,
+        _add_play,
+        _add_page,
+        _add_sweep,
+        _add_info,
+    ):
         add(commands)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in commands.choices:
         parser.error(str(unknown("command", arguments[0], commands.choices)))

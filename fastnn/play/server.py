@@ -195,7 +195,9 @@ class Connection(H11Protocol):
         )
         self.began = self.loop.time()
         if len(self.connections) > MOST_CONNECTIONS:
-            idle = [one for one in self.connections if one.cycle is None or one.cycle.response_complete]
+            idle = [
+                one for one in self.connections if one.cycle is None or one.cycle.response_complete
+            ]
             if idle:
                 min(idle, key=lambda one: getattr(one, "began", 0.0)).transport.abort()
 
