@@ -30,6 +30,8 @@ __all__ = [
     "DivergenceError",
     "Dropout",
     "EarlyStopping",
+    "Embed",
+    "Embedding",
     "Exponential",
     "FlatCosine",
     "FormatError",
