@@ -31,6 +31,8 @@ __all__ = [
     "Dropout",
     "EarlyStopping",
     "Ensemble",
+    "Embed",
+    "Embedding",
     "Exponential",
     "FlatCosine",
     "FormatError",

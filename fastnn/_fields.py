@@ -16,18 +16,20 @@ import numpy as np
 from . import activations, losses
 from ._errors import FormatError, held, shown, unknown
 from .activations import Activation
-from .columns import KINDS, MOST_CATEGORIES, Column, Columns, OneHot
+from .columns import KINDS, MOST_CATEGORIES, Column, Columns, Embedding, OneHot
 from .layers import (
     AlphaDropout,
     Blend,
     Dense,
     Dropout,
+    Embed,
     Layer,
     LayerNorm,
     PReLU,
     Residual,
     Scale,
 )
+from .layers.embed import check_codes
 from .layers.residual import DEEPEST
 from .losses import Loss
 from .optimizers import OPTIMIZERS
@@ -164,6 +166,16 @@ def _dense(where: str, entry: Description) -> Dense:
     return Dense(units, _activation(entry), initializer, "use_bias" not in entry)
 
 
+def _embed(where: str, entry: Description) -> Embed:
+    expect_names(where, entry.keys(), {"layer", "tables"})
+    tables, read = entry["tables"], _whole(f"tables of {where} as whole numbers", 0)
+    fine = isinstance(tables, list) and all(isinstance(t, list) and len(t) == 3 for t in tables)
+    expect(fine, f"tables of {where} as lists of column, codes and width", tables)
+    numbers = [[read(number) for number in table] for table in tables]
+    expect(len({c for c, *_ in numbers}) == len(numbers), f"different columns in {where}", tables)
+    return Embed({column: (codes, width) for column, codes, width in numbers})
+
+
 def _residual(where: str, entry: Description) -> Residual:
     expect_names(where, entry.keys(), {"layer", "layers"})
     inner = entry["layers"]
@@ -180,6 +192,7 @@ LAYERS: dict[str, Callable[[str, Description], Layer]] = {
     "scale": _plain_layer(Scale),
     "prelu": _plain_layer(PReLU),
     "blend": _blend,
+    "embed": _embed,
     "residual": _residual,
 }
 
@@ -315,6 +328,8 @@ def _column(where: str, entry: Description) -> Column:
         raise unknown("kind of column", kind, KINDS)
     column = KINDS[kind]()
     expect_names(where, entry.keys(), {"key", *column.entry()})
+    if isinstance(column, Embedding):
+        column = Embedding(_whole(f"a positive size of {where}", 1)(entry["size"]))
     if isinstance(column, OneHot):
         column.categories = _categories(where, entry["categories"])
         return column
@@ -337,6 +352,11 @@ def _categories(where: str, value: Any) -> tuple[Any, ...]:
         expect(type(one) is str or type(one) is int, f"categories of {where} as names", one)
     expect(len(set(value)) == len(value), f"different categories of {where}", value)
     return tuple(value)
+
+
+def _columns_since(columns: Columns) -> int:
+    """The first format that has all of these kinds of columns."""
+    return 5 if columns.tables() else 4
 
 
 def _columns_entry(network: Network, training: State) -> list[Description] | None:
@@ -440,6 +460,8 @@ def describe(network: Network, training: State) -> Description:
         if value != field.default:
             description[field.name] = value
             version = max(version, field.since)
+    if network.columns is not None:
+        version = max(version, _columns_since(network.columns))
     if "optimizer" in description:
         version = max(version, _kind_since(training.optimizer))
     return {"format": version, **description}
@@ -461,6 +483,9 @@ def model_of(description: Description) -> Model:
         version = _since(model["layers"])
         found = description["format"]
         expect(version <= found, f"format {version} for these layers", found)
+        if model["columns"] is not None:
+            version = _columns_since(model["columns"])
+            expect(version <= found, f"format {version} for these columns", found)
         if model["optimizer"] is not None:
             version = _kind_since(model["optimizer"])
             expect(version <= found, f"format {version} for this optimizer", found)
@@ -469,6 +494,7 @@ def model_of(description: Description) -> Model:
         losses.fits(model["loss"], output.activation, output.units)
         dtype: np.dtype[Any] = np.dtype(model["dtype"])
         held("input_scale", model["input_scale"], dtype)
+        check_codes(model["layers"], model["standardize"], model["input_scale"])
         for layer in model["layers"]:
             layer.check(dtype)
     except ValueError as error:  # an unknown name, a number out of its range

@@ -15,6 +15,7 @@ from .callbacks import EarlyStopping as EarlyStopping
 from .callbacks import ReduceLROnPlateau as ReduceLROnPlateau
 from .callbacks import TerminateOnNaN as TerminateOnNaN
 from .columns import Columns as Columns
+from .columns import Embedding as Embedding
 from .columns import OneHot as OneHot
 from .columns import RobustScale as RobustScale
 from .columns import Standardize as Standardize
@@ -26,6 +27,7 @@ from .layers import AlphaDropout as AlphaDropout
 from .layers import Blend as Blend
 from .layers import Dense as Dense
 from .layers import Dropout as Dropout
+from .layers import Embed as Embed
 from .layers import LayerNorm as LayerNorm
 from .layers import PReLU as PReLU
 from .layers import Residual as Residual

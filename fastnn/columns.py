@@ -16,9 +16,10 @@ from numpy.typing import NDArray
 
 from . import _arrays
 from ._arrays import Array
-from ._errors import positive, shown, unknown
+from ._errors import count, positive, shown, unknown
 from ._random import SAMPLE, philox
 from ._statistics import Running
+from .layers import Embed
 
 Key = str | int
 Category = str | int | None  # None: missing
@@ -318,10 +319,48 @@ class OneHot(Column):
         return "OneHot()"
 
 
+class Embedding(OneHot):
+    """A column of words or whole numbers as codes, for which a network learns vectors.
+
+    size: the numbers of a vector. The column becomes one of codes: 0, 1, ... in the order of the
+    categories, then one for all that the rows to learn from do not have. The first layer of the
+    network, `Columns.embed()`, puts the vectors in their place.
+    Raises as `OneHot`, and ValueError for a size below 1.
+
+    Source: Guo, Berkhahn, Entity embeddings of categorical variables (2016).
+    """
+
+    def __init__(self, size: int = 8) -> None:
+        super().__init__()
+        self.size = count("size", size)
+
+    @property
+    def width(self) -> int:
+        """One."""
+        return 1
+
+    def encode(self, values: Array, out: Array) -> None:
+        """A code each; that of what is unknown is the last."""
+        places = {value: k for k, value in enumerate(self.categories)}
+        out[:, 0] = [places.get(value, len(places)) for value in values.tolist()]
+
+    def names(self, key: Key) -> list[str]:
+        """Its own."""
+        return [str(key)]
+
+    def entry(self) -> dict[str, object]:
+        """The size and the categories."""
+        return {"kind": "embedding", "size": self.size, "categories": list(self.categories)}
+
+    def __repr__(self) -> str:
+        return f"Embedding({self.size})"
+
+
 KINDS: dict[str, type[Column]] = {
     "standardize": Standardize,
     "robust_scale": RobustScale,
     "one_hot": OneHot,
+    "embedding": Embedding,
 }
 
 
@@ -357,9 +396,9 @@ def check_category(value: Any, where: str, row: str) -> None:
 class Columns:
     """What becomes of each column of a table, so that a network can read its rows.
 
-    columns: a `Standardize`, `RobustScale` or `OneHot` for each, by name, for a table that gives a
-    column for a name (a dict of lists or arrays, a structured array, a pandas DataFrame); or a list
-    of them, for an array (B, C). Columns that are not named are left out.
+    columns: a `Standardize`, `RobustScale`, `OneHot` or `Embedding` for each, by name, for a table
+    that gives a column for a name (a dict of lists or arrays, a structured array, a pandas
+    DataFrame); or a list of them, for an array (B, C). Columns that are not named are left out.
 
         columns = fastnn.Columns({"age": fastnn.RobustScale(), "city": fastnn.OneHot()})
         x = columns.adapt(table)(table)  # (B, width) of float32
@@ -404,6 +443,20 @@ class Columns:
         """How many inputs a network needs. Raises ValueError before `adapt`."""
         self._check_adapted()
         return sum(column.width for column in self.columns.values())
+
+    def tables(self) -> dict[int, tuple[int, int]]:
+        """Of each input that holds codes, by its number: how many there are, a vector's size."""
+        self._check_adapted()
+        found, start = {}, 0
+        for column in self.columns.values():
+            if isinstance(column, Embedding):
+                found[start] = len(column.categories) + 1, column.size
+            start += column.width
+        return found
+
+    def embed(self) -> Embed:
+        """The first layer of a network that has `Embedding` columns. Raises ValueError for none."""
+        return Embed(self.tables())
 
     @property
     def names(self) -> tuple[str, ...]:

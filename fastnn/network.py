@@ -21,6 +21,7 @@ from .activations import Activation
 from .callbacks import Callback, Callbacks
 from .columns import Columns
 from .layers import Dense, Layer
+from .layers.embed import check_codes
 from .losses import Loss
 from .metrics import Measure
 from .optimizers import Optimizer
@@ -96,6 +97,7 @@ class Network:
         self.standardize = flag("standardize", standardize)
         if standardize and self.input_scale != 1.0:
             raise ValueError(f"expected no input_scale with standardize, got {input_scale}")
+        check_codes(layers, standardize, self.input_scale)
         self.output_center: NDArray[np.float64] | None = None  # (O,), learned with the inputs'
         self.output_scale = 1.0  # outputs are h * output_scale + output_center
         self.activation = output = last.activation  # of the outputs

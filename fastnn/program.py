@@ -18,8 +18,8 @@ if TYPE_CHECKING:
     from .activations import Activation
 
 # Kinds of ops. x is the value of op SOURCE, y that of op OTHER.
-INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND, COLUMN_NORM = range(
-    11
+INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND, COLUMN_NORM, EMBED = (
+    range(12)
 )
 KINDS = (
     "INPUT",  # the data, scaled
@@ -34,12 +34,15 @@ KINDS = (
     "PRELU",  # x, or a * x below 0, with an a for each column
     "BLEND",  # x + a * (g(x) - x), with an a for each column; g and its number as in ACTIVATE
     "COLUMN_NORM",  # as ROW_NORM, of each column over the batch; running ones in BLOCK and the next
+    "EMBED",  # x, in the place of its column CODE the row of a table that stands there; the last
+    # row for what is the number of no other
 )
 
 KIND, SOURCE, OTHER, WIDTH, BLOCK, CODE = range(6)  # columns of Program.ops
 START, ROWS, COLUMNS = range(3)  # columns of Program.blocks
 BARE = 1  # the code of an op without the last of its blocks, what is added
 ALPHA = 1  # the code of alpha dropout
+ANY = -1  # rows of a block
 
 CROSS_ENTROPY, BINARY_CROSS_ENTROPY = 0, 1  # losses that are read from the last op's source
 
@@ -190,6 +193,12 @@ class Builder:
         self.numbers[value] = activation.slope
         return value
 
+    def embed(self, source: int, column: int, table: tuple[int, int], name: str) -> int:
+        """x, in the place of a column of codes a row of the table; its block is `name`.weights."""
+        block = self._block(f"{name}.weights", *table)
+        width = self.width(source) - 1 + table[1]
+        return self._append(EMBED, source, width, block=block, code=column)
+
     def program(
         self,
         layers: Sequence[int],
@@ -254,11 +263,16 @@ def normalises(program: Program) -> bool:
 
 
 def shapes(ops: Sequence[Sequence[int]], number: int) -> list[tuple[int, int]]:
-    """Rows and columns of the blocks that an op has: BLOCK and those that follow it."""
+    """Rows and columns of the blocks that an op has: BLOCK and those that follow it.
+
+    ANY rows where the block itself says how many.
+    """
     kind, source, _, width, _, code = ops[number]
     if kind in (DENSE, SCALE):
         first = ops[source][WIDTH] if kind == DENSE else 1
         return [(first, width), (1, width)][: 1 if code == BARE else 2]
+    if kind == EMBED:
+        return [(ANY, width + 1 - ops[source][WIDTH])]
     return [(1, width)] * {PRELU: 1, BLEND: 1, COLUMN_NORM: 2}.get(kind, 0)
 
 
@@ -344,11 +358,20 @@ def _problem(program: Program, ops: list[list[int]], number: int, activations: i
             numbers = " and ".join(map(str, range(block, end)))
             return f"expected blocks {numbers}, got {len(program.blocks)} blocks"
         found = [tuple(place[1:]) for place in program.blocks[block:end].tolist()]
-        if found != wanted:
+        alike = [
+            (n if rows == ANY else rows, m) for (rows, m), (n, _) in zip(wanted, found, strict=True)
+        ]
+        if found != alike:
             return f"expected blocks {wanted}, got {found}"
+        if min(map(min, found)) < 1:
+            return f"expected blocks of at least one number, got {found}"
     if kind in (DENSE, SCALE, DROPOUT) and code not in (0, 1):  # BARE, ALPHA
         return f"expected a code of 0 or 1, got {code}"
-    if kind != DENSE and (width != wide or (kind == ADD and width != ops[other][WIDTH])):
+    if kind == EMBED and not 0 <= code < wide:
+        return f"expected a column below {wide}, got {code}"
+    if kind not in (DENSE, EMBED) and (
+        width != wide or (kind == ADD and width != ops[other][WIDTH])
+    ):
         sources = f"{wide} and {ops[other][WIDTH]}" if kind == ADD else f"{wide}"
         return f"expected one width, got {width} of sources of {sources}"
     if kind in (ACTIVATE, BLEND) and not 0 <= code < activations:

@@ -32,6 +32,7 @@ from .program import (
     COLUMN_NORM,
     DENSE,
     DROPOUT,
+    EMBED,
     INPUT,
     KIND,
     OTHER,
@@ -40,7 +41,6 @@ from .program import (
     SCALE,
     SOFTMAX,
     SOURCE,
-    START,
     Program,
     check,
     shapes,
@@ -373,6 +373,19 @@ def blend(op: Op, z: Array) -> tuple[Array, Array]:
     return f, z + op.blocks[0] * (f - z)
 
 
+def codes(op: Op, x: Array) -> NDArray[np.int64]:
+    """The row (B,) of its table for each row of x; the last where there is no other."""
+    column, last = x[:, op.code], len(op.blocks[0]) - 1
+    found: NDArray[np.int64] = np.where((column >= 0) & (column < last), column, last).astype(int)
+    return found
+
+
+def embed(op: Op, x: Array) -> Array:
+    """x, in the place of a column the row of a table; NaN where the column is not finite."""
+    c, column = op.code, x[:, op.code : op.code + 1]
+    return np.hstack([x[:, :c], op.blocks[0][codes(op, x)] + (column - column), x[:, c + 1 :]])
+
+
 FORWARD: dict[int, Callable[[Op, Values], Array]] = {
     DENSE: lambda op, h: sum(op.blocks[1:], h[op.source] @ op.blocks[0]),
     ACTIVATE: lambda op, h: ACTIVATIONS[op.code](h[op.source], h[0].dtype.type(op.value)),
@@ -384,6 +397,7 @@ FORWARD: dict[int, Callable[[Op, Values], Array]] = {
     ROW_NORM: lambda op, h: row_norm(op, h[op.source]),
     PRELU: lambda op, h: h[op.source] * np.where(h[op.source] > 0, 1, op.blocks[0]),
     BLEND: lambda op, h: blend(op, h[op.source])[1],
+    EMBED: lambda op, h: embed(op, h[op.source]),
 }
 
 
@@ -470,6 +484,17 @@ def blend_backward(op: Op, h: Values, d: Values) -> None:
     d[op.source] += dh + op.blocks[0] * (steeper - dh)
 
 
+def embed_backward(op: Op, h: Values, d: Values) -> None:
+    """A row of the table gets the sum of dh over the rows that have its code; dx = dh elsewhere."""
+    x, dh, c = h[op.source], d[op.number], op.code
+    end = c + op.blocks[0].shape[1]
+    op.gradients[0][:] = 0
+    np.add.at(op.gradients[0], codes(op, x), dh[:, c:end])
+    flushed(op.gradients[0])
+    d[op.source][:, :c] += dh[:, :c]
+    d[op.source][:, c + 1 :] += dh[:, end:]
+
+
 BACKWARD: dict[int, Callable[[Op, Values, Values], None]] = {
     DENSE: dense_backward,
     ACTIVATE: activate_backward,
@@ -481,6 +506,7 @@ BACKWARD: dict[int, Callable[[Op, Values, Values], None]] = {
     ROW_NORM: row_norm_backward,
     PRELU: prelu_backward,
     BLEND: blend_backward,
+    EMBED: embed_backward,
 }
 
 
@@ -497,8 +523,8 @@ def ops(program: Program, gradients: Array | None = None, first_row: int | None 
         op = Op(
             number, row[KIND], row[SOURCE], row[OTHER], row[CODE], program.numbers[number].item()
         )
-        for block, (n, m) in enumerate(shapes(rows, number), start=row[BLOCK]):
-            start = program.blocks[block, START]
+        for block in range(row[BLOCK], row[BLOCK] + len(shapes(rows, number))):
+            start, n, m = program.blocks[block].tolist()
             for arena, views in zip(arenas, (op.blocks, op.gradients), strict=False):
                 views.append(arena[start : start + n * m].reshape(n, m))
         if first_row is not None:

@@ -1,4 +1,4 @@
-# Along rows and columns: what has a parameter for each column (SCALE, PRELU, BLEND), and a row's own scale (ROW_NORM).
+# Along rows and columns: what has a parameter for each column (SCALE, PRELU, BLEND), a row's own scale (ROW_NORM), tables (EMBED).
 
 cdef inline bint is_columnwise(int kind) noexcept nogil:
     """Whether an op has a parameter for each column, and takes each number for itself."""
@@ -175,3 +175,60 @@ cdef void norm_back(const Instruction* i, Worker* me, real[::1] work) noexcept n
         inverse = work[kept.start + r * kept.row]
         for j in range(n):
             work[a + j] = inverse * fma(-product, work[b + j], work[a + j] - mean)
+
+
+# --- a table of vectors by codes ---------------------------------------------------------------------------------------
+
+cdef inline Py_ssize_t code_of(const Instruction* i, real x) noexcept nogil:
+    """The row of the table: the last for what is the number of no other."""
+    return <Py_ssize_t> x if 0 <= x < i.codes - 1 else i.codes - 1
+
+cdef inline Py_ssize_t vector_of(const Instruction* i) noexcept nogil:
+    """The numbers of a row of the table."""
+    return i.outputs - i.inputs + 1
+
+cdef void embed_rows(const Instruction* i, Worker* me, const real[::1] parameters, real[::1] work) noexcept nogil:
+    """EMBED: x, in the place of a column the row of the table that stands there; a column that is not finite makes it NaN."""
+    cdef Matrix x = here(me, i.source), h = here(me, i.target)
+    cdef Py_ssize_t r, j, a, b, row, width = vector_of(i), c = i.code
+    cdef real none
+    for r in range(me.block.rows):
+        a, b = x.start + r * x.row, h.start + r * h.row
+        row, none = i.weights + code_of(i, work[a + c]) * width, work[a + c] - work[a + c]
+        for j in range(c):
+            work[b + j] = work[a + j]
+        for j in range(width):
+            work[b + c + j] = parameters[row + j] + none
+        for j in range(c + 1, i.inputs):
+            work[b + width - 1 + j] = work[a + j]
+
+
+cdef void embed_back(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
+    """EMBED_BACK: dx = dh, but for the column of codes; written, or added to what it has."""
+    cdef Matrix d = here(me, i.source), target = here(me, i.target)
+    cdef Py_ssize_t r, j, a, b, width = vector_of(i)
+    for r in range(me.block.rows):
+        a, b = target.start + r * target.row, d.start + r * d.row
+        if not i.add:
+            work[a + i.code] = 0
+        for j in range(i.code):
+            work[a + j] = work[b + j] + (work[a + j] if i.add else 0)
+        for j in range(i.code + 1, i.inputs):
+            work[a + j] = work[b + width - 1 + j] + (work[a + j] if i.add else 0)
+
+
+cdef void learn_table(const Instruction* i, Worker* me, real[::1] parameters, real[::1] state, real[::1] gradients,
+                      real[::1] work) noexcept nogil:
+    """LEARN_TABLE: this thread's rows of the table get the sums of dh over the rows that have their codes, in ascending order."""
+    cdef Matrix x = here(me, i.source), d = here(me, i.other), sums = here(me, i.target)
+    cdef Range mine = rows_of_mine(me, i.codes)
+    cdef Py_ssize_t r, j, code, b, width = vector_of(i)
+    for j in range(mine.first * width, mine.end * width):
+        work[sums.start + j] = 0
+    for r in range(me.block.rows):
+        code, b = code_of(i, work[x.start + r * x.row + i.code]), d.start + r * d.row + i.code
+        if mine.first <= code < mine.end:
+            for j in range(width):
+                work[sums.start + code * width + j] += work[b + j]
+    code = mine.first * width
+    learn_sums(me, span_of(me, i.weights + code, sums.start + code, mine.end * width - code), parameters, state, gradients, work)

@@ -5,7 +5,7 @@ cdef inline bint is_elementwise(int kind) noexcept:
 
 cdef inline bint is_rowwise(int kind) noexcept:
     """Whether it takes whole rows as they are: no threads share a row of its columns."""
-    return kind == SOFTMAX or kind == ROW_NORM
+    return kind == SOFTMAX or kind == ROW_NORM or kind == EMBED
 
 
 cdef class Plan:
@@ -84,6 +84,8 @@ cdef class Plan:
         i.number = <real> <double> self.numbers[v]
         starts = self.starts(v)
         i.weights, i.biases = starts[0], starts[1]
+        if op[KIND] == EMBED:
+            i.codes = self.block_table[op[BLOCK]][1]
         i.epsilon, i.momentum = self.numbers[v], self.momenta[v]
         if op[KIND] == DROPOUT:
             set_dropout(i, self.numbers[v], op[CODE] == ALPHA)
@@ -99,7 +101,7 @@ cdef class Plan:
         """Of each value, whether parameters lie at or below it: its gradient is needed."""
         found = [False]
         for op in self.table[1:]:
-            found.append(op[KIND] == DENSE or is_columnwise(op[KIND]) or found[op[SOURCE]] or (
+            found.append(op[KIND] == DENSE or is_columnwise(op[KIND]) or op[KIND] == EMBED or found[op[SOURCE]] or (
                 op[KIND] == ADD and found[op[OTHER]]))
         return found
 
@@ -109,7 +111,7 @@ cdef list cuts_of(Plan plan):
     alike = []                  # of each value, the values that it shares its columns with
     for v, op in enumerate(plan.table):
         group = [v]
-        for s in ([op[SOURCE]] if is_elementwise(op[KIND]) or is_rowwise(op[KIND]) else []) + [op[OTHER]] * (op[KIND] == ADD):
+        for s in ([op[SOURCE]] if op[KIND] not in (INPUT, DENSE, EMBED) else []) + [op[OTHER]] * (op[KIND] == ADD):
             if alike[s] is not group:
                 group.extend(alike[s])
                 for u in alike[s]:
@@ -151,7 +153,8 @@ cdef Tape forward_tape(Plan plan, Py_ssize_t rows, int loss, bint judged):
     for v in range(1, last + 1):
         kind, s = plan.kind(v), plan.source(v)
         tape.is_input.append(kind == DROPOUT and tape.is_input[s])
-        tape.tells.append(tape.tells[s] and (kind == DROPOUT or kind == ADD or kind == ROW_NORM or kind == COLUMN_NORM or is_columnwise(kind)))
+        tape.tells.append(tape.tells[s] and (kind == DROPOUT or kind == ADD or kind == ROW_NORM or kind == COLUMN_NORM
+                                             or kind == EMBED or is_columnwise(kind)))
         if kind == DROPOUT:                 # off
             tape.places.append(tape.places[s])
             continue
@@ -255,7 +258,7 @@ cdef class Learning:
     cdef bint shares_d(self, s):
         """Whether d of the one op that reads value s becomes d of s where it lies: of ADD(x, y) that of x, else of y."""
         u = self.plan.users[s][0]
-        return self.plan.read_once(s) and self.plan.kind(u) != DENSE and not (
+        return self.plan.read_once(s) and self.plan.kind(u) != DENSE and self.plan.kind(u) != EMBED and not (
             self.plan.kind(u) == ADD and self.plan.source(u) != s and self.plan.read_once(self.plan.source(u)))
 
     cdef void lay_out(self, bint d_input):
@@ -402,6 +405,13 @@ cdef backward_ops(Learning self, bint cancelled):
             else:
                 write_learn(self, v)
             continue
+        if kind == EMBED:
+            late.append(v)
+            if self.needs[s]:
+                i = plan.write(tape, EMBED_BACK, v)
+                i.source, i.target, i.add = self.d[v], self.d[s], self.begun[s]
+                self.begun[s] = True
+            continue
         if kind == COLUMN_NORM:
             write_norm_back(self, v)
         elif not (self.passes(v) or kind == ADD or (v == last and cancelled)):
@@ -431,12 +441,14 @@ cdef backward_ops(Learning self, bint cancelled):
 
 
 cdef write_learn(Learning self, v):
-    cdef bint columns = is_columnwise(self.plan.kind(v))
-    cdef Instruction* i = self.plan.write(self.tape, LEARN_COLUMNS if columns else LEARN, v)
-    if columns:
+    kind = self.plan.kind(v)
+    cdef Instruction* i = self.plan.write(self.tape, LEARN if kind == DENSE else LEARN_TABLE if kind == EMBED else LEARN_COLUMNS, v)
+    if is_columnwise(kind):
         i.source = self.beside[v]
-    else:
-        i.source, i.other = self.h[self.plan.source(v)], self.d[v]
+        return
+    i.source, i.other = self.h[self.plan.source(v)], self.d[v]
+    if kind == EMBED:
+        i.target = self.tape.lines(1, i.codes * (i.outputs - i.inputs + 1))
 
 
 cdef Tape learning_tape(Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, const Call* call):

@@ -29,6 +29,8 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
         norm_rows(i, me, work)
     elif is_columnwise(i.kind):
         columnwise(i, me, parameters, work)
+    elif i.kind == EMBED:
+        embed_rows(i, me, parameters, work)
     elif i.kind == JUDGE:
         judge(i, me, work)
     elif i.kind == TALLY:
@@ -52,6 +54,8 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
         norm_back(i, me, work)
     elif i.kind == SCALE_BACK or i.kind == PRELU_BACK or i.kind == BLEND_BACK:
         columnwise_back(i, me, parameters, work)
+    elif i.kind == EMBED_BACK:
+        embed_back(i, me, work)
     elif i.kind == PASS:
         pass_on(i, me, work)
     elif i.kind == EXCHANGE:
@@ -61,6 +65,8 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
             exchange(work, me, here(me, i.target), i.cut_out)
     elif i.kind == LEARN:
         learn(i, me, parameters, state, gradients, work)
+    elif i.kind == LEARN_TABLE:
+        learn_table(i, me, parameters, state, gradients, work)
     elif i.kind == LEARN_COLUMNS:
         learn_columns(i, me, parameters, state, gradients, work)
     elif i.kind == GIVE:
@@ -196,6 +202,8 @@ cdef bint predict_block(Worker* me, const real[::1] x, const real[::1] parameter
             norm_rows(i, me, work)
         elif is_columnwise(i.kind):
             columnwise(i, me, parameters, work)
+        elif i.kind == EMBED:
+            embed_rows(i, me, parameters, work)
         elif i.kind == JUDGE:
             judge(i, me, work)
     return finite
@@ -261,6 +269,8 @@ cdef void predict_together(Region r, Worker me) noexcept nogil:
             add_rows(i, &me, r.work)
         elif i.kind == ROW_NORM and is_first(&me):
             norm_rows(i, &me, r.work)
+        elif i.kind == EMBED and is_first(&me):
+            embed_rows(i, &me, r.weights, r.work)
         elif is_columnwise(i.kind):
             columnwise_row(i, r.weights, r.work, (own if i.reads_input else 0) + i.source.start, i.target.start, columns)
         if i.meets:

@@ -1,7 +1,7 @@
 # A tape: the instructions that a call's threads walk, and what they are about. Plain C, made by plan.pxi.
 
 cdef enum:                      # kinds of ops, as in fastnn/program.py
-    INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND, COLUMN_NORM
+    INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND, COLUMN_NORM, EMBED
     KINDS                       # how many there are
 
 cdef enum:                      # columns of Program.ops
@@ -26,16 +26,18 @@ cdef enum:
     PASS                        # an op's d -> that of a value that others read as well
     EXCHANGE                    # a barrier, then the others' columns (or rows) -> target
     LEARN                       # h, and dz in other -> W and b, or their gradients
+    EMBED_BACK                  # an op's d in source -> that of x, whose codes have none
+    LEARN_TABLE                 # x, and d in other -> the table, or its gradient; the sums of its rows in target
     LEARN_COLUMNS               # sums over rows -> gamma and beta, slopes, ..., or their gradients
     GIVE                        # d of h_0 -> the call
-    # ACTIVATE, SOFTMAX, SCALE, PRELU, BLEND, COLUMN_NORM: x -> h; DROPOUT: x -> h, the mask in other;
+    # ACTIVATE, SOFTMAX, SCALE, PRELU, BLEND, COLUMN_NORM, EMBED: x -> h; DROPOUT: x -> h, the mask in other;
     # ADD: x, and y in other -> h; ROW_NORM: x -> h, one by the deviations in other
 
 cdef struct Cut:                # a layer's neurons, in pieces
     Py_ssize_t neurons, pieces
 
 cdef struct Instruction:
-    int kind, code              # code: the activation
+    int kind, code              # code: the activation, or EMBED's column
     bint whole                  # all columns on every thread, else each its own
     bint by_rows                # each thread some rows of all columns: COMBINE, JUDGE, EXCHANGE of a wide output
     bint alone                  # a layer so small that every thread runs it for itself
@@ -47,6 +49,7 @@ cdef struct Instruction:
     bint meets                  # in the prediction of one row that threads share: they meet after it
     Py_ssize_t op               # which of the program's ops
     Py_ssize_t inputs, outputs
+    Py_ssize_t codes            # rows of EMBED's table
     Cut cut_in, cut_out         # how the threads share them
     Py_ssize_t weights, biases  # the op's first block and its second in the parameters; -1: it has none
     Py_ssize_t panels           # not 0: where W lies in panels, and b behind it, in a copy of the parameters

@@ -19,6 +19,7 @@ from fastnn import (
     AlphaDropout,
     Blend,
     Dense,
+    Embed,
     LayerNorm,
     PReLU,
     Residual,
@@ -549,6 +550,7 @@ LAYERED = [
     (20, [Residual(LayerNorm(), Dense(20, "relu", use_bias=False), PReLU()), Dense(400)], 20),
     (150, [Blend("gelu"), LayerNorm(), Dense(400, "tanh"), Dense(4), Scale()], 64),
     (150, [Dense(150, use_bias=False), PReLU(), AlphaDropout(0.2), Residual(Dense(150))], 64),
+    (40, [Embed({0: (3, 4), 7: (900, 16)}), Dense(300, "tanh"), Dense(5)], 50),
     (40, [Dense(130), LayerNorm(), Blend("tanh"), Dense(131), PReLU()], CHUNK + 9),
 ]
 

@@ -392,3 +392,41 @@ def test_bad_values(bad):
 def test_bad_types(call, message):
     with pytest.raises(TypeError, match=message):
         call()
+
+
+# Embedding.
+
+
+def test_categories_as_codes_with_vectors(tmp_path):
+    table = {
+        "age": [1.0, 2.0, 3.0, 4.0],
+        "city": ["Rome", "", "Bern", "Rome"],
+        "size": [7, 7, 3, 5],
+    }
+    kinds = {"city": fastnn.Embedding(3), "age": fastnn.Standardize(), "size": fastnn.Embedding(2)}
+    columns = fastnn.Columns(kinds).adapt(table)
+    assert columns.names == ("city", "age", "size")
+    x = columns(table)
+    assert x[:, [0, 2]].tolist() == [[1, 2], [2, 2], [0, 0], [1, 1]]
+    new = {"age": [1.0, 2.0], "city": ["Oslo", None], "size": [4, 7]}
+    assert columns(new)[:, [0, 2]].tolist() == [[3, 3], [2, 2]]
+    layers = [columns.embed(), fastnn.Dense(2, "softmax")]
+    assert repr(layers[0]) == "Embed({0: (4, 3), 2: (4, 2)})"
+    net = fastnn.Network(columns.width, layers)
+    net.fit(x, [0, 1, 0, 1], epochs=2, verbose=0)
+    assert net.activations(columns(new))[1][0, [0, 1, 2, 4, 5]].tolist() == [0] * 5
+    net.columns = columns
+    net.save(tmp_path / "net")
+    back = fastnn.load(tmp_path / "net")
+    assert repr(back.columns) == repr(columns)
+    assert back.predict(back.columns(new)).tobytes() == net.predict(columns(new)).tobytes()
+
+
+def test_embeddings_that_cannot_be():
+    with pytest.raises(ValueError, match=r"^expected size to be at least 1, got 0$"):
+        fastnn.Embedding(0)
+    columns = fastnn.Columns([fastnn.OneHot()])
+    with pytest.raises(ValueError, match="expected columns that were adapted"):
+        columns.embed()
+    with pytest.raises(ValueError, match="expected at least one table in Embed, got none"):
+        columns.adapt(np.array([[1], [2]])).embed()

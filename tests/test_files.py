@@ -277,6 +277,7 @@ def test_places_that_cannot_be(path: Path, change: Any, words: list[str]) -> Non
         (fastnn.PReLU(), 5),
         (fastnn.Blend(fastnn.ELU(0.5)), 5),
         (fastnn.AlphaDropout(0.25), 5),
+        (fastnn.Embed({0: (3, 2), 6: (2, 9)}), 5),
         (
             fastnn.Residual(
                 fastnn.Dense(4, "relu"), fastnn.Residual(fastnn.Dense(4)), fastnn.Dense(7)
@@ -322,6 +323,11 @@ def residual(layers: list[Any]) -> Any:
         ({"layer": "blend", "activation": "softmax"}, ["of single numbers in Blend, got softmax"]),
         ({"layer": "blend", "activation": "elu", "slope": -1.0}, ["a positive slope, got -1.0"]),
         ({"layer": "blend", "activation": "tanh", "slope": 1.0}, ["no entries ['slope']"]),
+        ({"layer": "embed", "tables": [[0, 3]]}, ["tables of layer 1 as lists"]),
+        ({"layer": "embed", "tables": [[0, 3, 0.5]]}, ["as whole numbers, got 0.5"]),
+        ({"layer": "embed", "tables": [[0, 3, 2], [0, 3, 2]]}, ["different columns in layer 1"]),
+        ({"layer": "embed", "tables": []}, ["at least one table in Embed"]),
+        ({"layer": "embed", "tables": [[0, 3, 2]]}, ["inputs as they are with Embed"]),
         ({**DENSE, "use_bias": True}, ["use_bias of layer 1 as false", "got True"]),
         (residual([]), ["a list of layers in layer 1"]),
         (residual([DENSE]), ["a block that gives 7 columns", "got 3 from Residual(Dense(3"]),

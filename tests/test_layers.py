@@ -456,3 +456,67 @@ def test_other_refusals():
         fastnn.AlphaDropout(1)
     with pytest.raises(RuntimeError, match=r"^this PReLU is in no network; use network\.layers"):
         _ = fastnn.PReLU().slopes
+
+
+# Embed.
+
+CODES = np.array([[0.5, 2, 7], [1.5, 0, 8], [2.5, 9, 9], [3.5, -1, 1e30]])
+
+
+def test_vectors_in_the_place_of_codes(engine_name):
+    layers = [fastnn.Embed({2: (2, 1), 1: (3, 4)}), fastnn.Dense(2)]
+    net = fastnn.Network(3, layers, dtype="float64", engine=engine_name)
+    one, two = net.layers[0].weights
+    assert (one.shape, two.shape, net.layers[0].size) == ((3, 4), (2, 1), 14)
+    assert not one[-1].any()
+    assert one[:-1].all()
+    one[-1], two[:, 0] = 5, [3, 4]
+    h = net.activations(CODES)[1]
+    assert h[:, 0].tolist() == CODES[:, 0].tolist()
+    assert h[:, 1:5].tolist() == one[[2, 0, 2, 2]].tolist()
+    assert h[:, 5].tolist() == [4, 4, 4, 4]
+    for bad in (np.nan, np.inf):
+        for column in range(3):
+            x = CODES.copy()
+            x[2, column] = bad
+            with pytest.raises(ValueError, match=r"^expected finite float64 numbers in x, got "):
+                net.predict(x)
+
+
+def test_only_vectors_that_are_there_learn(engine_name):
+    layers = [fastnn.Embed({1: (3, 4)}), fastnn.Dense(2)]
+    net = fastnn.Network(3, layers, dtype="float64", engine=engine_name)
+    before = net.layers[0].weights[0].copy()
+    net.fit(CODES[:1], [[1.0, 0.0]], epochs=1, optimizer=fastnn.SGD(0.1), verbose=0)
+    changed = (net.layers[0].weights[0] != before).any(axis=1)
+    assert changed.tolist() == [False, False, True]
+
+
+@pytest.mark.parametrize(
+    ("tables", "error", "message"),
+    [
+        ({}, ValueError, "expected at least one table in Embed, got none"),
+        ([(3, 2)], TypeError, r"expected tables by column, got \[\(3, 2\)\]"),
+        ({0: 3}, TypeError, "expected a pair of codes and width, got 3"),
+        ({0: (1, 3)}, ValueError, "expected codes to be at least 2, got 1"),
+        ({0: (2, 0)}, ValueError, "expected width to be at least 1, got 0"),
+        ({0.5: (2, 1)}, TypeError, "expected column to be a whole number, got float 0.5"),
+        ({0: (2**24, 1)}, ValueError, r"expected codes below 2\^24"),
+    ],
+    ids=str,
+)
+def test_tables_that_cannot_be(tables, error, message):
+    with pytest.raises(error, match=f"^{message}"):
+        fastnn.Embed(tables)
+
+
+def test_where_embed_may_stand():
+    embed = fastnn.Embed({3: (2, 4)})
+    for layers, options, message in [
+        ([embed, fastnn.Dense(1)], {}, "expected columns of Embed below 3, got 3"),
+        ([fastnn.Dense(9), embed, fastnn.Dense(1)], {}, "expected Embed as the first layer, got"),
+        ([embed, fastnn.Dense(1)], {"standardize": True}, "expected inputs as they are with Embed"),
+        ([embed, fastnn.Dense(1)], {"input_scale": 0.5}, "as they are with Embed, got input_scale"),
+    ]:
+        with pytest.raises(ValueError, match=message):
+            fastnn.Network(3, layers, **options)

@@ -25,6 +25,7 @@ from fastnn.program import (
     CODE,
     COLUMNS,
     DROPOUT,
+    EMBED,
     KIND,
     OTHER,
     PRELU,
@@ -45,7 +46,7 @@ OPTIMIZER = SGD(0.05, momentum=0.5)
 KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "column_norm"]
 ELEMENTWISE = sorted(name for name, a in ACTIVATIONS.items() if a.kind == ACTIVATE)
 KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "scale", "row_norm", "prelu"]
-KINDS += ["blend"]
+KINDS += ["blend", "embed"]
 
 
 def filled(made, seed=0):
@@ -118,6 +119,13 @@ def programs(draw):
             values.append(builder.row_norm(source, draw(st.sampled_from([1e-3, 0.5]))))
         elif kind == "prelu":
             values.append(builder.prelu(source, f"layers.{number}"))
+        elif kind == "embed":  # of the input: what is computed may round to another code
+            table, column = (
+                draw(st.sampled_from([(2, 1), (3, 5), (9, 40)])),
+                draw(st.integers(0, 130)),
+            )
+            column %= builder.width(0)
+            values.append(builder.embed(0, column, table, f"layers.{number}"))
         elif kind == "blend":
             name = draw(st.sampled_from(ELEMENTWISE))
             values.append(builder.blend(source, ACTIVATIONS[name], f"layers.{number}"))
@@ -140,7 +148,8 @@ def programs(draw):
 def along(dtype="float64"):
     """All that acts along rows and columns, on the input, on wide and on narrow values."""
     builder = Builder(37)
-    x = builder.scale(builder.row_norm(0, 1e-3), "layers.0", shift=True)
+    x = builder.embed(builder.embed(0, 2, (3, 4), "layers.a"), 9, (5, 1), "layers.b")
+    x = builder.scale(builder.row_norm(x, 1e-3), "layers.0", shift=True)
     h = builder.prelu(builder.dense(x, 131, "layers.1", use_bias=False), "layers.2")
     h = builder.dropout(builder.row_norm(h, 0.5), 0.3, alpha=True)
     h = builder.add(builder.dense(h, 131, "layers.3"), builder.scale(h, "layers.4"))
@@ -369,6 +378,11 @@ BAD = {
     "a code without biases, and biases": (put(2, CODE, BARE), "expected 6 blocks, each of one op"),
     "a dropout that is none": (put(1, CODE, 7), r"op 1 \(DROPOUT\) .* a code of 0 or 1, got 7"),
     "an epsilon of nothing": (put(3, KIND, ROW_NORM), r"op 3 \(ROW_NORM\) .* positive eps"),
+    "a column that is not there": (
+        lambda made: made.ops.__setitem__((2, slice(None)), (EMBED, 1, 0, 167, 0, 37)),
+        r"op 2 \(EMBED\) .*: expected a column below 37, got 37",
+    ),
+    "a table of another width": (put(2, KIND, EMBED), r"op 2 \(EMBED\) .*blocks \[\(-1, 95\)"),
     "a scale without blocks": (put(3, KIND, SCALE), r"op 3 \(SCALE\) .*: expected blocks \["),
     "slopes without blocks": (put(3, KIND, PRELU), r"op 3 \(PRELU\) .*: expected blocks \["),
     "a loss that is none": (lambda made: setattr(made, "loss", 9), "a loss's code below 3, got 9"),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import fastnn
-from fastnn import AlphaDropout, Blend, Dense, LayerNorm, PReLU, Residual, Scale
+from fastnn import AlphaDropout, Blend, Dense, Embed, LayerNorm, PReLU, Residual, Scale
 from fastnn._random import DROP, words
 
 torch = pytest.importorskip("torch", reason="PyTorch is not installed: torch==2.13.0")
@@ -117,5 +117,33 @@ def test_twenty_steps_with_alpha_dropout(dtype):
         ((h @ V + c - torch.tensor(t)) ** 2).mean().backward()
         optimizer.step()
     net.fit(x, t, epochs=20, batch_size=40, shuffle=False, optimizer=fastnn.SGD(0.05), verbose=0)
+    for found, expected in zip(net.get_weights(), parameters, strict=True):
+        np.testing.assert_allclose(found, expected.detach(), rtol=0, atol=BOUND[dtype])
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_twenty_steps_of_embeddings(dtype):
+    """Two tables beside numeric columns."""
+    random = np.random.default_rng(0)
+    x, t = random.normal(size=(40, 4)).astype(dtype), random.normal(size=(40, 3)).astype(dtype)
+    x[:, 1], x[:, 3] = random.integers(0, 5, 40), random.integers(0, 4, 40)
+    layers = [Embed({1: (5, 3), 3: (4, 2)}), Dense(9, "tanh"), Dense(3)]
+    net = fastnn.Network(4, layers, dtype=dtype, seed=9)
+    one, two, W, b, V, c = parameters = [
+        torch.tensor(array, requires_grad=True) for array in net.get_weights()
+    ]
+    optimizer = torch.optim.SGD(parameters, lr=0.05)
+    their_x, codes = torch.tensor(x), torch.tensor(x.astype(np.int64))
+    embed = torch.nn.functional.embedding
+    for _ in range(20):
+        optimizer.zero_grad()
+        h = [their_x[:, :1], embed(codes[:, 1], one), their_x[:, 2:3], embed(codes[:, 3], two)]
+        ((torch.tanh(torch.cat(h, 1) @ W + b) @ V + c - torch.tensor(t)) ** 2).mean().backward()
+        for found, parameter in zip(sum(net.gradients(x, t)[1], ()), parameters, strict=True):
+            expected = parameter.grad.numpy()
+            scale = np.abs(expected).max()
+            np.testing.assert_allclose(found, expected, rtol=0, atol=BOUND[dtype] * scale)
+        optimizer.step()
+        net.fit(x, t, epochs=1, batch_size=40, optimizer=fastnn.SGD(0.05), verbose=0)
     for found, expected in zip(net.get_weights(), parameters, strict=True):
         np.testing.assert_allclose(found, expected.detach(), rtol=0, atol=BOUND[dtype])

@@ -5,6 +5,7 @@ from .base import Layer
 from .blend import Blend
 from .dense import Dense
 from .dropout import Dropout
+from .embed import Embed
 from .layer_norm import LayerNorm
 from .prelu import PReLU
 from .residual import Residual
@@ -15,6 +16,7 @@ __all__ = [
     "Blend",
     "Dense",
     "Dropout",
+    "Embed",
     "Layer",
     "LayerNorm",
     "PReLU",
