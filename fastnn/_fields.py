@@ -16,7 +16,7 @@ import numpy as np
 from . import activations, losses
 from ._errors import FormatError, held, shown, unknown
 from .columns import KINDS, MOST_CATEGORIES, Column, Columns, OneHot
-from .layers import Dense, Dropout, Layer, Residual
+from .layers import BatchNorm, Dense, Dropout, Layer, Residual
 from .layers.residual import DEEPEST
 from .losses import Loss
 from .optimizers import OPTIMIZERS
@@ -134,6 +134,14 @@ def _dense(where: str, entry: Description) -> Dense:
     return Dense(units, activation, initializer, "use_bias" not in entry)
 
 
+def _batch_norm(where: str, entry: Description) -> BatchNorm:
+    expect_names(where, entry.keys(), {"layer", "momentum", "epsilon"})
+    names = "momentum", "epsilon"
+    return BatchNorm(
+        *(_is(float, f"the {name} of {where} as a float")(entry[name]) for name in names)
+    )
+
+
 def _residual(where: str, entry: Description) -> Residual:
     expect_names(where, entry.keys(), {"layer", "layers"})
     inner = entry["layers"]
@@ -143,6 +151,7 @@ def _residual(where: str, entry: Description) -> Residual:
 
 
 LAYERS: dict[str, Callable[[str, Description], Layer]] = {
+    "batch_norm": _batch_norm,
     "dense": _dense,
     "dropout": _dropout,
     "residual": _residual,

@@ -21,6 +21,7 @@ from .columns import Standardize as Standardize
 from .engine import get_num_threads as get_num_threads
 from .engine import set_num_threads as set_num_threads
 from .engine import show_config as show_config
+from .layers import BatchNorm as BatchNorm
 from .layers import Dense as Dense
 from .layers import Dropout as Dropout
 from .layers import Residual as Residual

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from .activations import Activation
 
 # Kinds of ops. x is the value of op SOURCE, y that of op OTHER.
-INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND, COLUMN_NORM = range(11)
+INPUT, DENSE, ACTIVATE, SOFTMAX, DROPOUT, ADD, SCALE, ROW_NORM, PRELU, BLEND, COLUMN_NORM = range(
+    11
+)
 KINDS = (
     "INPUT",  # the data, scaled
     "DENSE",  # x @ W + b; W is block BLOCK, b the next; with the code BARE no b
@@ -162,7 +164,7 @@ class Builder:
         return value
 
     def scale(self, source: int, name: str, shift: bool = False) -> int:
-        """x * gamma, and with a shift + beta; the blocks are called `name`.gamma and `name`.beta."""
+        """x * gamma, with a shift + beta; the blocks are called `name`.gamma and `name`.beta."""
         width = self.width(source)
         block = self._block(f"{name}.gamma", 1, width)
         if shift:

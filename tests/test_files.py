@@ -272,6 +272,7 @@ def test_places_that_cannot_be(path: Path, change: Any, words: list[str]) -> Non
         (fastnn.Dense(4, fastnn.ELU(0.5)), 4),
         (fastnn.Dense(4, "silu"), 4),
         (fastnn.Dense(4, use_bias=False), 5),
+        (fastnn.BatchNorm(0.25, 0.5), 5),
         (
             fastnn.Residual(
                 fastnn.Dense(4, "relu"), fastnn.Residual(fastnn.Dense(4)), fastnn.Dense(7)
@@ -294,6 +295,7 @@ def test_new_layers_need_a_newer_format(path: Path, layer: Any, since: int) -> N
 
 
 DENSE = {"units": 3, "activation": "relu", "initializer": "zeros"}
+BATCH_NORM = {"layer": "batch_norm", "momentum": 0.1, "epsilon": 1e-5}
 
 
 def residual(layers: list[Any]) -> Any:
@@ -310,6 +312,10 @@ def residual(layers: list[Any]) -> Any:
         ({"layer": "dropout"}, ["['rate']"]),
         ({"layer": "dropout", "rate": 0.5, "units": 3}, ["no entries ['units']"]),
         ({"layer": "dense", "units": 3}, ["'activation'"]),
+        ({**BATCH_NORM, "momentum": 0.0}, ["a positive momentum"]),
+        ({**BATCH_NORM, "momentum": 1}, ["the momentum of layer 1 as a float"]),
+        ({**BATCH_NORM, "epsilon": 1e-99}, ["an epsilon that float32 can hold"]),
+        (BATCH_NORM, ["['layers.1.beta', 'layers.1.gamma', 'layers.1.running_mean'"]),
         ({**DENSE, "use_bias": True}, ["use_bias of layer 1 as false", "got True"]),
         (residual([]), ["a list of layers in layer 1"]),
         (residual([DENSE]), ["a block that gives 7 columns", "got 3 from Residual(Dense(3"]),
