@@ -18,6 +18,7 @@ __all__ = [
     "Adam",
     "AlphaDropout",
     "Blend",
+    "BatchNorm",
     "CSVLogger",
     "Callback",
     "Checkpoint",

@@ -19,6 +19,7 @@ from .activations import Activation
 from .columns import KINDS, MOST_CATEGORIES, Column, Columns, Embedding, OneHot
 from .layers import (
     AlphaDropout,
+    BatchNorm,
     Blend,
     Dense,
     Dropout,
@@ -176,6 +177,14 @@ def _embed(where: str, entry: Description) -> Embed:
     return Embed({column: (codes, width) for column, codes, width in numbers})
 
 
+def _batch_norm(where: str, entry: Description) -> BatchNorm:
+    expect_names(where, entry.keys(), {"layer", "momentum", "epsilon"})
+    names = "momentum", "epsilon"
+    return BatchNorm(
+        *(_is(float, f"the {name} of {where} as a float")(entry[name]) for name in names)
+    )
+
+
 def _residual(where: str, entry: Description) -> Residual:
     expect_names(where, entry.keys(), {"layer", "layers"})
     inner = entry["layers"]
@@ -185,6 +194,7 @@ def _residual(where: str, entry: Description) -> Residual:
 
 
 LAYERS: dict[str, Callable[[str, Description], Layer]] = {
+    "batch_norm": _batch_norm,
     "dense": _dense,
     "dropout": _plain_layer(Dropout, "rate"),
     "alpha_dropout": _plain_layer(AlphaDropout, "rate"),

@@ -25,6 +25,7 @@ from .engine import show_config as show_config
 from .ensemble import Ensemble as Ensemble
 from .layers import AlphaDropout as AlphaDropout
 from .layers import Blend as Blend
+from .layers import BatchNorm as BatchNorm
 from .layers import Dense as Dense
 from .layers import Dropout as Dropout
 from .layers import Embed as Embed

@@ -11,8 +11,10 @@ A layer of leaky_relu also holds its `slope`; one of another kind than dense its
 and what it has: {"layer": "dropout", "rate": 0.5}, of format 3. Format 4 adds `columns`, the scales
 and categories that make the inputs of a table: see `columns`. Format 5 adds other layers, and
 `"use_bias": false` for a dense one without biases. The layers of a block stand in its entry,
-{"layer": "residual", "layers": [...]}, and its tensors are `layers.2.0.weights` and so on. The
-digest covers the description without itself and the bytes of all tensors. `_fields` names all
+{"layer": "residual", "layers": [...]}, and its tensors are `layers.2.0.weights` and so on. Batch
+norm has `layers.1.running_mean` and `layers.1.running_variance`, of which no optimizer's state is
+kept. The digest covers the description without itself and the bytes of all tensors. `_fields` names
+all
 entries; one that has its default is not written, and the file's format is the lowest that has all
 that are. Format 2 adds, of float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and
 `outputs.center` (O,), where the network has learned them, and with the optimizer each slot of its
@@ -48,7 +50,7 @@ from ._fields import (
     expect_names,
     model_of,
 )
-from .program import Builder, Program, axes
+from .program import STATISTICS, Builder, Program, axes
 from .program import views as named
 
 if TYPE_CHECKING:
@@ -72,7 +74,9 @@ def views(program: Program, parameters: NDArray[Any], state: NDArray[Any]) -> Te
     tensors: Tensors = {}
     prefixes = ["", *(f"optimizer.{slot}." for slot in range(len(state)))]
     for prefix, arena in zip(prefixes, [parameters, *state], strict=True):
-        tensors.update((prefix + name, block) for name, block in named(program, arena).items())
+        for name, block in named(program, arena).items():
+            if not (prefix and name.endswith(STATISTICS)):  # an optimizer keeps nothing of them
+                tensors[prefix + name] = block
     return tensors
 
 
@@ -89,6 +93,8 @@ def _kinds(model: Model, found: Set[str]) -> Kinds:
     kinds: Kinds = {}
     for prefix in ["", *(f"optimizer.{slot}." for slot in range(slots))]:
         for name, (_, *shape) in zip(builder.names, builder.blocks, strict=True):
+            if prefix and name.endswith(STATISTICS):
+                continue
             kinds[prefix + name] = (dtype, axes(name, *shape))
     if model["standardize"] and "inputs.center" in found:
         kinds["inputs.center"] = kinds["inputs.factor"] = ("float64", (inputs,))
@@ -114,6 +120,8 @@ def _check_numbers(model: Model, tensors: Tensors) -> None:
         if not np.isfinite(held).all():
             what = "weights" if name.startswith("layers.") else f"{held.dtype} numbers"
             raise FormatError(f"expected finite {what}, got NaN or infinity in {name}")
+        if name.endswith(".running_variance") and tensor.min() < 0:
+            raise FormatError(f"expected variances of at least 0 in {name}, got {tensor.min()}")
     factor = tensors.get("inputs.factor")
     if factor is not None and factor.min() < 0:
         raise FormatError(f"expected factors of at least 0 in inputs.factor, got {factor.min()}")

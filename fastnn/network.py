@@ -183,8 +183,9 @@ class Network:
         step, batch_size and shuffle do not count, and each epoch begins it again; a fit on one
         cannot be resumed, and learns no scales.
 
-        The last batch of an epoch may be short. A second fit goes on where the first one ended,
-        with the optimizer's state if the optimizer is equal; a schedule starts anew. Callbacks are
+        The last batch of an epoch may be short (with batch norm not of one row). A second fit goes
+        on where the first one ended, with the optimizer's state if the optimizer is equal; a
+        schedule starts anew. Callbacks are
         told how it goes; a plain function is called as callback(network, epoch, logs) after an
         epoch, counted from 1. Training stops after an epoch for which one returns True (or NumPy's
         True; not 1, nor an array). verbose=0 is silent, 1 shows progress on stderr.
@@ -228,9 +229,10 @@ class Network:
                     pairs = self._checked(x, y)
                     given = None if validation_data is None else self._validation(validation_data)
                     parts = self._split(share, pairs)
-                    count_of = sum(len(x) for x, _ in pairs) if parts is None else len(parts[0])
+                    counts = [len(x) for x, _ in pairs] if parts is None else [len(parts[0])]
+                    training.check_batches(self.program, counts, settings.batch_size)
                     if resume is not None:
-                        place = self._resumed(resume, count_of, settings)
+                        place = self._resumed(resume, sum(counts), settings)
                     data, validation = self._rows_of_fit(pairs, given, parts)
                 return self._run(data, validation, settings, place).all_epochs()
         finally:
@@ -249,7 +251,9 @@ class Network:
         hold = training.Hold(self._holder)
         try:
             with hold:
-                (rows,), _ = self._rows_of_fit(self._checked(x, y), None, None)
+                pairs = self._checked(x, y)
+                training.check_batches(self.program, [len(pairs[0][0])], len(pairs[0][0]))
+                (rows,), _ = self._rows_of_fit(pairs, None, None)
                 silent = Callbacks([], self)
                 settings = training.Settings(1, len(rows), wanted, False, self.seed, silent, 0)
                 return training.one_step(self._runner(), rows, self.trained, settings)
@@ -356,7 +360,7 @@ class Network:
     def activations(self, x: ArrayLike) -> list[Array]:
         """[input, layer 1, ..., output], each (B, width); the input is the scaled one.
 
-        Dropout is off: such a layer gives what it gets.
+        Dropout is off: such a layer gives what it gets; batch norm goes by its running statistics.
         """
         self._check_learned()
         x = self._features(x)
@@ -377,7 +381,8 @@ class Network:
         """The mean loss at the current weights, and [(dW (I, O), db (O,)), ...] of it.
 
         A pair for each dense layer (dW alone where it has no biases), and what other layers have,
-        in the order of `get_weights`; dropout is off.
+        in the order of `get_weights`. Dropout is off, and batch norm goes by its running
+        statistics, of which there are no gradients: it is the loss that `evaluate` gives.
         """
         self._check_learned()
         (rows,) = self._rows(self._data(x, y))
@@ -520,7 +525,10 @@ class Network:
         return self.__copy__()
 
     def get_weights(self) -> list[Array]:
-        """Copies of all parameters, layer by layer: [W (I, O), b (O,), ...]."""
+        """Copies of all parameters, layer by layer: [W (I, O), b (O,), ...].
+
+        Of batch norm [running_mean, running_variance, gamma, beta], each (I,).
+        """
         return [block.copy() for block in self._blocks_of_parameters()]
 
     def set_weights(self, weights: Iterable[ArrayLike]) -> None:
@@ -536,6 +544,8 @@ class Network:
             if array.shape != block.shape:
                 raise ValueError(f"expected weights[{i}] of {block.shape}, got {array.shape}")
             _arrays.check_finite(f"weights[{i}]", array, self.dtype)
+            if self.program.names[i].endswith(".running_variance") and array.min() < 0:
+                raise ValueError(f"expected variances in weights[{i}], got {array.min()}")
         hold = training.Hold(self._holder)
         with hold:
             for block, array in zip(blocks, [array.copy() for array in checked], strict=True):
@@ -898,6 +908,7 @@ def run_of(
     given = None if validation is None else validation.seen_by(network)
     parts = network._split(share, pairs, rows)
     learned, validated = network._rows_of_fit(pairs, given, parts)
+    training.check_batches(network.program, map(len, learned), settings.batch_size)
     return network._run(learned, validated, settings, threads=threads)
 
 

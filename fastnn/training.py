@@ -24,7 +24,7 @@ from ._random import SHUFFLE, rewound
 from .engine import Engine
 from .metrics import Metric
 from .optimizers import Optimizer
-from .program import Program, flops, zero_state, zeros_like_parameters
+from .program import WIDTH, Program, flops, normalises, zero_state, zeros_like_parameters
 from .rows import Meaning, Rows
 
 Logs = dict[str, float]  # figures of an epoch, by name
@@ -38,6 +38,7 @@ STEP_COST = 1 << 18  # what a step costs at least, in flops
 CALL_SIZE = 1 << 23  # numbers of x at most, since some must be converted
 UNIT_ROWS, UNIT_COST = 256, 1 << 32  # a larger batch goes in units, multiples of 256 rows as cheap
 MOST_UNITS = 256  # of those rows together: sums over rows are cut, and never in one long chain
+MOST_KEPT = 1 << 27  # numbers of all values of a batch that is normalised, which is kept as a whole
 SHUFFLED = 1 << 18  # rows shuffled in one call; even, since a draw has two words
 
 SAMPLES = Unit("samples")
@@ -271,6 +272,26 @@ def gradients(
     return arena, loss, agreeing
 
 
+def check_batches(program: Program, counts: Iterable[int], batch_size: int) -> None:
+    """Raise ValueError for batches that cannot be normalised. counts: rows, of each shard."""
+    if not normalises(program):
+        return
+    for rows in counts:
+        size = min(rows, batch_size)
+        if size == 1 or rows % size == 1:
+            found = f"got {rows} row" if rows == 1 else f"got {rows} rows in batches of {size}"
+            raise ValueError(
+                f"expected batches of at least 2 rows with BatchNorm, also the last one, {found} "
+                f"(choose another batch_size)"
+            )
+        kept = int(program.ops[:, WIDTH].sum())
+        if size * kept > MOST_KEPT:
+            raise ValueError(
+                f"expected batches of at most {MOST_KEPT // kept:,} rows with BatchNorm in this "
+                f"network, all of which are kept, got {size:,}"
+            )
+
+
 class Described:
     """Figures, and their text where it is asked for: loss 0.1234, accuracy 0.9876."""
 
@@ -345,10 +366,11 @@ class Run:
     def cut(self, batch_size: int) -> None:
         """From here on batches have so many rows, which says how many go into one call."""
         program = self.runner.program
+        check_batches(program, [batch_size], batch_size)
         step_cost = STEP_COST + 3 * flops(program) * batch_size  # two products back for one forward
         steps = min(CALL_COST // step_cost, CALL_SIZE // (program.inputs * batch_size))
         self.batch_size = batch_size
-        self.in_units = batch_size > self.runner.unit
+        self.in_units = batch_size > self.runner.unit and not normalises(program)
         self.steps_per_call = 1 if self.in_units else max(1, steps)
 
     def steps_of(self, rows: Rows) -> int:

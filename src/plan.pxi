@@ -226,7 +226,7 @@ cdef class Learning:
     cdef list h_whole           # whether every thread has all of its columns
     cdef list h, d, saved       # where it and its gradient lie, and what its backward reads beside them,
     cdef list beside            # of a row's own scale one by the deviations, of what is columnwise the sums of its gradients,
-    cdef list lines             # and what is kept of a batch's columns
+                                # of a batch's columns their statistics
     cdef list begun             # whether its d has something already,
     cdef list d_whole           # and whether every thread has all columns of that: only if it has those of h
     cdef bint drops             # whether dropout is on, and the batch's statistics count
@@ -243,7 +243,7 @@ cdef class Learning:
         for v in range(n - 2, -1, -1):
             self.h_whole[v] = any(is_rowwise(plan.kind(u)) or self.small[u] or (is_elementwise(plan.kind(u)) and self.h_whole[u])
                                 for u in plan.users[v])
-        self.h, self.d, self.saved, self.beside, self.lines = [[None] * n for _ in range(5)]
+        self.h, self.d, self.saved, self.beside = [None] * n, [None] * n, [None] * n, [None] * n
         self.begun, self.d_whole = [False] * n, [True] * n
 
     cdef bint passes(self, v):
@@ -304,9 +304,10 @@ cdef forward_ops(Learning self, int loss, int judge):
             self.h[u] = self.h[v] = tape.room(plan.width(v))        # in place: nobody reads z again
         if self.h[v] is None:
             self.h[v] = tape.room(plan.width(v))
-        if kind == COLUMN_NORM:
-            write_norm(self, v)
-        elif kind == DENSE:
+        if kind == COLUMN_NORM and self.drops:
+            self.beside[v] = tape.doubles(plan.width(v))
+            write_statistics(self, STATISTICS, v)
+        if kind == DENSE:
             write_dense(self, v, u)
         elif not fuses(plan, v) and not (kind == SOFTMAX and v == last and loss == CROSS_ENTROPY and judge != OUTPUT_GRADIENT):
             i = plan.write(tape, kind, v)
@@ -317,9 +318,11 @@ cdef forward_ops(Learning self, int loss, int judge):
                 self.saved[v] = i.other = tape.room(plan.width(v))
             if kind == ROW_NORM:
                 self.beside[v] = i.other = tape.room(1)
+            if kind == COLUMN_NORM and self.drops:
+                i.other, i.by_batch = self.beside[v], True
         if is_columnwise(kind):
             self.saved[v], self.beside[v] = self.h[s], tape.lines(plan.width(v))
-        if kind == ACTIVATE or is_rowwise(kind):
+        if kind == ACTIVATE or kind == COLUMN_NORM or is_rowwise(kind):
             self.saved[v] = self.h[s] if kind == ACTIVATE and reads_z(plan.table[v][CODE]) else self.h[v]
     i = plan.write(tape, TAKE if judge == OUTPUT_GRADIENT else JUDGE, last)
     i.source, i.target, i.other, i.by_rows = self.h[plan.source(last)], self.h[last], self.d[last], self.by_rows
@@ -332,30 +335,14 @@ cdef forward_ops(Learning self, int loss, int judge):
         tape.append(TALLY, 0)
 
 
-cdef write_norm(Learning self, v):
-    """(x - mean) / sqrt(variance + epsilon), once all rows of the batch have been measured."""
-    cdef Instruction* i
-    if self.drops:
-        self.lines[v] = self.tape.doubles(self.plan.width(v))
-        i = self.plan.write(self.tape, STATISTICS, v)
-        i.source, i.other, i.whole, i.ends_sweep = self.h[self.plan.source(v)], self.lines[v], self.h_whole[v], True
-    i = self.plan.write(self.tape, COLUMN_NORM, v)
-    i.source, i.target, i.whole = self.h[self.plan.source(v)], self.h[v], self.h_whole[v]
-    i.by_batch, self.saved[v] = self.drops, self.h[v]
-    if self.drops:
-        i.other = self.lines[v]
-
-
-cdef write_norm_back(Learning self, v):
-    """The same of d: its sums over all rows, then what they change."""
-    cdef Instruction* i
-    for kind in (STATISTICS_BACK, COLUMN_NORM_BACK):
-        if kind == COLUMN_NORM_BACK or self.drops:
-            i = self.plan.write(self.tape, kind, v)
-            i.source, i.target, i.whole = self.saved[v], self.d[v], self.d_whole[v]
-            i.by_batch, i.ends_sweep = self.drops, kind == STATISTICS_BACK
-            if self.drops:
-                i.other = self.lines[v]
+cdef write_statistics(Learning self, int kind, v):
+    """What is had of all blocks of the batch, forward or back, before any of them goes on."""
+    cdef Instruction* i = self.plan.write(self.tape, kind, v)
+    i.other, i.ends_sweep = self.beside[v], True
+    if kind == STATISTICS:
+        i.source, i.whole = self.h[self.plan.source(v)], self.h_whole[v]
+    else:
+        i.source, i.target, i.whole = self.h[v], self.d[v], self.d_whole[v]
 
 
 cdef write_dense(Learning self, v, u):
@@ -378,7 +365,7 @@ cdef write_dense(Learning self, v, u):
 
 
 BACKWARD = {ACTIVATE: ACTIVATE_BACK, SOFTMAX: SOFTMAX_BACK, DROPOUT: DROPOUT_BACK, ROW_NORM: ROW_NORM_BACK, SCALE: SCALE_BACK,
-            PRELU: PRELU_BACK, BLEND: BLEND_BACK}
+            PRELU: PRELU_BACK, BLEND: BLEND_BACK, COLUMN_NORM: COLUMN_NORM_BACK}
 
 cdef backward_ops(Learning self, bint cancelled):
     """d of all ops, from the output's on, and the updates; cancelled: the output's d is that of its source."""
@@ -412,13 +399,13 @@ cdef backward_ops(Learning self, bint cancelled):
                 i.source, i.target, i.add = self.d[v], self.d[s], self.begun[s]
                 self.begun[s] = True
             continue
-        if kind == COLUMN_NORM:
-            write_norm_back(self, v)
-        elif not (self.passes(v) or kind == ADD or (v == last and cancelled)):
+        if kind == COLUMN_NORM and self.drops:
+            write_statistics(self, STATISTICS_BACK, v)
+        if not (self.passes(v) or kind == ADD or (v == last and cancelled)):
             i = plan.write(tape, BACKWARD[kind], v)
             i.source, i.target, i.whole = self.saved[v], self.d[v], self.d_whole[v]
             if self.beside[v] is not None:
-                i.other = self.beside[v]
+                i.other, i.by_batch = self.beside[v], kind == COLUMN_NORM
             if is_columnwise(kind):
                 if self.h_whole[v]:         # others may still read these parameters
                     late.append(v)

@@ -31,7 +31,7 @@ from fastnn._random import SHUFFLE, stream
 from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
 from fastnn.optimizers import SGD, Adam
-from fastnn.program import WIDTH, build, pairs, prepare, zeros_like_parameters
+from fastnn.program import WIDTH, Builder, build, pairs, prepare, views, zeros_like_parameters
 from fastnn.training import shuffle
 
 THREADS = (1, 2, 3, 4)
@@ -456,6 +456,41 @@ def test_every_optimizer(sizes, rows, batch_size, dtype, optimizer):
         return trained(core, program, x, y, batch_size, optimizer, threads)
 
     agree(compute, dtype)
+
+
+@pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], OPTIMIZERS[3]], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("sizes", "rows", "batch_size"),
+    [
+        ([7, 9, 3], 50, 4),
+        ([50, 129, 130, 7], 300, 64),
+        ([119, 134, 3], 900, CHUNK + 61),
+        ([700, 17, 14, 231, 6, 8], 2 * CHUNK + 2, 2 * CHUNK),
+        ([90, 131, 301], 3 * CHUNK, 3 * CHUNK),
+    ],
+    ids=str,
+)
+def test_batches_that_are_normalised(sizes, rows, batch_size, dtype, optimizer):
+    """Columns of every layer, the input's too; the output is so wide that its rows are shared."""
+    builder, value = Builder(sizes[0]), 0
+    for number, units in enumerate(sizes[1:]):
+        value = builder.column_norm(value, 0.2, 0.1, f"layers.n{number}")
+        value = builder.scale(value, f"layers.s{number}", shift=True)
+        value = builder.activate(value, ACTIVATIONS["tanh"])
+        value = builder.dense(value, units, f"layers.{number}")
+    value = builder.activate(value, ACTIVATIONS["softmax"])
+    program = builder.program([value], LOSSES["cross_entropy"].code, dtype)
+    for block in views(program, program.parameters).values():
+        block[...] = np.random.default_rng(2).uniform(-0.5, 1, block.shape) / np.sqrt(len(block))
+    program.parameters[...] = np.abs(program.parameters)
+    x, y = make_data(sizes, rows, dtype)
+
+    def compute(core, threads):
+        return trained(core, program, x, y, batch_size, optimizer, threads)
+
+    agree(compute, dtype)
+    agree(lambda core, threads: everything(core, program, x, y, threads), dtype)
 
 
 @pytest.mark.parametrize(("output", "loss"), FITTING)

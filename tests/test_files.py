@@ -278,6 +278,7 @@ def test_places_that_cannot_be(path: Path, change: Any, words: list[str]) -> Non
         (fastnn.Blend(fastnn.ELU(0.5)), 5),
         (fastnn.AlphaDropout(0.25), 5),
         (fastnn.Embed({0: (3, 2), 6: (2, 9)}), 5),
+        (fastnn.BatchNorm(0.25, 0.5), 5),
         (
             fastnn.Residual(
                 fastnn.Dense(4, "relu"), fastnn.Residual(fastnn.Dense(4)), fastnn.Dense(7)
@@ -300,6 +301,7 @@ def test_new_layers_need_a_newer_format(path: Path, layer: Any, since: int) -> N
 
 
 DENSE = {"units": 3, "activation": "relu", "initializer": "zeros"}
+BATCH_NORM = {"layer": "batch_norm", "momentum": 0.1, "epsilon": 1e-5}
 
 
 def residual(layers: list[Any]) -> Any:
@@ -328,6 +330,10 @@ def residual(layers: list[Any]) -> Any:
         ({"layer": "embed", "tables": [[0, 3, 2], [0, 3, 2]]}, ["different columns in layer 1"]),
         ({"layer": "embed", "tables": []}, ["at least one table in Embed"]),
         ({"layer": "embed", "tables": [[0, 3, 2]]}, ["inputs as they are with Embed"]),
+        ({**BATCH_NORM, "momentum": 0.0}, ["a positive momentum"]),
+        ({**BATCH_NORM, "momentum": 1}, ["the momentum of layer 1 as a float"]),
+        ({**BATCH_NORM, "epsilon": 1e-99}, ["an epsilon that float32 can hold"]),
+        (BATCH_NORM, ["['layers.1.beta', 'layers.1.gamma', 'layers.1.running_mean'"]),
         ({**DENSE, "use_bias": True}, ["use_bias of layer 1 as false", "got True"]),
         (residual([]), ["a list of layers in layer 1"]),
         (residual([DENSE]), ["a block that gives 7 columns", "got 3 from Residual(Dense(3"]),

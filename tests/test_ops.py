@@ -43,10 +43,9 @@ from fastnn.program import (
 COMPILED = [name for name in engine.available() if name != "reference"]
 FUSED = [name for name in COMPILED if name != "baseline"]
 OPTIMIZER = SGD(0.05, momentum=0.5)
-KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "column_norm"]
 ELEMENTWISE = sorted(name for name, a in ACTIVATIONS.items() if a.kind == ACTIVATE)
 KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "scale", "row_norm", "prelu"]
-KINDS += ["blend", "embed"]
+KINDS += ["blend", "column_norm", "embed"]
 
 
 def filled(made, seed=0):

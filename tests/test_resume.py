@@ -22,7 +22,8 @@ def rows():
 
 
 def make(engine="auto", **options):
-    layers = [fastnn.Dense(16, "tanh"), fastnn.Dropout(0.25), fastnn.Dense(3, "softmax")]
+    layers = [fastnn.Dense(16, "tanh"), fastnn.BatchNorm(), fastnn.Dropout(0.25)]
+    layers.append(fastnn.Dense(3, "softmax"))
     return fastnn.Network(9, layers, **{"engine": engine, **options})
 
 

@@ -2,6 +2,7 @@
 
 from .alpha_dropout import AlphaDropout
 from .base import Layer
+from .batch_norm import BatchNorm
 from .blend import Blend
 from .dense import Dense
 from .dropout import Dropout
@@ -13,6 +14,7 @@ from .scale import Scale
 
 __all__ = [
     "AlphaDropout",
+    "BatchNorm",
     "Blend",
     "Dense",
     "Dropout",

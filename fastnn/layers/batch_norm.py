@@ -13,17 +13,19 @@ from .base import Layer
 
 
 class BatchNorm(Layer):
-    """Columns in units of their own spread: h = gamma * (x - mean) / sqrt(variance + epsilon) + beta.
+    """Columns normalised, h = gamma * (x - mean) / sqrt(variance + epsilon) + beta.
 
-    x and h (B, I), gamma and beta (I,), which are learned and begin at 1 and 0. In training mean and variance are those of the batch, all of it whatever its size, the variance
-    over B. Each update takes them into the running ones, as PyTorch does (Keras's momentum is 1
-    less this one, and its variance over B): running += momentum * (of the batch - running), the
-    variance over B - 1. Everything else goes by the running ones: `predict`, `evaluate`, and
-    `gradients`, too. It goes between layers, or before the first.
+    x and h (B, I); gamma and beta (I,) are learned, from 1 and 0 on. In training mean and variance
+    are those of the batch, all of it whatever its size, the variance over B. Each update takes them
+    into the running ones, as PyTorch does: running += momentum * (of the batch - running), the
+    variance over B - 1. (Keras's momentum is 1 less this one, and its variance over B.) Everything
+    else goes by the running ones: `predict`, `evaluate`, and `gradients`, too. It goes between
+    layers, or before the first.
 
     momentum: in (0, 1]. epsilon: above 0. Raises ValueError for other numbers, TypeError for what
     is no number. `fit` raises ValueError for a batch of one row, which has no spread, before it
-    trains, and for one that is too large to keep.
+    trains, and for one that is too large to keep: each thread keeps all values of a batch, of
+    which the widths of the values times the rows may be 2^27.
 
     Source: Ioffe, Szegedy, Batch normalization: accelerating deep network training by reducing
     internal covariate shift (2015).
