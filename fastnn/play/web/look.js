@@ -38,7 +38,7 @@ export class WhyCard {
 
   paint(hovered) {
     const { network, x, values, answer, state } = this.app;
-    const target = hovered ?? state.why ?? answer, against = hovered === null ? state.not : null;
+    const target = hovered ?? state.why ?? answer, against = state.not === target ? null : state.not;
     const steps = network.parameters > HEAVY ? 1 : STEPS;
     const baseline = Array.from(this.app.baseline);
     const unit = network.classes ? 1 : network.outputScale, offset = (!network.classes && network.outputCenter?.[target]) || 0;
