@@ -14,11 +14,20 @@ sync_api = pytest.importorskip("playwright.sync_api")
 CHROMIUM = shutil.which("chromium")
 if CHROMIUM is None:
     pytest.skip("no chromium", allow_module_level=True)
-FLAGS = (
-    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
-    "--disable-background-networking --disable-component-update --disable-sync"
-).split()
-SCRIPT = "async ([code, argument]) => await (new (async () => {}).constructor('it', code))(argument)"
+FLAGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+MINUS = "\N{MINUS SIGN}"
+SCRIPT = (
+    "async ([code, argument]) => await (new (async () => {}).constructor('it', code))(argument)"
+)
 
 
 @pytest.fixture(scope="module")
@@ -154,7 +163,9 @@ def test_rows_are_picked_and_mistakes_alone(server, open_page):
     page.check("#wrong")
     page.wait_for_selector(".tile:first-child .badge")
     page.locator(".tile").first.click()
-    page.wait_for_function("() => document.querySelector('#runner-up').textContent.includes('wrong')")
+    page.wait_for_function(
+        "() => document.querySelector('#runner-up').textContent.includes('wrong')"
+    )
 
 
 def test_neurons_are_silenced_until_the_answer_changes(play, small_model, open_page):
@@ -196,7 +207,7 @@ def test_terms_and_attributions_add_up(server, open_page):
     page.locator(".node").nth(3).click()
     page.wait_for_selector(".terms .sum")
     numbers = [
-        float(text.replace("−", "-"))
+        float(text.replace(MINUS, "-"))
         for text in page.locator(".terms tbody tr td:last-child").all_inner_texts()
     ]
     *terms, total, _ = numbers
@@ -206,7 +217,7 @@ def test_terms_and_attributions_add_up(server, open_page):
     page.locator("#why select").nth(1).select_option("9")
     page.wait_for_selector("#why .total:has-text('sum for 4 and not 9')")
     texts = page.locator("#why .balance .number").all_inner_texts()
-    start, plus, minus, total = (float(text.replace("−", "-")) for text in texts)
+    start, plus, minus, total = (float(text.replace(MINUS, "-")) for text in texts)
     assert start + plus + minus == pytest.approx(total, abs=0.3)
 
 

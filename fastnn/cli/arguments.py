@@ -104,7 +104,16 @@ def parse(arguments: Sequence[str]) -> argparse.Namespace:
     parser.add_argument("--version", action="version", version=f"fastnn {__version__}")
     parser.set_defaults(run=lambda chosen, out: parser.print_help())
     commands = parser.add_subparsers(title="commands", metavar="COMMAND")
-    for add in (_add_train, _add_evaluate, _add_predict, _add_inspect, _add_play, _add_page, _add_sweep, _add_info):
+    for add in (
+        _add_train,
+        _add_evaluate,
+        _add_predict,
+        _add_inspect,
+        _add_play,
+        _add_page,
+        _add_sweep,
+        _add_info,
+    ):
         add(commands)
     if arguments and not arguments[0].startswith("-") and arguments[0] not in commands.choices:
         parser.error(str(unknown("command", arguments[0], commands.choices)))
@@ -309,6 +318,7 @@ def _add_play(commands: Any) -> None:
         """  fastnn play
   fastnn play digits.fastnn
   fastnn play flowers.fastnn --data flowers.csv
+  fastnn play houses.fastnn --data houses.csv              regression
   fastnn play --data flowers.csv                           a network is trained first
 
 It prints the address to open, which holds a token made for this run. It listens on 127.0.0.1 alone,
@@ -333,6 +343,7 @@ def _add_page(commands: Any) -> None:
         "write a network as one HTML file, to draw and to look inside",
         """  fastnn page digits.fastnn digits.html
   fastnn page flowers.fastnn flowers.html --data flowers.csv
+  fastnn page houses.fastnn houses.html                    ranges of features from the network
 
 The file works from a disk, in a mail or on any static host, and asks nobody for anything.""",
     )

@@ -194,10 +194,10 @@ class Connection(H11Protocol):
             PATIENCE, self.timeout_keep_alive_handler
         )
         self.began = self.loop.time()
-        if len(self.connections) > MOST_CONNECTIONS:
-            idle = [one for one in self.connections if one.cycle is None or one.cycle.response_complete]
-            if idle:
-                min(idle, key=lambda one: getattr(one, "began", 0.0)).transport.abort()
+        ours: set[Any] = self.connections
+        if len(ours) > MOST_CONNECTIONS:
+            idle = [one for one in ours if one.cycle is None or one.cycle.response_complete]
+            min(idle, key=lambda one: one.began, default=self).transport.abort()
 
 
 def listening(port: int | None) -> socket.socket:

@@ -240,7 +240,7 @@ class Session:
                 f"got {shown(hidden)}"
             )
         if activation not in ACTIVATIONS or activation == "softmax":
-            raise unknown("activation", activation, [name for name in ACTIVATIONS])
+            raise unknown("activation", activation, list(ACTIVATIONS))
         network = self.make(hidden or [], activation, whole(asked, "seed", 0, 1 << 31))
         return Entry(title_of(network), network)
 
