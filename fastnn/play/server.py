@@ -170,7 +170,6 @@ def application(session: Session, token: str, port: int) -> Guard:
     }
     posts = {
         "networks/{id}/neuron": Session.neuron,
-        "networks/{id}/importance": Session.importance,
         "networks/{id}/change": Session.change,
         "networks/{id}/dependence": Session.dependence,
         "training/{id}": Session.train,
