@@ -7,6 +7,7 @@ Each function takes `ax=`, draws into it or a new figure, and returns an object 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -16,7 +17,8 @@ from . import _arrays, drawing
 from ._arrays import Array
 from ._errors import unknown
 from .drawing import Drawing
-from .inspection._functions import dense_of
+from .inspection import judgements
+from .inspection._functions import dense_of, layer_of
 
 if TYPE_CHECKING:
     from .network import Network
@@ -127,7 +129,7 @@ def plot_weights(net: Network, layer: int = 0, *, ax: Any = None) -> Display:
 
 def tiled(pictures: list[Array]) -> NDArray[np.float64]:
     """Pictures (h, w) side by side in rows, NaN between them."""
-    across = max(1, round(np.ceil(np.sqrt(len(pictures) * 1.6))))
+    across = max(1, round(np.ceil(np.sqrt(len(pictures) * 4))))
     h, w = pictures[0].shape
     table = np.full((-(-len(pictures) // across) * (h + 2) - 2, across * (w + 2) - 2), np.nan)
     for k, picture in enumerate(pictures):
@@ -322,3 +324,65 @@ def class_colours(classes: int) -> NDArray[np.float64]:
 
     few = colormaps["tab10" if classes <= 10 else "tab20"]
     return np.array([few(k % few.N)[:3] for k in range(classes)])
+
+
+# What scikit-learn has a display for.
+
+
+def plot_confusion(net: Network, x: ArrayLike, y: ArrayLike, *, ax: Any = None) -> Any:
+    """The confusions over rows x and labels y (B,): scikit-learn's ConfusionMatrixDisplay."""
+    found = judgements.confusion(net, x, y)
+    names = [str(name) for name in net.classes or range(len(found.counts))]
+    display = _scikit_learn("metrics").ConfusionMatrixDisplay(found.counts, display_labels=names)
+    ax = _axes(ax, 5.6, 5.0)
+    return display.plot(ax=ax, cmap="Blues", colorbar=False)
+
+
+def plot_calibration(net: Network, x: ArrayLike, y: ArrayLike, *, ax: Any = None) -> Any:
+    """How often the network is right by how certain it is: scikit-learn's CalibrationDisplay."""
+    found = judgements.calibration(net, x, y)
+    some = found.rows > 0
+    curves = found.accuracy[some], found.certainty[some]
+    display = _scikit_learn("calibration").CalibrationDisplay(*curves, found.certainty[some])
+    ax = _axes(ax, 4.6, 4.4)
+    display.plot(ax=ax, name=f"error {100 * found.error:.1f} %", color=BLUE)
+    ax.set(xlabel="certainty", ylabel="share of right rows")
+    return display
+
+
+def _scikit_learn(module: str) -> Any:
+    """A module of scikit-learn, whose displays these are."""
+    try:
+        return import_module(f"sklearn.{module}")
+    except ImportError as error:
+        raise ImportError(
+            "expected scikit-learn for this display, got none: python -m pip install scikit-learn"
+        ) from error
+
+
+def plot_separability(
+    net: Network, x: ArrayLike, y: ArrayLike, layer: int | None = None, *, ax: Any = None
+) -> Display:
+    """Rows x on the two axes of most variance of a layer's values, coloured by labels y (B,).
+
+    layer: its place in `net.layers`, one with weights; by default the last hidden one, or the
+    inputs if there is none. Raises ValueError for another.
+    """
+    found = judgements.separability(net, x, y)
+    places = [one.layer for one in found]
+    wanted = places[-2] if layer is None else layer_of(net, layer)
+    if wanted not in places:
+        raise ValueError(f"expected a layer with weights ({places[1:]}), got {layer}")
+    shown = found[places.index(wanted)]
+    ax = _axes(ax, 5.2, 4.8)
+    labels = np.asarray(y)
+    colours = class_colours(int(labels.max()) + 1)
+    names = net.classes or range(len(colours))
+    for k in np.unique(labels):
+        mine = shown.projection[labels == k]
+        ax.scatter(*mine.T, 7, color=colours[k], alpha=0.7, linewidths=0, label=str(names[k]))
+    where = "inputs" if wanted is None else f"layer {wanted + 1}"
+    ax.set_title(f"{where}: a linear probe gets {100 * shown.accuracy:.1f} %", fontsize="medium")
+    ax.set(xticks=[], yticks=[])
+    ax.legend(frameon=True, framealpha=0.85, edgecolor="none", fontsize="small")
+    return Display(ax.figure, ax)

@@ -1030,6 +1030,16 @@ def test_inspect_says_when_the_net_is_wrong(
     )
 
 
+def test_inspect_saves_pictures(folder: Path, flowers: Path) -> None:
+    for where, model, ending in ((folder, "digits", "png"), (flowers, "flowers", "svg")):
+        file = () if model == "digits" else ("--file", "unlabelled.csv")
+        text = run(where, "inspect", f"{model}.fastnn", *file, "--save", f"one.{ending}")
+        assert f"pictures of it: one.{ending}, one-why.{ending}" in text
+        for name in ("one", "one-why"):
+            start = b"\x89PNG" if ending == "png" else b"<?xml"
+            assert (where / f"{name}.{ending}").read_bytes().startswith(start)
+
+
 def test_inspect_what_is_no_picture(flowers: Path) -> None:
     text = run(flowers, "inspect", "flowers.fastnn", "--file", "unlabelled.csv", "--index", 3)
     assert text.startswith("row 3 of unlabelled.csv\n")

@@ -163,6 +163,7 @@ def test_every_display_takes_axes():
         lambda ax: plotting.plot_learning_rate(test, ax=ax),
         lambda ax: plotting.plot_decision_boundary(other, rows, labels, features=(2, 1), ax=ax),
         lambda ax: plotting.plot_decision_boundary(other, rows, ax=ax),
+        lambda ax: plotting.plot_separability(other, rows, labels, ax=ax),
     ]
     for call in calls:
         _, ax = pyplot.subplots()
@@ -215,6 +216,20 @@ def test_a_decision_boundary_lies_where_classes_change():
         plotting.plot_decision_boundary(net, x, features=(0, 2))
     with pytest.raises(ValueError, match="expected outputs that are classes"):
         plotting.plot_decision_boundary(fastnn.Network(2, [fastnn.Dense(2)]), x)
+
+
+def test_projections_name_their_layer():
+    net, rows, labels = table(), np.eye(12)[:, :4], np.arange(12) % 3
+    assert plotting.plot_separability(net, rows, labels).ax_.get_title().startswith("layer 1: ")
+    assert plotting.plot_separability(net, rows, labels, -1).ax_.get_title().startswith("layer 3: ")
+    with pytest.raises(ValueError, match=r"expected a layer with weights \(\[0, 2\]\), got 1"):
+        plotting.plot_separability(net, rows, labels, 1)
+
+
+def test_without_scikit_learn_the_error_names_it(monkeypatch):
+    monkeypatch.setitem(sys.modules, "sklearn.metrics", None)
+    with pytest.raises(ImportError, match="expected scikit-learn for this display"):
+        plotting.plot_confusion(table(), np.eye(4), [0, 1, 2, 0])
 
 
 def test_without_matplotlib_the_error_names_the_extra(monkeypatch):

@@ -290,7 +290,8 @@ def _add_inspect(commands: Any) -> None:
   fastnn inspect digits.fastnn --index 1403
   fastnn inspect digits.fastnn --file my_digits.npy --index 2
   fastnn inspect flowers.fastnn --file flowers.csv         a table: columns are found by name
-  fastnn inspect houses.fastnn --file houses.csv           regression""",
+  fastnn inspect houses.fastnn --file houses.csv           regression
+  fastnn inspect digits.fastnn --save three.png            pictures of it, with matplotlib""",
     )
     _add_model(parser)
     parser.add_argument(
@@ -305,6 +306,12 @@ def _add_inspect(commands: Any) -> None:
         "--file",
         metavar="FILE",
         help=f"inputs: {FILES} or IDX (default: the shipped test digits, if it was taught them)",
+    )
+    parser.add_argument(
+        "--save",
+        metavar="FILE",
+        help="write the network's picture to FILE, .png, .svg or .pdf, and beside it FILE-why, the "
+        "inputs that speak for and against what it says (needs the plot extra)",
     )
     _add_table(parser, index=False)
     _add_machine(parser)

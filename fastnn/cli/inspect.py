@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -28,6 +29,7 @@ def inspect(chosen: argparse.Namespace, out: Screen) -> None:
     if i >= len(rows.x):
         raise ValueError(f"expected --index below {len(rows.x)}, the rows of {name}, got {i}")
     x = rows.x[i : i + 1]
+    saved = [] if chosen.save is None else ["", _save(network, x, Path(chosen.save))]
     first, *hidden, h = [values[0] for values in network.activations(x)]
     truth = rows.y[i].item() if rows.y is not None and rows.y.ndim == 1 else None
     bars = outputs(out, h, is_probability(network), output_names(network))
@@ -40,6 +42,20 @@ def inspect(chosen: argparse.Namespace, out: Screen) -> None:
     for number, (values, shape) in enumerate(zip(hidden, network.layers, strict=False), start=1):
         if shape.units is not None:  # others, dropout, pass on what they get
             show(out, ["", *layer(out, f"layer {number}", values, shape.label)])
+    show(out, saved)
+
+
+def _save(network: Network, x: Array, path: Path) -> str:
+    """Pictures of the network lit by x (1, I), and of what speaks for its answer."""
+    from .. import plotting
+    from ..inspection import attribute
+
+    why = path.with_name(f"{path.stem}-why{path.suffix}")
+    picture = plotting.plot_network(network, x).figure_
+    picture.savefig(path, dpi=150)
+    shares = attribute(network, x)
+    plotting.plot_attributions(shares, x, names=network.features).figure_.savefig(why, dpi=150)
+    return f"pictures of it: {printable(str(path))}, {printable(str(why))}"
 
 
 def _verdict(out: Screen, network: Network, x: Array, h: Array, truth: float | None) -> str:
