@@ -57,7 +57,8 @@ def means(small: int, large: int) -> NDArray[np.float64]:
     step = large / small
     end, last = np.arange(1, small + 1)[:, None] * step, np.arange(1, large + 1)
     covered = np.minimum(end, last) - np.maximum(end - step, last - 1)
-    return np.maximum(covered, 0) / step
+    shares: NDArray[np.float64] = np.maximum(covered, 0) / step
+    return shares
 
 
 def place(sums: NDArray[np.float64], side: int) -> int:

@@ -73,6 +73,7 @@ class Server:
         said = ""
         while "http" not in said and self.process.poll() is None:
             said = self.process.stdout.readline()
+        assert "http" in said, said
         self.address = re.search(r"http://\S+", said)[0]
         self.port = int(re.search(r":(\d+)/", said)[1])
         self.token = said.strip().rpartition("=")[2].removesuffix("\x1b[0m")

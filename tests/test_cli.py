@@ -22,6 +22,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from PIL import Image
 
 import fastnn
 from fastnn import cli
@@ -1110,7 +1111,7 @@ def test_info_and_version(tmp_path: Path) -> None:
 
 
 EXAMPLE = r"^  (?:FASTNN_\S+ )*fastnn (.+?)(?: {2,}.*| > .*)?$"
-COMMANDS = ("train", "evaluate", "predict", "inspect", "sweep", "info")
+COMMANDS = ("train", "evaluate", "predict", "inspect", "play", "page", "sweep", "info")
 
 
 def test_help_lists_the_commands(tmp_path: Path) -> None:
@@ -1149,6 +1150,7 @@ def test_the_examples_in_help_work(
     np.save(tmp_path / "digits.npy", x)
     head = bytes([0, 0, 8, 2]) + np.array(x.shape, ">u4").tobytes()
     (tmp_path / "t10k-images-idx3-ubyte.gz").write_bytes(gzip.compress(head + x.tobytes(), 1))
+    Image.fromarray(255 - x[0].reshape(28, 28)).save(tmp_path / "photo.jpg")
     np.savetxt(tmp_path / "digits.csv", np.c_[y, x][:500], "%d", ",")
     (tmp_path / "digits.fastnn").write_bytes((folder / "digits.fastnn").read_bytes())
     told(tmp_path, "train", "--data", "flowers.csv", "--quiet")
@@ -1161,7 +1163,8 @@ def test_the_examples_in_help_work(
         assert bool(tables) == (name != "info")
         assert name in ("", "info") or any("houses" in line for line in examples)
         for example in examples:
-            if "mnist" in example or example in ("train", "sweep"):  # another test's
+            others = "mnist" in example or example in ("train", "sweep")  # of other tests
+            if others or example.startswith("play"):
                 continue
             told(tmp_path, *shlex.split(example), *(TINY if "--hidden" in example else ()))
 

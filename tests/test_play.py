@@ -161,13 +161,13 @@ def test_a_neuron_without_its_inputs_is_found_so(server):
     assert again == plain
 
 
-def test_importance_is_that_of_the_rows_held_out(server, small_model):
-    found = server.json("/api/networks/model/importance", {"layer": 0})["importance"]
+def test_what_goes_without_a_neuron(server, small_model):
+    found = server.json("/api/networks/model/neuron", {"layer": 0, "index": 5})
     _, (x, y) = fastnn.datasets.load_digits()
     net = fastnn.load(small_model)
-    before = net.evaluate(x, y)["accuracy"]
+    assert found["with"] == net.evaluate(x, y)
     net.layers[1].weights[5] = 0
-    assert found[5] == pytest.approx(before - net.evaluate(x, y)["accuracy"])
+    assert found["without"] == net.evaluate(x, y)
 
 
 def until(server, state, slot="a"):

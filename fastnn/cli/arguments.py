@@ -325,6 +325,7 @@ def _add_play(commands: Any) -> None:
         """  fastnn play
   fastnn play digits.fastnn
   fastnn play flowers.fastnn --data flowers.csv
+  fastnn play houses.fastnn --data houses.csv              regression
   fastnn play --data flowers.csv                           a network is trained first
 
 It prints the address to open, which holds a token made for this run. It listens on 127.0.0.1 alone,
@@ -349,6 +350,7 @@ def _add_page(commands: Any) -> None:
         "write a network as one HTML file, to draw and to look inside",
         """  fastnn page digits.fastnn digits.html
   fastnn page flowers.fastnn flowers.html --data flowers.csv
+  fastnn page houses.fastnn houses.html                    ranges of features from the network
 
 The file works from a disk, in a mail or on any static host, and asks nobody for anything.""",
     )

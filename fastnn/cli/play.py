@@ -64,7 +64,7 @@ def page(chosen: argparse.Namespace, out: Screen) -> None:
     if chosen.data is not None or network.trained_on == "the shipped digits":
         rows = _rows(known_data(network, chosen))
     content = session.page(os.path.basename(chosen.model), network, rows)
-    with _atomic.replacing(path) as file:
+    with _atomic.replacing(chosen.out) as file:
         file.write(content.encode())
     show(out, [f"saved {printable(str(path))} ({len(content):,} bytes)"])
 

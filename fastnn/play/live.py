@@ -35,7 +35,7 @@ class Rows:
     y_test: Array
 
 
-class Stopped(Exception):
+class StopTrainingError(Exception):
     """Somebody pressed stop."""
 
 
@@ -75,7 +75,7 @@ class Training(Callback):
                 verbose=0,
             )
             self.state = "done"
-        except Stopped:
+        except StopTrainingError:
             self.state = "stopped"
         except (DivergenceError, ValueError, TypeError, MemoryError) as error:
             self.state, self.error = "failed", reason(error)
@@ -100,7 +100,7 @@ class Training(Callback):
         self.latest = time.monotonic()
         self.going.wait()
         if not self.wanted:
-            raise Stopped
+            raise StopTrainingError
         self.run.rate_factor = self.rate / self.first_rate
         return None
 

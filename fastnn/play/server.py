@@ -170,7 +170,6 @@ def application(session: Session, token: str, port: int) -> Guard:
     }
     posts = {
         "networks/{id}/neuron": Session.neuron,
-        "networks/{id}/importance": Session.importance,
         "networks/{id}/change": Session.change,
         "networks/{id}/dependence": Session.dependence,
         "training/{id}": Session.train,
@@ -194,12 +193,10 @@ class Connection(H11Protocol):
             PATIENCE, self.timeout_keep_alive_handler
         )
         self.began = self.loop.time()
-        if len(self.connections) > MOST_CONNECTIONS:
-            idle = [
-                one for one in self.connections if one.cycle is None or one.cycle.response_complete
-            ]
-            if idle:
-                min(idle, key=lambda one: getattr(one, "began", 0.0)).transport.abort()
+        ours: set[Any] = self.connections
+        if len(ours) > MOST_CONNECTIONS:
+            idle = [one for one in ours if one.cycle is None or one.cycle.response_complete]
+            min(idle, key=lambda one: one.began, default=self).transport.abort()
 
 
 def listening(port: int | None) -> socket.socket:

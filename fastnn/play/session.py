@@ -128,7 +128,7 @@ class Session:
         return {"total": len(chosen), "rows": listed(network, x, y, some)}
 
     def neuron(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """What a neuron does over rows to learn from: what it looks for, what excites it."""
+        """What a hidden neuron does over rows to learn from; what goes without it on the others."""
         from .. import inspection
 
         network, place = self.edited(asked), layer_of(self.entry(asked).network, asked)
@@ -138,23 +138,19 @@ class Session:
         found = inspection.neuron(network, place, index, x, labels, top=EXAMPLES)
         assert found.activations is not None
         assert found.examples is not None
+        rows, deaf = self.data, network.copy()
+        with inspection.lesion(deaf, place, index):
+            without = deaf.evaluate(rows.x_test, rows.y_test)
         means = None if found.class_means is None else np.nan_to_num(found.class_means).tolist()
         return {
             "preferred": found.preferred.tolist(),
             "means": means,
             "selectivity": found.selectivity,
+            "with": network.evaluate(rows.x_test, rows.y_test),
+            "without": without,
             "examples": listed(network, x, y, found.examples),
             "h": found.activations[found.examples].tolist(),
         }
-
-    def importance(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """What silencing each neuron of a layer does to accuracy, on the rows held out."""
-        from .. import inspection
-
-        network = self.edited(asked)
-        rows = self.data
-        found = inspection.importance(network, layer_of(network, asked), rows.x_test, rows.y_test)
-        return {"importance": found.tolist()}
 
     def change(self, asked: dict[str, Any]) -> dict[str, Any]:
         """The smallest change of an input that changes the answer to `target`."""
@@ -240,7 +236,7 @@ class Session:
                 f"got {shown(hidden)}"
             )
         if activation not in ACTIVATIONS or activation == "softmax":
-            raise unknown("activation", activation, [name for name in ACTIVATIONS])
+            raise unknown("activation", activation, list(ACTIVATIONS))
         network = self.make(hidden or [], activation, whole(asked, "seed", 0, 1 << 31))
         return Entry(title_of(network), network)
 

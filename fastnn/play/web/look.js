@@ -38,7 +38,7 @@ export class WhyCard {
 
   paint(hovered) {
     const { network, x, values, answer, state } = this.app;
-    const target = hovered ?? state.why ?? answer, against = hovered === null ? state.not : null;
+    const target = hovered ?? state.why ?? answer, against = state.not === target ? null : state.not;
     const steps = network.parameters > HEAVY ? 1 : STEPS;
     const baseline = Array.from(this.app.baseline);
     const unit = network.classes ? 1 : network.outputScale, offset = (!network.classes && network.outputCenter?.[target]) || 0;
@@ -161,7 +161,10 @@ export class NeuronCard {
       if (at !== this.app.state.neuron) return;
       const best = network.side ? pixels("the input that would excite it most") : null;
       if (best) paintInk(best, found.preferred, network.side, network.top);
+      const { accuracy, loss } = found.with, { without } = found;
+      const worth = accuracy === undefined ? `${shortly(loss)} becomes ${shortly(without.loss)} (loss)` : `${percent(accuracy)} becomes ${percent(without.accuracy)} (accuracy)`;
       const parts = [
+        ["Without it, on the rows held out", make("p", {}, worth)],
         found.means && ["Its mean activation, class by class", plainBars(found.means.map((mean, k) => [network.classes[k], mean])), make("p", { class: "note" }, `${percent(found.selectivity)} of its variance lies between classes`)],
         ["What excites it most, of the rows to learn from", this.examples(found)],
         best && ["The input that would excite it most", make("div", { class: "small" }, best)],
