@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from ._arrays import Array
 from ._errors import number, shown, unknown
+from .losses import Loss
 from .rows import Meaning
 
 Measure = Callable[[Array, Array], float]
@@ -26,6 +27,7 @@ class Metric:
 
     name: str
     of: Measure
+    known: bool = True  # not a function of one's own: of classes it sees probabilities, no logits
 
 
 # ------------------------------------------------------------------------------------------ classes
@@ -204,7 +206,7 @@ def metric(wanted: str | Measure) -> Metric:
     """One of them."""
     if callable(wanted):
         name = getattr(wanted, "__name__", type(wanted).__name__)
-        return Metric(name, lambda y, h: number(f"what {name} gives", wanted(y, h)))
+        return Metric(name, lambda y, h: number(f"what {name} gives", wanted(y, h)), False)
     if not isinstance(wanted, str):
         found = type(wanted).__name__
         raise TypeError(f"expected metrics to be names or functions, got {found}")
@@ -217,9 +219,13 @@ def metric(wanted: str | Measure) -> Metric:
     return Metric(wanted, known[wanted])
 
 
-def check(metrics: Iterable[Metric], meaning: Meaning) -> None:
-    """Raise ValueError for a metric that cannot be had of such targets."""
+def check(metrics: Iterable[Metric], meaning: Meaning, loss: Loss) -> None:
+    """Raise ValueError for a metric that cannot be had of such targets and outputs."""
     for one in metrics:
+        if one.of is log_loss and loss.name == "hinge":
+            raise ValueError("expected probabilities for log_loss, got scores of hinge")
+        if one.of in NUMBERS.values() and loss.name == "quantile" and loss.per_target > 1:
+            raise ValueError(f"expected one output a target for {one.name}, got several quantiles")
         if meaning == "numbers" and (one.name in CLASSES or one.name.startswith("top_")):
             raise ValueError(f"expected classes as y for the metric {one.name}, got numbers")
         if meaning != "numbers" and one.of in NUMBERS.values():

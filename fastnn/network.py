@@ -55,15 +55,17 @@ class Network:
     different scales; from each input column its mean is taken, and the rest divided by its
     deviation, both learned from the rows of the first fit (a column that never varied becomes 0).
     Targets of identity outputs are standardised too, by the mean of each and the deviation of all,
-    so that the loss is the same but for a factor. What goes in and comes out stays in the units of
-    the data. loss: its name; by default cross_entropy after softmax, binary_cross_entropy after
-    sigmoid, else mean_squared_error.
+    so that the loss is the same but for a factor (huber and log_cosh measure errors in deviations).
+    What goes in and comes out stays in the units of the data. loss: its name, or what `losses` makes
+    with numbers, such as `losses.Huber(2.0)`; by default cross_entropy after softmax,
+    binary_cross_entropy after sigmoid, else mean_squared_error.
     dtype: "float32" or "float64". seed: initial weights and shuffling follow from it; None draws
     one. engine: "auto", "reference", or one build by name. num_threads: by default as
     `set_num_threads` says; results do not depend on it.
 
     Everywhere below, x is (B, I), or (B, ...) of the same size, of any real dtype; it is not copied
-    as a whole. y is labels (B,) from 0 to O - 1, or targets (B, O); with one output also (B,).
+    as a whole. y is labels (B,) from 0 to O - 1, or targets (B, O); with one output also (B,). Where
+    the loss has several outputs for a target (quantile, gaussian), targets are (B, T), T < O.
     Methods raise ValueError for a wrong shape, no rows, NaN or infinity, and TypeError for a wrong
     dtype.
     """
@@ -97,7 +99,7 @@ class Network:
         self.standardize = flag("standardize", standardize)
         if standardize and self.input_scale != 1.0:
             raise ValueError(f"expected no input_scale with standardize, got {input_scale}")
-        self.output_center: NDArray[np.float64] | None = None  # (O,), learned with the inputs'
+        self.output_center: NDArray[np.float64] | None = None  # (T,), learned with the inputs'
         self.output_scale = 1.0  # outputs are h * output_scale + output_center
         self.activation = output = last.activation  # of the outputs
         self.loss = losses.default(output) if loss is None else losses.get(loss)
@@ -135,7 +137,12 @@ class Network:
             layer.check(self.dtype)
             values.append(layer.add(builder, values[-1], f"layers.{number}"))
         self.program = builder.program(
-            values[1:], self.loss.code, self.dtype, self.input_scale, self.seed
+            values[1:],
+            self.loss.code,
+            self.dtype,
+            self.input_scale,
+            self.seed,
+            self.loss.numbers,
         )
         self.layers = tuple(layer.bound(self.program, i) for i, layer in enumerate(layers))
         for number, layer in enumerate(layer for layer in self.layers if layer.size):
@@ -231,7 +238,7 @@ class Network:
                         place = self._resumed(resume, count_of, settings)
                     data, validation = self._rows_of_fit(pairs, given, parts)
                 if validation is not None:
-                    metrics_of.check(settings.metrics, validation.meaning)
+                    metrics_of.check(settings.metrics, validation.meaning, self.loss)
                 runner, trained = self._runner(), self.trained
                 run = training.Run(runner, data, validation, trained, settings, place)
                 self.history = run.history
@@ -329,6 +336,8 @@ class Network:
     def classify(self, x: ArrayLike) -> NDArray[np.int64]:
         """The winning class (B,) of each row; with one output, 1 where it is above one half.
 
+        (Of scores and logits, of hinge and losses with logits: above 0.)
+
         Outputs are classes if the latest fit was on them: on labels, one-hot targets, or one output
         of 0 or 1. Without a fit they are after softmax or sigmoid, or if `classes` names them.
         Raises ValueError where outputs are no classes: numbers to be met, or several labels a row.
@@ -337,7 +346,7 @@ class Network:
         self._check_classes()
         h = self.predict(x)
         if self.outputs == 1:
-            return (h[:, 0] > 0.5).astype(np.int64)
+            return (h[:, 0] > self.loss.cut).astype(np.int64)
         winners: NDArray[np.int64] = h.argmax(axis=1)
         return winners
 
@@ -346,11 +355,11 @@ class Network:
         if meaning == "classes":
             raise ValueError(
                 "expected one class a row, got a network that was fitted on several labels a row; "
-                "use predict(x) > 0.5"
+                f"use predict(x) > {self.loss.cut}"
             )
         output = self.activation.name
-        named = self.classes is not None
-        if meaning == "numbers" or not (meaning or named or output in ("softmax", "sigmoid")):
+        known = output in ("softmax", "sigmoid") or self.loss.kind != "numbers"
+        if meaning == "numbers" or not (meaning or known or self.classes is not None):
             raise ValueError(
                 f"expected outputs that are classes, got {output} outputs that are numbers to be "
                 f"met; use predict(x)"
@@ -372,7 +381,7 @@ class Network:
         self._check_learned()
         wanted = metrics_of.get(metrics)
         (rows,) = self._rows(self._data(x, y))
-        metrics_of.check(wanted, rows.meaning)
+        metrics_of.check(wanted, rows.meaning, self.loss)
         return training.evaluate(self._runner(), rows, wanted)
 
     def activations(self, x: ArrayLike) -> list[Array]:
@@ -577,7 +586,7 @@ class Network:
     def _learn_scales(self, x: _arrays.Part, y: _arrays.Part) -> None:
         """Take the scales of inputs, and of targets that are real numbers, from these rows."""
         inputs = _statistics.columns(x)
-        real = self.loss.power > 0 and y.arrays[0].ndim == 2
+        real = self.loss.kind == "numbers" and y.arrays[0].ndim == 2
         if real and self.activation.name == "identity":
             targets = _statistics.columns(y)
             deviation = float(np.sqrt(np.mean(targets.deviation**2)))
@@ -589,10 +598,7 @@ class Network:
 
     def _in_units(self, h: Array) -> Array:
         """Outputs (B, O) in the units of the targets, in place."""
-        if self.output_center is not None:
-            h *= self.dtype.type(self.output_scale)
-            h += self.output_center.astype(self.dtype)
-        return h
+        return self.loss.outputs_in_units(h, self.output_center, self.output_scale)
 
     def _features(self, x: ArrayLike, name: str = "x") -> Array:
         array = _arrays.features(x, self.inputs, name)
@@ -611,12 +617,12 @@ class Network:
     def _data(self, x: ArrayLike, y: ArrayLike, of: str = "") -> tuple[Array, Array]:
         """The checked x and y; `of` goes before their names in errors."""
         array = self._features(x, f"{of}x")
-        return array, _arrays.targets(y, len(array), self.outputs, self.loss.name, self.dtype, of)
+        return array, _arrays.targets(y, len(array), self.outputs, self.loss, self.dtype, of)
 
     def _rows(self, *pairs: tuple[Array, Array], meaning: Meaning | None = None) -> list[Rows]:
         """Checked pairs (x, y) as rows of one kind: what targets mean is decided by all of them."""
-        meaning = meaning or meaning_of(self.loss.name, *(y for _, y in pairs))
-        known = self.loss.name, self.dtype, meaning, self.output_center, self.output_scale
+        meaning = meaning or meaning_of(self.loss, *(y for _, y in pairs))
+        known = self.loss, self.dtype, meaning, self.output_center, self.output_scale
         return [Rows(x, y, *known) for x, y in pairs]
 
     def _split_share(
@@ -662,7 +668,7 @@ class Network:
         if len(x) < 2:
             raise ValueError("expected at least 2 rows in x with validation_split, got 1")
         labels = None
-        if meaning_of(self.loss.name, y) == "class":
+        if meaning_of(self.loss, y) == "class":
             labels = y if y.ndim == 1 else y[:, 0] if self.outputs == 1 else _arrays.labels_of(y)
         return split(self.seed, share, len(x), labels)
 
@@ -704,8 +710,8 @@ class Network:
 
         def rows(batch: object) -> Rows:
             x, y = self._data(*pair(batch, "batches of the iterable"))
-            several = y.ndim == 2 and self.loss.name == "binary_cross_entropy" and self.outputs > 1
-            meanings.append("classes" if several else meaning_of(self.loss.name, y))
+            several = y.ndim == 2 and self.loss.kind == "binary" and self.outputs > 1
+            meanings.append("classes" if several else meaning_of(self.loss, y))
             (found,) = self._rows((x, y), meaning=meanings[0])
             return found
 

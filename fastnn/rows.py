@@ -8,21 +8,23 @@ from typing import Any, Literal
 import numpy as np
 from numpy.typing import NDArray
 
-from . import _arrays, losses
+from . import _arrays
 from ._arrays import Array
 from ._random import SPLIT, stream
+from .losses import Loss
 
 Meaning = Literal["class", "classes", "numbers"]  # of a row's targets: one class, or any of them
 
 
-def meaning_of(loss: str, *targets: Array) -> Meaning:
+def meaning_of(loss: Loss, *targets: Array) -> Meaning:
     """What the targets of every row are: one class, some of the classes, or real numbers."""
-    binary = loss == "binary_cross_entropy"
-    if loss == "cross_entropy" or (binary and targets[0].shape[1:] == (1,)):
+    if loss.kind == "class" or (loss.kind == "binary" and targets[0].shape[1:] == (1,)):
         return "class"
+    if loss.kind == "numbers" and (loss.per_target > 1 or loss.least == 0):
+        return "numbers"  # counts, or outputs that are no classes
     if all(map(_arrays.one_class, targets)):
         return "class"
-    return "classes" if binary else "numbers"
+    return "classes" if loss.kind == "binary" else "numbers"
 
 
 def split(
@@ -50,16 +52,16 @@ def split(
 class Rows:
     """Inputs and targets that were checked, and what is known of them.
 
-    x: (B, I), or (B, ...) of that size. y: labels (B,), or targets (B, O). Standardised targets are
+    x: (B, I), or (B, ...) of that size. y: labels (B,), or targets (B, T). Standardised targets are
     (y - center) / scale.
     """
 
     x: Array
     y: Array
-    loss: str  # its name
+    loss: Loss
     dtype: np.dtype[Any]  # that engines compute in
     meaning: Meaning
-    center: NDArray[np.float64] | None = None  # (O,)
+    center: NDArray[np.float64] | None = None  # (T,)
     scale: float = 1.0
     chosen: NDArray[np.int32] | None = None  # which rows of x and y these are, if not all
 
@@ -77,14 +79,14 @@ class Rows:
     @property
     def output_by_output(self) -> bool:
         """Whether engines count right outputs, of several a row, and not right rows."""
-        return self.loss == "binary_cross_entropy" and self.y.ndim == 2 and self.y.shape[1] > 1
+        return self.loss.kind == "binary" and self.y.ndim == 2 and self.y.shape[1] > 1
 
     def inputs(self, chosen: _arrays.Chosen) -> Array:
         """The inputs (n, I) of some rows, as engines can read them."""
         return _arrays.block(self.x, self.at(chosen), self.dtype)
 
     def targets(self, chosen: _arrays.Chosen) -> Array:
-        """The labels (n,) or targets (n, O) of some rows, as engines can read them."""
+        """The labels (n,) or targets (n, T) of some rows, as engines can read them."""
         chosen = self.at(chosen)
         if self.center is None or self.y.ndim == 1:
             return _arrays.target_block(self.y, chosen, self.dtype)
@@ -98,24 +100,16 @@ class Rows:
         return self.inputs(chosen), np.arange(len(chosen), dtype=np.int32)
 
     def truth(self) -> Array:
-        """All labels (n,), of one-hot targets too, or targets (n, O), as they came."""
+        """All labels (n,), of one-hot targets too, or targets (n, T), as they came."""
         y = self.y if self.chosen is None else self.y[self.chosen]
         one_hot = self.meaning == "class" and y.ndim == 2 and y.shape[1] > 1
         return _arrays.labels_of(y) if one_hot else y
 
-    def in_units(self, h: Array) -> Array:
-        """Outputs (n, O) in the units of the targets, in place."""
-        if self.center is not None:
-            h *= self.dtype.type(self.scale)
-            h += self.center.astype(self.dtype)
-        return h
-
     def figures(self, loss: float, agreeing: int, rows: int) -> dict[str, float]:
         """Means from the sums over so many rows; y decides which figures there are."""
-        power = losses.get(self.loss).power
-        figures = {"loss": loss / rows * self.scale**power}
+        figures = {"loss": self.loss.in_units(loss / rows, self.scale)}
         if self.output_by_output:
             figures["binary_accuracy"] = agreeing / (rows * self.y.shape[1])
-        elif self.y.ndim == 1 or power == 0:
+        elif self.y.ndim == 1 or self.loss.kind != "numbers":
             figures["accuracy"] = agreeing / rows
         return figures

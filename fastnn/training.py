@@ -224,7 +224,8 @@ def evaluate(runner: Runner, rows: Rows, metrics: Sequence[Metric] = ()) -> Logs
     figures = rows.figures(loss, agreeing, len(rows))
     if metrics:
         y, h = rows.truth(), outputs(runner, rows)
-        figures.update((metric.name, metric.of(y, h)) for metric in metrics)
+        seen = rows.loss.for_metrics(h)
+        figures.update((one.name, one.of(y, seen if one.known else h)) for one in metrics)
     return figures
 
 
@@ -233,7 +234,7 @@ def outputs(runner: Runner, rows: Rows) -> Array:
     h = np.empty((len(rows), runner.program.outputs), runner.program.dtype)
     for part in _arrays.pieces(len(rows), runner.length):
         runner.engine.forward(runner.program, rows.inputs(part), h[part], runner.threads())
-    return rows.in_units(h)
+    return rows.loss.outputs_in_units(h, rows.center, rows.scale)
 
 
 def unit(program: Program) -> int:

@@ -148,10 +148,10 @@ cdef class Judged:
         if fits(y, cnp.NPY_INT64, (n,)) or y.dtype == np.int64 and y.ndim == 1:
             # they are indices: nobody may change them once they are checked
             self.y = cnp.PyArray_NewCopy(_is(y, "labels", cnp.NPY_INT64, (n,)), cnp.NPY_CORDER)
-            if not all_below(<const int64_t*> start_of(self.y), n, plan.outputs):
-                raise ValueError(f"expected labels from 0 to {plan.outputs - 1}, got {y.min()} to {y.max()}")
+            if not all_below(<const int64_t*> start_of(self.y), n, plan.targets):
+                raise ValueError(f"expected labels from 0 to {plan.targets - 1}, got {y.min()} to {y.max()}")
         else:
-            self.y = _is(y, "targets", REAL, (n, plan.outputs))
+            self.y = _is(y, "targets", REAL, (n, plan.targets))
         self.losses = cnp.PyArray_SimpleNew(1, <cnp.npy_intp*> &room, cnp.NPY_FLOAT64)
         self.agreeing = cnp.PyArray_SimpleNew(1, <cnp.npy_intp*> &room, cnp.NPY_INT64)
 
@@ -169,6 +169,8 @@ cdef Call call_of(Plan plan, Data data):
     cdef Call call
     memset(&call, 0, sizeof(call))
     call.data, call.samples, call.batch_size, call.outputs = data, data.rows, data.rows, plan.outputs
+    call.targets_of_row, call.count = plan.targets, plan.loss_numbers.shape[0]
+    call.numbers = &plan.loss_numbers[0] if call.count > 0 else NULL
     return call
 
 

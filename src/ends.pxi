@@ -16,37 +16,50 @@ cdef void gather(const Instruction* i, Worker* me, real[::1] work) noexcept nogi
         gather_row(&call.data, row, columns.first, columns.end, work, h.start + r * h.row)
 
 
-cdef inline void judge_outputs(const Call* call, real[::1] work, Outputs* o, int side, real weight,
-                               Judgement* found) noexcept nogil:
-    losses_of(call.loss, work, o, side, found.losses)
-    error_of(work, o, side, weight)
-    agreement(call.loss, work, o, side, found.agreeing)
+cdef inline Outputs outputs_of(const Instruction* i, const Worker* me) noexcept nogil:
+    """Of some rows, what does not depend on which."""
+    cdef const Call* call = me.call
+    cdef Outputs o
+    cdef int r
+    o.n, o.targets, o.t = i.outputs, call.targets_of_row, NULL
+    o.numbers, o.count = call.numbers, call.count
+    for r in range(SIDE):
+        o.weights[r] = me.block.weight
+    return o
+
+
+cdef inline void judge_outputs(int loss, real[::1] work, Outputs* o, int side, Judgement* found) noexcept nogil:
+    losses_of(loss, work, o, side, found.losses)
+    agreement(loss, work, o, side, found.agreeing)
+    error_of(loss, work, o, side)       # last: h may lie where d goes
 
 
 cdef void judge_row(const Instruction* i, Worker* me, real[::1] work, Py_ssize_t r, Judgement* found) noexcept nogil:
     cdef const Call* call = me.call
     cdef Py_ssize_t row = me.block.start + r
-    cdef Outputs o
+    cdef Outputs o = outputs_of(i, me)
     o.z, o.h, o.d = part(here(me, i.source), r, 0).start, part(here(me, i.target), r, 0).start, part(here(me, i.other), r, 0).start
-    o.n, o.t = i.outputs, NULL
+    if reads_logits(call.loss):
+        o.z, o.h = o.h, o.d
     if call.judge == LABELS:
         o.labels[0] = call.labels[row]
     else:
-        o.t = call.targets + row * i.outputs
-    judge_outputs(call, work, &o, 1, me.block.weight, found)
+        o.t = call.targets + row * o.targets
+    judge_outputs(call.loss, work, &o, 1, found)
 
 
 cdef void judge_side_by_side(const Instruction* i, Worker* me, real[::1] work, Range rows, Judgement* found) noexcept nogil:
     """The same for some rows, at most SIDE."""
     cdef const Call* call = me.call
     cdef Py_ssize_t n = rows.end - rows.first, row = me.block.start + rows.first, r, j
-    cdef Outputs o
+    cdef Outputs o = outputs_of(i, me)
     # a constant apart: so the compiler sees that they do not overlap
     o.z, o.h, o.d = me.scratch, me.scratch + SIDE * SHORT, me.scratch + 2 * SIDE * SHORT
-    o.n, o.t = i.outputs, NULL
-    if cancels(call.loss):
+    if reads_logits(call.loss):
+        stand(work, part(here(me, i.target), rows.first, 0), o.z, n, o.n)
+    elif cancels(call.loss):
         stand(work, part(here(me, i.source), rows.first, 0), o.z, n, o.n)
-    if call.loss != CROSS_ENTROPY:
+    if not reads_logits(call.loss) and call.loss != CROSS_ENTROPY:
         stand(work, part(here(me, i.target), rows.first, 0), o.h, n, o.n)
     if call.judge == LABELS:
         for r in range(SIDE):
@@ -54,9 +67,9 @@ cdef void judge_side_by_side(const Instruction* i, Worker* me, real[::1] work, R
     else:
         o.t = &work[o.d + SIDE * SHORT]
         for r in range(n):
-            for j in range(o.n):
-                work[o.d + SIDE * (SHORT + j) + r] = call.targets[(row + r) * o.n + j]
-    judge_outputs(call, work, &o, SIDE, me.block.weight, found)
+            for j in range(o.targets):
+                work[o.d + SIDE * (SHORT + j) + r] = call.targets[(row + r) * o.targets + j]
+    judge_outputs(call.loss, work, &o, SIDE, found)
     lie(work, part(here(me, i.other), rows.first, 0), o.d, n, o.n)
 
 

@@ -49,7 +49,7 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
 cdef inline void begin_step(Worker* me, Py_ssize_t step) noexcept nogil:
     cdef const Call* call = me.call
     me.block.batch = smaller(call.batch_size, call.samples - step * call.batch_size)
-    me.block.weight = weight_of(call.loss, me.block.batch, call.outputs)
+    me.block.weight = <real> weight_of(call.loss, me.block.batch, call.outputs, call.targets_of_row)
     me.block.update = call.update + step
     if call.learning:
         coefficients_of(call.coefficients + step * COEFFICIENTS, me.block.c)

@@ -48,7 +48,7 @@ cdef struct Instruction:
 cdef struct Block:              # one thread's rows at hand
     Py_ssize_t start, rows      # from which row of the call on, how many
     Py_ssize_t first, batch     # which of its batch is the first, and that batch's rows
-    real weight                 # of h - t in the gradient
+    real weight                 # of each row's error in the gradient
     real c[COEFFICIENTS + 2]    # of the optimizer
     uint64_t update             # its number
     Py_ssize_t losses_from      # where the losses of these rows go
@@ -59,7 +59,9 @@ cdef struct Result:
 
 cdef struct Call:               # the same for all threads and steps
     const Instruction* tape
-    Py_ssize_t length, outputs
+    Py_ssize_t length, outputs, targets_of_row
+    const double* numbers       # of the loss,
+    Py_ssize_t count            # so many
     Data data
     const int32_t* order        # which of the data's rows are taken; NULL: all, as they lie
     Py_ssize_t samples, batch_size
