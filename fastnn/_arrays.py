@@ -236,7 +236,9 @@ def check_probabilities(name: str, targets: Array, loss: Loss) -> None:
         worst = int(np.abs(total - 1).argmax())
         if abs(total[worst] - 1) > 1e-3:
             found = f"{total[worst]} in row {worst}"
-            raise ValueError(f"expected targets that sum to 1 for {loss.name} in {name}, got {found}")
+            raise ValueError(
+                f"expected targets that sum to 1 for {loss.name} in {name}, got {found}"
+            )
 
 
 def one_class(y: Array) -> bool:

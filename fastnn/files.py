@@ -84,7 +84,11 @@ def _kinds(model: Model, found: Set[str]) -> Kinds:
     if model["standardize"] and "inputs.center" in found:
         kinds["inputs.center"] = kinds["inputs.factor"] = ("float64", (inputs,))
         loss = model["loss"]
-        if loss.kind == "numbers" and layers[-1].activation.name == "identity" and "outputs.center" in found:
+        if (
+            loss.kind == "numbers"
+            and layers[-1].activation.name == "identity"
+            and "outputs.center" in found
+        ):
             kinds["outputs.center"] = ("float64", (loss.targets(layers[-1].units),))
     if "outputs.center" not in kinds:
         expect(model["output_scale"] == 1.0, "no output_scale", model["output_scale"])

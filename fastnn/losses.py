@@ -114,7 +114,9 @@ def BinaryCrossEntropy(  # noqa: N802
     if set(numbers) <= {1.0}:
         numbers = ()
     if flag("from_logits", from_logits):
-        return Loss("binary_cross_entropy" + LOGITS, 12, "binary", "identity", numbers=numbers, cut=0)
+        return Loss(
+            "binary_cross_entropy" + LOGITS, 12, "binary", "identity", numbers=numbers, cut=0
+        )
     since = 5 if numbers else 1
     return Loss("binary_cross_entropy", 1, "binary", "sigmoid", numbers=numbers, since=since)
 
