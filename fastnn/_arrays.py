@@ -259,6 +259,22 @@ def labels_of(y: Array) -> Array:
     return np.concatenate([y[rows].argmax(axis=1) for rows in parts])
 
 
+def weights(values: ArrayLike, rows: int, of: str = "") -> NDArray[np.float64]:
+    """The weights (B,) of rows, as float64; `of` goes before their name in errors.
+
+    Raises ValueError for another shape, or a weight that is negative or not finite.
+    """
+    name = f"{of}sample_weight"
+    array = real(name, values)
+    if array.shape != (rows,):
+        raise ValueError(f"expected {name} of shape ({rows},), got {array.shape}")
+    check_finite(name, array, "float64")
+    if rows and array.min() < 0:
+        row = int(array.argmin())
+        raise ValueError(f"expected {name} of at least 0, got {array[row]} in row {row}")
+    return np.ascontiguousarray(array, np.float64)
+
+
 def target_block(y: Array, rows: Chosen, dtype: DTypeLike) -> Array:
     """Rows of the labels or targets, as engines can read them."""
     return np.ascontiguousarray(taken(y, rows), np.int64 if y.ndim == 1 else dtype)

@@ -68,6 +68,15 @@ def _positive(name: str) -> Callable[[Any], float]:
     return read
 
 
+def _count_or_weight(name: str) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        known = type(value) in (int, float) and 0 <= value < LARGEST_COUNT
+        expect(known, name, value)
+        return value  # type: ignore[no-any-return]
+
+    return read
+
+
 def _is(kind: type, name: str) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         expect(type(value) is kind, name, value)
@@ -257,6 +266,7 @@ PLACE_READERS: dict[Any, Callable[[str], Callable[[Any], Any]]] = {
     "int": lambda name: _whole(f"{name} of fit from 0 to 2^62 - 1", 0, LARGEST_COUNT),
     "bool": lambda name: _is(bool, f"{name} of fit as a bool"),
     "float": lambda name: _is(float, f"{name} of fit as a float"),
+    "int | float": lambda name: _count_or_weight(f"{name} of fit as a count or a sum of weights"),
     "dict[str, list[float]]": _history,
 }
 
@@ -407,6 +417,8 @@ def describe(network: Network, training: State) -> Description:
             version = max(version, field.since)
     if "optimizer" in description:
         version = max(version, _kind_since(training.optimizer))
+    if training.place is not None and type(training.place.agreeing) is float:
+        version = max(version, 5)  # of rows with weights
     return {"format": version, **description}
 
 

@@ -3,7 +3,7 @@
 The arithmetic lives in the engines. Below, h are a row's outputs (O,), z those before their
 activation, t its targets (T,), e = h - t; labels stand for one-hot targets. T is O, except where a
 target has several outputs, which stand side by side: of target k they are
-h[k * O / T : (k + 1) * O / T]. The loss of a row is the mean over outputs, of cross_entropy the sum.
+h[k * O / T : (k + 1) * O / T]. A row's loss is the mean over outputs, of cross_entropy the sum.
 """
 
 from __future__ import annotations
@@ -185,13 +185,13 @@ LOSSES: dict[str, Loss] = {
     )
 }
 WITH_NUMBERS: dict[str, Callable[[tuple[float, ...]], Loss]] = {  # made again from their numbers
-    "cross_entropy": lambda numbers: CrossEntropy(*numbers),
+    "cross_entropy": lambda numbers: CrossEntropy(sum(numbers)),
     "binary_cross_entropy": BinaryCrossEntropy,
     "huber": lambda numbers: Huber(*numbers),
     "quantile": lambda numbers: Quantile(*numbers),
     "focal": lambda numbers: Focal(*numbers),
-    "cross_entropy" + LOGITS: lambda numbers: CrossEntropy(*numbers, from_logits=True),
-    "binary_cross_entropy" + LOGITS: lambda numbers: BinaryCrossEntropy(numbers, from_logits=True),
+    "cross_entropy" + LOGITS: lambda numbers: CrossEntropy(sum(numbers), True),
+    "binary_cross_entropy" + LOGITS: lambda numbers: BinaryCrossEntropy(numbers, True),
 }
 
 

@@ -35,11 +35,13 @@ from .program import (
     prepare,
     views,
 )
-from .rows import Meaning, Rows, meaning_of, split
+from .rows import Meaning, Rows, meaning_of, split, with_class_weights
 from .shards import Shards
 from .training import History
 
 Function = Callable[["Network", int, dict[str, float]], object]
+ClassWeight = dict[int, float] | str  # by label, or "balanced"
+Data = tuple[Array, Array, NDArray[np.float64] | None]  # x, y, and the weights of rows if any
 
 DTYPES = ("float32", "float64")
 BLOCK = 16384  # rows at most in one call of an engine
@@ -55,17 +57,17 @@ class Network:
     different scales; from each input column its mean is taken, and the rest divided by its
     deviation, both learned from the rows of the first fit (a column that never varied becomes 0).
     Targets of identity outputs are standardised too, by the mean of each and the deviation of all,
-    so that the loss is the same but for a factor (huber and log_cosh measure errors in deviations).
-    What goes in and comes out stays in the units of the data. loss: its name, or what `losses` makes
-    with numbers, such as `losses.Huber(2.0)`; by default cross_entropy after softmax,
+    so that the loss is the same but for a factor (huber and log_cosh take errors in deviations).
+    What goes in and comes out stays in the units of the data. loss: its name, or what `losses`
+    makes of numbers, such as `losses.Huber(2.0)`; by default cross_entropy after softmax,
     binary_cross_entropy after sigmoid, else mean_squared_error.
     dtype: "float32" or "float64". seed: initial weights and shuffling follow from it; None draws
     one. engine: "auto", "reference", or one build by name. num_threads: by default as
     `set_num_threads` says; results do not depend on it.
 
     Everywhere below, x is (B, I), or (B, ...) of the same size, of any real dtype; it is not copied
-    as a whole. y is labels (B,) from 0 to O - 1, or targets (B, O); with one output also (B,). Where
-    the loss has several outputs for a target (quantile, gaussian), targets are (B, T), T < O.
+    as a whole. y is labels (B,) from 0 to O - 1, or targets (B, O); with one output also (B,).
+    Where the loss has several outputs for a target (quantile, gaussian), they are (B, T), T < O.
     Methods raise ValueError for a wrong shape, no rows, NaN or infinity, and TypeError for a wrong
     dtype.
     """
@@ -171,7 +173,9 @@ class Network:
         epochs: int = 10,
         batch_size: int = 64,
         optimizer: str | Optimizer = "adam",
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        validation_data: tuple[ArrayLike, ...] | None = None,
         validation_split: float = 0.0,
         metrics: Iterable[str | Measure] = (),
         shuffle: bool = True,
@@ -182,15 +186,22 @@ class Network:
         """Train on x (B, I) and y for some epochs; returns what each epoch brought.
 
         x may be `Shards`, without y: rows then are drawn shard by shard. Or it is an iterable of
-        batches (x, y), such as a list, a generator or a PyTorch DataLoader: each batch is one
-        step, batch_size and shuffle do not count, and each epoch begins it again; a fit on one
-        cannot be resumed, and learns no scales.
+        batches (x, y) or (x, y, sample_weight), such as a list, a generator or a PyTorch
+        DataLoader: each batch is one step, batch_size and shuffle do not count, and each epoch
+        begins it again; a fit on one cannot be resumed, and learns no scales.
 
         The last batch of an epoch may be short. A second fit goes on where the first one ended,
         with the optimizer's state if the optimizer is equal; a schedule starts anew. Callbacks are
         told how it goes; a plain function is called as callback(network, epoch, logs) after an
         epoch, counted from 1. Training stops after an epoch for which one returns True (or NumPy's
         True; not 1, nor an array). verbose=0 is silent, 1 shows progress on stderr.
+
+        sample_weight (B,): how much each row counts, at least 0. The loss of a batch is the mean
+        sum(w * l) / sum(w), as in scikit-learn (Keras divides by the number of rows), and history
+        and figures are such means; a batch whose weights are all 0 has no gradient. class_weight:
+        {label: weight}, of other labels 1, or "balanced", rows / (classes * rows of the class);
+        it multiplies sample_weight, and does not count in validation, whose rows have weights as
+        validation_data=(x, y, sample_weight).
 
         validation_split: instead of validation_data, a share of the rows in [0, 1) that are not
         learned from, drawn by the seed, of each label alike (Keras takes the last rows). metrics:
@@ -228,15 +239,17 @@ class Network:
                 place = None
                 data: Sequence[Rows] | training.Stream
                 if y is None and not isinstance(x, Shards):
-                    data, validation = self._stream(x, validation_data, share, resume)
+                    if sample_weight is not None:
+                        raise ValueError("expected sample_weight in the batches of an iterable")
+                    data, validation = self._stream(x, validation_data, share, resume, class_weight)
                 else:
-                    pairs = self._checked(x, y)
+                    pairs = self._checked(x, y, sample_weight)
                     given = None if validation_data is None else self._validation(validation_data)
                     parts = self._split(share, *pairs)
-                    count_of = sum(len(x) for x, _ in pairs) if parts is None else len(parts[0])
+                    count_of = sum(len(x) for x, *_ in pairs) if parts is None else len(parts[0])
                     if resume is not None:
                         place = self._resumed(resume, count_of, settings)
-                    data, validation = self._rows_of_fit(pairs, given, parts)
+                    data, validation = self._rows_of_fit(pairs, given, parts, class_weight)
                 if validation is not None:
                     metrics_of.check(settings.metrics, validation.meaning, self.loss)
                 runner, trained = self._runner(), self.trained
@@ -247,7 +260,13 @@ class Network:
             hold.release()  # again: an interrupt may have come just before the first time
 
     def train_on_batch(
-        self, x: ArrayLike, y: ArrayLike, *, optimizer: str | Optimizer = "adam"
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        optimizer: str | Optimizer = "adam",
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
     ) -> dict[str, float]:
         """One update from the rows x (B, I) and y; returns their figures just before it.
 
@@ -259,7 +278,8 @@ class Network:
         hold = training.Hold(self._holder)
         try:
             with hold:
-                (rows,), _ = self._rows_of_fit(self._checked(x, y), None, None)
+                pairs = self._checked(x, y, sample_weight)
+                (rows,), _ = self._rows_of_fit(pairs, None, None, class_weight)
                 silent = Callbacks([], self)
                 settings = training.Settings(1, len(rows), wanted, False, self.seed, silent, 0)
                 return training.one_step(self._runner(), rows, self.trained, settings)
@@ -366,7 +386,13 @@ class Network:
             )
 
     def evaluate(
-        self, x: ArrayLike, y: ArrayLike, *, metrics: Iterable[str | Measure] = ()
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        metrics: Iterable[str | Measure] = (),
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
     ) -> dict[str, float]:
         """The mean loss, and how often the network is right, from 0 to 1, if y are no real numbers.
 
@@ -377,10 +403,13 @@ class Network:
         number), precision, recall, f1 (each the mean over classes; of one output that of class 1),
         roc_auc (one class against the rest) and log_loss; of numbers mae, rmse and r2. Or functions
         f(y_true, y_pred) of labels (B,) or targets (B, O), and of outputs (B, O).
+
+        sample_weight, class_weight: as for `fit`; all figures but those of functions are means by
+        them.
         """
         self._check_learned()
         wanted = metrics_of.get(metrics)
-        (rows,) = self._rows(self._data(x, y))
+        rows = self._weighted(self._rows(self._data(x, y, sample_weight)), class_weight)[0]
         metrics_of.check(wanted, rows.meaning, self.loss)
         return training.evaluate(self._runner(), rows, wanted)
 
@@ -614,16 +643,27 @@ class Network:
             return False
         return bool(self._engine.within(x, self._largest))
 
-    def _data(self, x: ArrayLike, y: ArrayLike, of: str = "") -> tuple[Array, Array]:
-        """The checked x and y; `of` goes before their names in errors."""
+    def _data(
+        self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None, of: str = ""
+    ) -> Data:
+        """The checked x, y and weights; `of` goes before their names in errors."""
         array = self._features(x, f"{of}x")
-        return array, _arrays.targets(y, len(array), self.outputs, self.loss, self.dtype, of)
+        targets = _arrays.targets(y, len(array), self.outputs, self.loss, self.dtype, of)
+        return array, targets, None if weights is None else _arrays.weights(weights, len(array), of)
 
-    def _rows(self, *pairs: tuple[Array, Array], meaning: Meaning | None = None) -> list[Rows]:
-        """Checked pairs (x, y) as rows of one kind: what targets mean is decided by all of them."""
-        meaning = meaning or meaning_of(self.loss, *(y for _, y in pairs))
+    def _weighted(self, parts: list[Rows], class_weight: ClassWeight | None) -> list[Rows]:
+        """The rows with the weights of their classes. Raises ValueError if nothing counts."""
+        if class_weight is not None:
+            parts = with_class_weights(parts, class_weight, self.outputs)
+        if not any(rows.total() > 0 for rows in parts):
+            raise ValueError("expected a positive weight of some row, got weights that are all 0")
+        return parts
+
+    def _rows(self, *pairs: Data, meaning: Meaning | None = None) -> list[Rows]:
+        """Checked data as rows of one kind: what targets mean is decided by all of them."""
+        meaning = meaning or meaning_of(self.loss, *(y for _, y, _ in pairs))
         known = self.loss, self.dtype, meaning, self.output_center, self.output_scale
-        return [Rows(x, y, *known) for x, y in pairs]
+        return [Rows(x, y, *known, weights) for x, y, weights in pairs]
 
     def _split_share(
         self, share: float, data: object, metrics: tuple[metrics_of.Metric, ...]
@@ -636,33 +676,35 @@ class Network:
             raise ValueError("expected validation_data or validation_split with metrics, got none")
         return share
 
-    def _checked(self, x: Any, y: ArrayLike | None) -> list[tuple[Array, Array]]:
-        """The checked x and y to learn from, of each shard where there are some."""
+    def _checked(self, x: Any, y: ArrayLike | None, weights: ArrayLike | None) -> list[Data]:
+        """The checked data to learn from, of each shard where there are some."""
         if isinstance(x, Shards):
             if y is not None:
                 raise ValueError("expected no y beside shards, which bring theirs")
-            pairs = [self._data(*of_shard, f"{name}: ") for name, of_shard in x]
+            if weights is not None:
+                raise ValueError("expected no sample_weight beside shards, got one")
+            pairs = [self._data(*of_shard, of=f"{name}: ") for name, of_shard in x]
         else:
             assert y is not None
-            pairs = [self._data(x, y)]
-        weights = {"the network's weights": self.program.parameters}
-        for part, targets in pairs:
+            pairs = [self._data(x, y, weights)]
+        parameters = {"the network's weights": self.program.parameters}
+        for part, targets, _ in pairs:
             if len(part) > np.iinfo(np.int32).max:
                 raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(part)}")
-            _arrays.check_apart("x", part, weights)
-            _arrays.check_apart("y", targets, weights)
+            _arrays.check_apart("x", part, parameters)
+            _arrays.check_apart("y", targets, parameters)
         return pairs
 
-    def _validation(self, data: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
-        return self._data(*pair(data), "validation ")
+    def _validation(self, data: tuple[ArrayLike, ...]) -> Data:
+        return self._data(*triple(data), of="validation ")
 
     def _split(
-        self, share: float, first: tuple[Array, Array], *more: tuple[Array, Array]
+        self, share: float, first: Data, *more: Data
     ) -> tuple[NDArray[np.int32], NDArray[np.int32]] | None:
         """The rows to learn from and to validate on, where a share is split off."""
         if not share:
             return None
-        x, y = first
+        x, y, _ = first
         if more:
             raise ValueError("expected validation_data with shards, got validation_split")
         if len(x) < 2:
@@ -674,52 +716,61 @@ class Network:
 
     def _rows_of_fit(
         self,
-        pairs: list[tuple[Array, Array]],
-        validation: tuple[Array, Array] | None,
+        pairs: list[Data],
+        validation: Data | None,
         parts: tuple[NDArray[np.int32], NDArray[np.int32]] | None,
+        class_weight: ClassWeight | None,
     ) -> tuple[list[Rows], Rows | None]:
         """The rows to learn from, and those of the validation; the first fit learns the scales."""
         if not self._learned():
             chosen = None if parts is None else parts[0]
             self._learn_scales(
-                *(_arrays.Part(columns, chosen) for columns in zip(*pairs, strict=True))
+                _arrays.Part(tuple(x for x, _, _ in pairs), chosen),
+                _arrays.Part(tuple(y for _, y, _ in pairs), chosen),
             )
         if parts is not None:
             (rows,) = self._rows(*pairs)
-            return [replace(rows, chosen=parts[0])], replace(rows, chosen=parts[1])
+            learned, validated = (replace(rows, chosen=chosen) for chosen in parts)
+            return self._weighted([learned], class_weight), self._weighted([validated], None)[0]
         if validation is None:
-            return self._rows(*pairs), None
+            return self._weighted(self._rows(*pairs), class_weight), None
         *rows_of_pairs, validated = self._rows(*pairs, validation)
-        return rows_of_pairs, validated
+        weighted = self._weighted(rows_of_pairs, class_weight)
+        return weighted, self._weighted([validated], None)[0]
 
     def _stream(
         self,
         batches: Any,
-        validation_data: tuple[ArrayLike, ArrayLike] | None,
+        validation_data: tuple[ArrayLike, ...] | None,
         share: float,
         resume: object,
+        class_weight: ClassWeight | None,
     ) -> tuple[training.Stream, Rows | None]:
         """Batches from an iterable, each checked when it comes; the validation rows as ever."""
         if hasattr(batches, "dtype") or not isinstance(batches, Iterable):
             raise TypeError(f"expected y beside x, or an iterable of (x, y), got {shown(batches)}")
-        for name, value in (("validation_split", share), ("resume", resume)):
+        balanced = class_weight if isinstance(class_weight, str) else None
+        said = ("validation_split", share), ("resume", resume), ("class_weight", balanced)
+        for name, value in said:
             if value:
                 raise ValueError(f"expected no {name} with an iterable, got {shown(value)}")
         self._check_learned()
         meanings: list[Meaning] = []
 
         def rows(batch: object) -> Rows:
-            x, y = self._data(*pair(batch, "batches of the iterable"))
+            x, y, weights = self._data(*triple(batch, "batches of the iterable"))
             several = y.ndim == 2 and self.loss.kind == "binary" and self.outputs > 1
             meanings.append("classes" if several else meaning_of(self.loss, y))
-            (found,) = self._rows((x, y), meaning=meanings[0])
-            return found
+            found = self._rows((x, y, weights), meaning=meanings[0])
+            if class_weight is not None:
+                found = with_class_weights(found, class_weight, self.outputs)
+            return found[0]
 
         stream = training.Stream(batches, rows)
         if validation_data is None:
             return stream, None
-        (validated,) = self._rows(self._validation(validation_data), meaning=meanings[0])
-        return stream, validated
+        validated = self._rows(self._validation(validation_data), meaning=meanings[0])
+        return stream, self._weighted(validated, None)[0]
 
     def _runner(self) -> training.Runner:
         return training.Runner(self.program, self._engine, self._threads, self._block, self._unit)
@@ -811,13 +862,16 @@ def load(
     return network
 
 
-def pair(found: Any, name: str = "validation_data") -> tuple[ArrayLike, ArrayLike]:
-    """An x and a y."""
+def triple(
+    found: Any, name: str = "validation_data"
+) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
+    """An x, a y and the weights of their rows, if there are some."""
     try:
-        x, y = found
+        x, y, *weights = found
+        (weight,) = weights or [None]
     except (TypeError, ValueError):
-        raise ValueError(f"expected {name} as a pair (x, y)") from None
-    return x, y
+        raise ValueError(f"expected {name} as (x, y) or (x, y, sample_weight)") from None
+    return x, y, weight
 
 
 def listed(name: str, values: Iterable[Any]) -> list[Any]:

@@ -8,7 +8,7 @@ Nothing here loops over rows.
 Source: Goodfellow, Bengio, Courville, Deep learning (2016), section 6.5.
 """
 
-# ruff: noqa: N806, N815 (the textbook's capital letters)
+# ruff: noqa: N815 (the textbook's capital letters)
 # mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
@@ -209,7 +209,7 @@ READ_Z = frozenset(
     {GELU, GELU_TANH, SILU, MISH}
 )  # activations whose derivative is written in z; the others' in h
 
-# Losses: one number per row from z, h = g(z), t (B, T) and the loss's numbers c; and d (B, O) of it:
+# Losses: one number per row from z, h = g(z), t (B, T) and the loss's numbers c; and its d (B, O):
 # dz where the loss cancels g', else dh. Those of LOGITS take z for h, and have their own g.
 
 Numbers = NDArray[np.float64]
@@ -355,8 +355,8 @@ def losses_and_errors(program: Program, z: Array, h: Array, t: Array) -> tuple[A
     return of(z, h, t, program.loss_numbers), error(z, h, t, program.loss_numbers)
 
 
-def agreeing(program: Program, h: Array, y: Array) -> int:
-    """How many rows of h (B, O) have the winner that y names; one output wins above one half.
+def agreeing(program: Program, h: Array, y: Array) -> Array:
+    """Whether each row of h (B, O) has the winner that y names; one output wins above one half.
 
     Targets (B, O) of a loss of BINARY are each met or not: how many outputs are on their side of
     one half (or of 0, if they are no probabilities).
@@ -364,10 +364,10 @@ def agreeing(program: Program, h: Array, y: Array) -> int:
     t = targets(program, y)
     cut = 0.0 if program.loss in (HINGE, BINARY_CROSS_ENTROPY_LOGITS) else 0.5
     if program.per_target > 1:
-        return 0  # no output is a class
+        return np.zeros(len(h), np.int64)  # no output is a class
     if h.shape[1] == 1 or (program.loss in BINARY and y.ndim == 2):
-        return int(((h > cut) == (t > 0.5)).sum())
-    return int((h.argmax(axis=1) == t.argmax(axis=1)).sum())
+        return ((h > cut) == (t > 0.5)).sum(axis=1)
+    return (h.argmax(axis=1) == t.argmax(axis=1)).astype(np.int64)
 
 
 # Optimizers: one update of w from g, with a row (5,) of the numbers of optimizers.py.
@@ -543,12 +543,26 @@ def targets(program: Program, y: Array) -> Array:
     return np.eye(program.targets, dtype=program.dtype)[y]
 
 
-def judged(program: Program, h: Values, y: Array) -> tuple[float, int, Array]:
-    """The sum of the losses over the rows, what agrees with y, and d (B, O) of the mean loss."""
+Weights = NDArray[np.float64]  # (B,), of rows
+
+
+def judged(
+    program: Program, h: Values, y: Array, weights: Weights | None
+) -> tuple[float, float, Array]:
+    """The sum of the losses over the rows, what agrees with y, and d (B, O) of the mean loss.
+
+    Each row counts by its weight; the mean is over the sum of weights.
+    """
     z = h[program.ops[-1, SOURCE]]
     losses, d = losses_and_errors(program, z, h[-1], targets(program, y))
-    total = float(losses.sum(dtype=np.float64))
-    return total, agreeing(program, h[-1], y), (d / len(d)).astype(program.dtype)
+    agree = agreeing(program, h[-1], y)
+    if weights is None:
+        loss = float(losses.sum(dtype=np.float64))
+        return loss, int(agree.sum()), (d / len(d)).astype(program.dtype)
+    counted, total = weights > 0, weights.sum()  # 0 times infinity would be no number
+    losses = weights[counted] * losses[counted].astype(np.float64)
+    d = np.where(counted[:, None], d * weights[:, None] / (total or 1), 0)
+    return float(losses.sum()), float((weights * agree).sum()), d.astype(program.dtype)
 
 
 # The calls that every engine offers. Arrays named out, outs, gradients, d_input are filled.
@@ -578,9 +592,14 @@ def activations(program: Program, x: Array, outs: list[Array], threads: int) -> 
         out[:] = h[value]
 
 
-def evaluate(program: Program, x: Array, y: Array, threads: int) -> tuple[float, int]:
-    """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
-    return judged(program, forward_pass(program, x, ops(program)), y)[:2]
+def evaluate(
+    program: Program, x: Array, y: Array, threads: int, weights: Weights | None = None
+) -> tuple[float, float]:
+    """The sum of the losses over the rows, and how many rows (or outputs) agree with y.
+
+    Both are sums of the rows' weights (B,), where they have some.
+    """
+    return judged(program, forward_pass(program, x, ops(program)), y, weights)[:2]
 
 
 def backward(
@@ -605,14 +624,16 @@ def gradients(
     gradients: Array,
     threads: int,
     first_row: int | None = None,
-) -> tuple[float, int]:
+    weights: Weights | None = None,
+) -> tuple[float, float]:
     """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees.
 
-    Where first_row says which row of its batch x begins with, dropout is on.
+    Where first_row says which row of its batch x begins with, dropout is on. weights (B,): of the
+    rows; the mean is sum(w l) / sum(w), and 0 if that is 0 / 0.
     """
     chain = ops(program, gradients, first_row)
     h = forward_pass(program, x, chain)
-    loss, agree, d = judged(program, h, y)
+    loss, agree, d = judged(program, h, y, weights)
     backward_pass(program, h, chain, d, int(program.loss in LAST))
     return loss, agree
 
@@ -625,20 +646,22 @@ def train(
     batch_size: int,
     coefficients: NDArray[np.float64],
     threads: int,
-) -> tuple[float, int]:
+    weights: Weights | None = None,
+) -> tuple[float, float]:
     """One update for every row of coefficients (S, 5).
 
-    Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y, which is
-    already gathered: len(y) == len(rows). Returns the sum of the losses and what agrees, each taken
-    just before the update of its batch.
+    Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y and of
+    weights, which are already gathered: len(y) == len(rows). Returns the sum of the losses and what
+    agrees, each taken just before the update of its batch.
     """
     g = np.zeros_like(program.parameters)
-    loss, agree, first = 0.0, 0, program.update
+    loss, agree, first = 0.0, 0.0 if weights is not None else 0, program.update
     try:
         for step, numbers in enumerate(coefficients):
             batch = slice(step * batch_size, (step + 1) * batch_size)
             program.update = first + step
-            batch_loss, batch_agree = gradients(program, x[rows[batch]], y[batch], g, threads, 0)
+            w = None if weights is None else weights[batch]
+            batch_loss, batch_agree = gradients(program, x[rows[batch]], y[batch], g, threads, 0, w)
             apply_gradients(program, g, numbers, threads)
             loss, agree = loss + batch_loss, agree + batch_agree
     finally:

@@ -16,15 +16,17 @@ cdef void gather(const Instruction* i, Worker* me, real[::1] work) noexcept nogi
         gather_row(&call.data, row, columns.first, columns.end, work, h.start + r * h.row)
 
 
-cdef inline Outputs outputs_of(const Instruction* i, const Worker* me) noexcept nogil:
-    """Of some rows, what does not depend on which."""
+cdef inline Outputs outputs_of(const Instruction* i, const Worker* me, Py_ssize_t row, int n) noexcept nogil:
+    """Of n rows of the call, from `row` on, what is known of them but where they lie."""
     cdef const Call* call = me.call
     cdef Outputs o
     cdef int r
     o.n, o.targets, o.t = i.outputs, call.targets_of_row, NULL
     o.numbers, o.count = call.numbers, call.count
     for r in range(SIDE):
-        o.weights[r] = me.block.weight
+        o.weights[r] = <real> me.block.weight
+    for r in range(n if call.weights != NULL else 0):
+        o.weights[r] = <real> (me.block.weight * call.weights[row + r])
     return o
 
 
@@ -37,7 +39,7 @@ cdef inline void judge_outputs(int loss, real[::1] work, Outputs* o, int side, J
 cdef void judge_row(const Instruction* i, Worker* me, real[::1] work, Py_ssize_t r, Judgement* found) noexcept nogil:
     cdef const Call* call = me.call
     cdef Py_ssize_t row = me.block.start + r
-    cdef Outputs o = outputs_of(i, me)
+    cdef Outputs o = outputs_of(i, me, row, 1)
     o.z, o.h, o.d = part(here(me, i.source), r, 0).start, part(here(me, i.target), r, 0).start, part(here(me, i.other), r, 0).start
     if reads_logits(call.loss):
         o.z, o.h = o.h, o.d
@@ -52,7 +54,7 @@ cdef void judge_side_by_side(const Instruction* i, Worker* me, real[::1] work, R
     """The same for some rows, at most SIDE."""
     cdef const Call* call = me.call
     cdef Py_ssize_t n = rows.end - rows.first, row = me.block.start + rows.first, r, j
-    cdef Outputs o = outputs_of(i, me)
+    cdef Outputs o = outputs_of(i, me, row, <int> n)
     # a constant apart: so the compiler sees that they do not overlap
     o.z, o.h, o.d = me.scratch, me.scratch + SIDE * SHORT, me.scratch + 2 * SIDE * SHORT
     if reads_logits(call.loss):
@@ -73,6 +75,14 @@ cdef void judge_side_by_side(const Instruction* i, Worker* me, real[::1] work, R
     lie(work, part(here(me, i.other), rows.first, 0), o.d, n, o.n)
 
 
+cdef void weigh(const double* weights, Py_ssize_t n, Judgement* found) noexcept nogil:
+    """Rows count by their weights; of weight 0, not even if their loss is infinite."""
+    cdef Py_ssize_t r
+    for r in range(n):
+        found.losses[r] = weights[r] * found.losses[r] if weights[r] > 0 else 0
+        found.agreeing[r] = weights[r] * found.agreeing[r]
+
+
 cdef void judge(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
     """JUDGE: each row's loss, whether it agrees, and d of the mean loss, which is dz where the loss cancels g'."""
     cdef const Call* call = me.call
@@ -87,6 +97,8 @@ cdef void judge(const Instruction* i, Worker* me, real[::1] work) noexcept nogil
             judge_side_by_side(i, me, work, some, &found)
         else:
             judge_row(i, me, work, some.first, &found)
+        if call.weights != NULL:
+            weigh(call.weights + me.block.start + some.first, n, &found)
         for r in range(n):
             call.losses[at + some.first + r] = found.losses[r]
             call.agreeing[at + some.first + r] = found.agreeing[r]

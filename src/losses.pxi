@@ -23,7 +23,7 @@ cdef struct Outputs:            # of some rows side by side: element j of row r 
 
 cdef struct Judgement:          # of each row
     double losses[SIDE]
-    int64_t agreeing[SIDE]
+    double agreeing[SIDE]
 
 cdef inline real target_of(const Outputs* o, Py_ssize_t j, int side, int r) noexcept nogil:
     if o.t == NULL:
@@ -335,19 +335,22 @@ cdef inline void winners(const real* h, Py_ssize_t n, int side, Py_ssize_t* best
             top[r] = h[j * side + r] if h[j * side + r] > top[r] else top[r]
 
 
-cdef inline void agreement(int loss, const real[::1] work, const Outputs* o, int side, int64_t* agreeing) noexcept nogil:
+cdef inline void agreement(int loss, const real[::1] work, const Outputs* o, int side, double* agreeing) noexcept nogil:
     """Whether the output has the target's winner; for targets of a binary loss, how many outputs are right."""
     cdef Py_ssize_t j, h = o.z if reads_logits(loss) else o.h
     cdef int r
     cdef real cut = 0 if loss == HINGE or loss == BINARY_CROSS_ENTROPY_LOGITS else 0.5
     cdef Py_ssize_t found[SIDE]
     cdef Py_ssize_t wanted[SIDE]
+    cdef int64_t right[SIDE]
     if o.n == 1 or o.targets < o.n or (o.t != NULL and is_binary(loss)):
         for r in range(side):
-            agreeing[r] = 0
+            right[r] = 0
         for j in range(o.n if o.targets == o.n else 0):
             for r in range(side):
-                agreeing[r] += (work[h + j * side + r] > cut) == (target_of(o, j, side, r) > 0.5)
+                right[r] += (work[h + j * side + r] > cut) == (target_of(o, j, side, r) > 0.5)
+        for r in range(side):
+            agreeing[r] = right[r]
         return
     winners(&work[h], o.n, side, found)
     if o.t != NULL:

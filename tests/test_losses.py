@@ -1,4 +1,4 @@
-"""The names and numbers of losses, which outputs and targets they fit, and what they say of them."""
+"""The names and numbers of losses, which outputs and targets they fit, and their units."""
 
 import numpy as np
 import pytest
