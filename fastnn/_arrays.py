@@ -16,8 +16,8 @@ from typing import Any, TypeGuard
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import losses
 from ._errors import shown
+from .losses import Loss
 
 Array = NDArray[Any]
 Chosen = slice | NDArray[np.int32]  # rows
@@ -177,29 +177,38 @@ def not_finite(part: Array, dtype: DTypeLike) -> tuple[int, ...] | None:
 
 
 def targets(
-    y: ArrayLike, rows: int, outputs: int, loss: str, dtype: DTypeLike, of: str = ""
+    y: ArrayLike, rows: int, outputs: int, loss: Loss, dtype: DTypeLike, of: str = ""
 ) -> Array:
-    """Labels (B,), or targets (B, O), checked but not converted; `of` goes before their name.
+    """Labels (B,), or targets (B, T), checked but not converted; `of` goes before their name.
 
-    Integers of rank 1 are labels from 0 to O - 1, unless there is only one output.
+    Integers of rank 1 are labels from 0 to T - 1, unless there is only one target a row. T is O,
+    but where the loss has several outputs for a target.
     Raises ValueError or TypeError for anything that the loss cannot use.
     """
-    name = f"{of}y"
+    name, width = f"{of}y", loss.targets(outputs)
     array = real(name, y)
     if array.ndim == 0 or len(array) != rows:
         found = f"shape {array.shape}"
         raise ValueError(f"expected {name} with {rows} rows, as in {of}x, got {found}")
-    if outputs == 1 and array.ndim == 1:
+    if width == 1 and array.ndim == 1:
         array = array[:, None]
-    if array.ndim == 1:
-        check_labels(name, array, outputs)
+    labels = loss.per_target == 1
+    if array.ndim == 1 and labels:
+        check_labels(name, array, width)
         return array
-    if array.shape != (rows, outputs):
-        expected = f"labels ({rows},) or targets ({rows}, {outputs})"
-        raise ValueError(f"expected {name} as {expected}, got {array.shape}")
+    if array.shape != (rows, width):
+        expected = f"labels ({rows},) or targets" * labels or "targets"
+        raise ValueError(f"expected {name} as {expected} ({rows}, {width}), got {array.shape}")
     check_finite(name, array, dtype)
-    if losses.get(loss).power == 0:
+    if loss.kind != "numbers":
         check_probabilities(name, array, loss)
+    elif array.size and array.min() < loss.least:
+        least = int(array.argmin())
+        where = spot(array.shape, tuple(map(int, np.unravel_index(least, array.shape))))
+        raise ValueError(
+            f"expected targets of at least {loss.least} for {loss.name} in {name}, got "
+            f"{array.flat[least]} in {where}"
+        )
     return array
 
 
@@ -215,19 +224,21 @@ def check_labels(name: str, labels: Array, outputs: int) -> None:
             raise ValueError(f"expected labels from 0 to {outputs - 1} in {name}, got {found}")
 
 
-def check_probabilities(name: str, targets: Array, loss: str) -> None:
-    """Raise unless they lie from 0 to 1, and sum to 1 for cross_entropy."""
+def check_probabilities(name: str, targets: Array, loss: Loss) -> None:
+    """Raise unless they lie from 0 to 1, and sum to 1 where a row has one class."""
     for place in (int(targets.argmin()), int(targets.argmax())):
         position = tuple(map(int, np.unravel_index(place, targets.shape)))
         if not 0 <= targets[position] <= 1:
             found = f"{targets[position]} in {spot(targets.shape, position)}"
-            raise ValueError(f"expected targets from 0 to 1 for {loss} in {name}, got {found}")
-    if loss == "cross_entropy":
+            raise ValueError(f"expected targets from 0 to 1 for {loss.name} in {name}, got {found}")
+    if loss.kind == "class":
         total = targets.sum(axis=1, dtype=np.float64)
         worst = int(np.abs(total - 1).argmax())
         if abs(total[worst] - 1) > 1e-3:
             found = f"{total[worst]} in row {worst}"
-            raise ValueError(f"expected targets that sum to 1 for {loss} in {name}, got {found}")
+            raise ValueError(
+                f"expected targets that sum to 1 for {loss.name} in {name}, got {found}"
+            )
 
 
 def one_class(y: Array) -> bool:
@@ -246,6 +257,22 @@ def labels_of(y: Array) -> Array:
     """The labels (B,) of one-hot targets (B, O)."""
     parts = pieces(len(y), max(1, CHECKED // y.shape[1]))
     return np.concatenate([y[rows].argmax(axis=1) for rows in parts])
+
+
+def weights(values: ArrayLike, rows: int, of: str = "") -> NDArray[np.float64]:
+    """The weights (B,) of rows, as float64; `of` goes before their name in errors.
+
+    Raises ValueError for another shape, or a weight that is negative or not finite.
+    """
+    name = f"{of}sample_weight"
+    array = real(name, values)
+    if array.shape != (rows,):
+        raise ValueError(f"expected {name} of shape ({rows},), got {array.shape}")
+    check_finite(name, array, "float64")
+    if rows and array.min() < 0:
+        row = int(array.argmin())
+        raise ValueError(f"expected {name} of at least 0, got {array[row]} in row {row}")
+    return np.ascontiguousarray(array, np.float64)
 
 
 def target_block(y: Array, rows: Chosen, dtype: DTypeLike) -> Array:

@@ -83,6 +83,15 @@ def _positive(name: str) -> Callable[[Any], float]:
     return read
 
 
+def _count_or_weight(name: str) -> Callable[[Any], float]:
+    def read(value: Any) -> float:
+        known = type(value) in (int, float) and 0 <= value < LARGEST_COUNT
+        expect(known, name, value)
+        return value  # type: ignore[no-any-return]
+
+    return read
+
+
 def _is(kind: type, name: str) -> Callable[[Any], Any]:
     def read(value: Any) -> Any:
         expect(type(value) is kind, name, value)
@@ -107,7 +116,23 @@ def _dtype(value: Any) -> str:
 
 
 def _loss(value: Any) -> Loss:
-    return losses.get(_is(str, "the name of a loss")(value))
+    if not isinstance(value, dict):
+        return losses.get(_is(str, "the name of a loss")(value))
+    expect_names("loss", value.keys(), {"name", "numbers"})
+    name, numbers = _is(str, "the name of a loss")(value["name"]), value["numbers"]
+    fine = isinstance(numbers, list) and {*map(type, numbers)} == {float}
+    expect(fine and name in losses.WITH_NUMBERS, "a loss and its numbers", value)
+    try:
+        return losses.WITH_NUMBERS[name](tuple(numbers))
+    except TypeError:  # too many
+        raise FormatError(f"expected the numbers of {name}, got {shown(numbers)}") from None
+
+
+def _loss_entry(network: Network, _: State) -> Any:
+    loss = network.loss
+    if loss == losses.LOSSES.get(loss.name):
+        return loss.name
+    return {"name": loss.name, "numbers": list(loss.numbers)}
 
 
 def _meaning(value: Any) -> str:
@@ -315,6 +340,7 @@ PLACE_READERS: dict[Any, Callable[[str], Callable[[Any], Any]]] = {
     "int": lambda name: _whole(f"{name} of fit from 0 to 2^62 - 1", 0, LARGEST_COUNT),
     "bool": lambda name: _is(bool, f"{name} of fit as a bool"),
     "float": lambda name: _is(float, f"{name} of fit as a float"),
+    "int | float": lambda name: _count_or_weight(f"{name} of fit as a count or a sum of weights"),
     "dict[str, list[float]]": _history,
 }
 
@@ -404,7 +430,7 @@ FIELDS = (
     Field("inputs", 1, lambda net, _: net.inputs, _whole("a positive number of inputs", 1)),
     Field("input_scale", 1, lambda net, _: net.input_scale, _positive("a positive input_scale")),
     Field("dtype", 1, lambda net, _: net.dtype.name, _dtype),
-    Field("loss", 1, lambda net, _: net.loss.name, _loss),
+    Field("loss", 1, _loss_entry, _loss),
     Field("seed", 1, lambda net, _: net.seed, _whole("a seed from 0 to 2^64 - 1", 0)),
     Field("layers", 1, lambda net, _: [layer.entry() for layer in net.layers], _layers),
     Field(
@@ -464,7 +490,7 @@ def _since(layers: Iterable[Layer]) -> int:
 def describe(network: Network, training: State) -> Description:
     """What is written of a network, beside its tensors; the format is the lowest that can."""
     description: Description = {}
-    version = _since(network.layers)
+    version = max(_since(network.layers), network.loss.since)
     for field in FIELDS:
         value = field.write(network, training)
         if value != field.default:
@@ -474,6 +500,8 @@ def describe(network: Network, training: State) -> Description:
         version = max(version, _columns_since(network.columns))
     if "optimizer" in description:
         version = max(version, _kind_since(training.optimizer))
+    if training.place is not None and type(training.place.agreeing) is float:
+        version = max(version, 5)  # of rows with weights
     return {"format": version, **description}
 
 
@@ -496,6 +524,8 @@ def model_of(description: Description) -> Model:
         if model["columns"] is not None:
             version = _columns_since(model["columns"])
             expect(version <= found, f"format {version} for these columns", found)
+        version = model["loss"].since
+        expect(version <= found, f"format {version} for this loss", found)
         if model["optimizer"] is not None:
             version = _kind_since(model["optimizer"])
             expect(version <= found, f"format {version} for this optimizer", found)
@@ -531,7 +561,7 @@ def _plain_layers(value: Any) -> Any:
     """Layers as what JSON holds of them; anything else as it is."""
     if isinstance(value, list):
         return [layer.entry() for layer in value]
-    return value.name if isinstance(value, Loss) else value
+    return (value.name, value.numbers) if isinstance(value, Loss) else value
 
 
 def _check_together(model: Model) -> None:

@@ -34,7 +34,14 @@ class Engine(Protocol):
 
     def activations(self, program: Program, x: Array, outs: list[Array], threads: int) -> None: ...
 
-    def evaluate(self, program: Program, x: Array, y: Array, threads: int) -> tuple[float, int]: ...
+    def evaluate(
+        self,
+        program: Program,
+        x: Array,
+        y: Array,
+        threads: int,
+        weights: NDArray[np.float64] | None = None,
+    ) -> tuple[float, float]: ...
 
     def backward(
         self,
@@ -54,7 +61,8 @@ class Engine(Protocol):
         gradients: Array,
         threads: int,
         first_row: int | None = None,
-    ) -> tuple[float, int]: ...
+        weights: NDArray[np.float64] | None = None,
+    ) -> tuple[float, float]: ...
 
     def apply_gradients(
         self,
@@ -73,7 +81,8 @@ class Engine(Protocol):
         batch_size: int,
         coefficients: NDArray[np.float64],
         threads: int,
-    ) -> tuple[float, int]: ...
+        weights: NDArray[np.float64] | None = None,
+    ) -> tuple[float, float]: ...
 
     def rest(self, program: Program) -> None: ...
 

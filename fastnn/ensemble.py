@@ -62,7 +62,7 @@ class Ensemble:
         """The winning class (B,) of the mean; raises as `Network.classify` does."""
         for network in self.networks:
             check_classes(network)
-        return winners(self.predict(x))
+        return winners(self.predict(x), self.networks[0].loss.cut)
 
     def evaluate(
         self, x: ArrayLike, y: ArrayLike, *, metrics: Iterable[str | Measure] = ()

@@ -98,9 +98,13 @@ def _kinds(model: Model, found: Set[str]) -> Kinds:
             kinds[prefix + name] = (dtype, axes(name, *shape))
     if model["standardize"] and "inputs.center" in found:
         kinds["inputs.center"] = kinds["inputs.factor"] = ("float64", (inputs,))
-        real = model["loss"].power > 0
-        if real and layers[-1].activation.name == "identity" and "outputs.center" in found:
-            kinds["outputs.center"] = ("float64", (layers[-1].units,))
+        loss = model["loss"]
+        if (
+            loss.kind == "numbers"
+            and layers[-1].activation.name == "identity"
+            and "outputs.center" in found
+        ):
+            kinds["outputs.center"] = ("float64", (loss.targets(layers[-1].units),))
     if "outputs.center" not in kinds:
         expect(model["output_scale"] == 1.0, "no output_scale", model["output_scale"])
     return kinds

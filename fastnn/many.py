@@ -304,7 +304,7 @@ def cross_validate(
         raise TypeError(f"expected make as a function that gives a new network, got {shown(make)}")
     team, data, shows = Team(num_threads), Common(x, y), is_shown(verbose)
     number, wanted, first = count("folds", folds), metrics_of.get(metrics), make()
-    _, targets = data.seen_by(*distinct([first]))
+    _, targets, _ = data.seen_by(*distinct([first]))
     if not 2 <= number <= len(targets):
         raise ValueError(f"expected folds from 2 to {len(targets)} rows, got {number}")
     networks = distinct([first, *(make() for _ in range(number - 1))])

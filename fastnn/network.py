@@ -36,11 +36,13 @@ from .program import (
     prepare,
     views,
 )
-from .rows import Meaning, Rows, meaning_of, split
+from .rows import Meaning, Rows, meaning_of, split, with_class_weights
 from .shards import Shards
 from .training import History
 
 Function = Callable[["Network", int, dict[str, float]], object]
+ClassWeight = dict[int, float] | str  # by label, or "balanced"
+Data = tuple[Array, Array, NDArray[np.float64] | None]  # x, y, and the weights of rows if any
 
 DTYPES = ("float32", "float64")
 BLOCK = 16384  # rows at most in one call of an engine
@@ -55,15 +57,17 @@ class Network:
     different scales; from each input column its mean is taken, and the rest divided by its
     deviation, both learned from the rows of the first fit (a column that never varied becomes 0).
     Targets of identity outputs are standardised too, by the mean of each and the deviation of all,
-    so that the loss is the same but for a factor. What goes in and comes out stays in the units of
-    the data. loss: its name; by default cross_entropy after softmax, binary_cross_entropy after
-    sigmoid, else mean_squared_error.
+    so that the loss is the same but for a factor (huber and log_cosh take errors in deviations).
+    What goes in and comes out stays in the units of the data. loss: its name, or what `losses`
+    makes of numbers, such as `losses.Huber(2.0)`; by default cross_entropy after softmax,
+    binary_cross_entropy after sigmoid, else mean_squared_error.
     dtype: "float32" or "float64". seed: initial weights and shuffling follow from it; None draws
     one. engine: "auto", "reference", or one build by name. num_threads: by default as
     `set_num_threads` says; results do not depend on it.
 
     Everywhere below, x is (B, I), or (B, ...) of the same size, of any real dtype; it is not copied
     as a whole. y is labels (B,) from 0 to O - 1, or targets (B, O); with one output also (B,).
+    Where the loss has several outputs for a target (quantile, gaussian), they are (B, T), T < O.
     Methods raise ValueError for a wrong shape, no rows, NaN or infinity, and TypeError for a wrong
     dtype.
     """
@@ -98,7 +102,7 @@ class Network:
         if standardize and self.input_scale != 1.0:
             raise ValueError(f"expected no input_scale with standardize, got {input_scale}")
         check_codes(layers, standardize, self.input_scale)
-        self.output_center: NDArray[np.float64] | None = None  # (O,), learned with the inputs'
+        self.output_center: NDArray[np.float64] | None = None  # (T,), learned with the inputs'
         self.output_scale = 1.0  # outputs are h * output_scale + output_center
         self.activation = output = last.activation  # of the outputs
         self.loss = losses.default(output) if loss is None else losses.get(loss)
@@ -136,7 +140,12 @@ class Network:
             layer.check(self.dtype)
             values.append(layer.add(builder, values[-1], f"layers.{number}"))
         self.program = builder.program(
-            values[1:], self.loss.code, self.dtype, self.input_scale, self.seed
+            values[1:],
+            self.loss.code,
+            self.dtype,
+            self.input_scale,
+            self.seed,
+            self.loss.numbers,
         )
         names = [f"layers.{number}" for number in range(len(layers))]
         pairs = zip(layers, names, strict=True)
@@ -168,7 +177,9 @@ class Network:
         epochs: int = 10,
         batch_size: int = 64,
         optimizer: str | Optimizer = "adam",
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
+        validation_data: tuple[ArrayLike, ...] | None = None,
         validation_split: float = 0.0,
         metrics: Iterable[str | Measure] = (),
         shuffle: bool = True,
@@ -179,9 +190,9 @@ class Network:
         """Train on x (B, I) and y for some epochs; returns what each epoch brought.
 
         x may be `Shards`, without y: rows then are drawn shard by shard. Or it is an iterable of
-        batches (x, y), such as a list, a generator or a PyTorch DataLoader: each batch is one
-        step, batch_size and shuffle do not count, and each epoch begins it again; a fit on one
-        cannot be resumed, and learns no scales.
+        batches (x, y) or (x, y, sample_weight), such as a list, a generator or a PyTorch
+        DataLoader: each batch is one step, batch_size and shuffle do not count, and each epoch
+        begins it again; a fit on one cannot be resumed, and learns no scales.
 
         The last batch of an epoch may be short (with batch norm not of one row). A second fit goes
         on where the first one ended, with the optimizer's state if the optimizer is equal; a
@@ -189,6 +200,13 @@ class Network:
         told how it goes; a plain function is called as callback(network, epoch, logs) after an
         epoch, counted from 1. Training stops after an epoch for which one returns True (or NumPy's
         True; not 1, nor an array). verbose=0 is silent, 1 shows progress on stderr.
+
+        sample_weight (B,): how much each row counts, at least 0. The loss of a batch is the mean
+        sum(w * l) / sum(w), as in scikit-learn (Keras divides by the number of rows), and history
+        and figures are such means; a batch whose weights are all 0 has no gradient. class_weight:
+        {label: weight}, of other labels 1, or "balanced", rows / (classes * rows of the class);
+        it multiplies sample_weight, and does not count in validation, whose rows have weights as
+        validation_data=(x, y, sample_weight).
 
         validation_split: instead of validation_data, a share of the rows in [0, 1) that are not
         learned from, drawn by the seed, of each label alike (Keras takes the last rows). metrics:
@@ -224,22 +242,30 @@ class Network:
                 place = None
                 data: Sequence[Rows] | training.Stream
                 if y is None and not isinstance(x, Shards):
-                    data, validation = self._stream(x, validation_data, share, resume)
+                    if sample_weight is not None:
+                        raise ValueError("expected sample_weight in the batches of an iterable")
+                    data, validation = self._stream(x, validation_data, share, resume, class_weight)
                 else:
-                    pairs = self._checked(x, y)
+                    pairs = self._checked(x, y, sample_weight)
                     given = None if validation_data is None else self._validation(validation_data)
                     parts = self._split(share, pairs)
-                    counts = [len(x) for x, _ in pairs] if parts is None else [len(parts[0])]
+                    counts = [len(x) for x, *_ in pairs] if parts is None else [len(parts[0])]
                     training.check_batches(self.program, counts, settings.batch_size)
                     if resume is not None:
                         place = self._resumed(resume, sum(counts), settings)
-                    data, validation = self._rows_of_fit(pairs, given, parts)
+                    data, validation = self._rows_of_fit(pairs, given, parts, class_weight)
                 return self._run(data, validation, settings, place).all_epochs()
         finally:
             hold.release()  # again: an interrupt may have come just before the first time
 
     def train_on_batch(
-        self, x: ArrayLike, y: ArrayLike, *, optimizer: str | Optimizer = "adam"
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        optimizer: str | Optimizer = "adam",
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
     ) -> dict[str, float]:
         """One update from the rows x (B, I) and y; returns their figures just before it.
 
@@ -251,9 +277,9 @@ class Network:
         hold = training.Hold(self._holder)
         try:
             with hold:
-                pairs = self._checked(x, y)
+                pairs = self._checked(x, y, sample_weight)
                 training.check_batches(self.program, [len(pairs[0][0])], len(pairs[0][0]))
-                (rows,), _ = self._rows_of_fit(pairs, None, None)
+                (rows,), _ = self._rows_of_fit(pairs, None, None, class_weight)
                 silent = Callbacks([], self)
                 settings = training.Settings(1, len(rows), wanted, False, self.seed, silent, 0)
                 return training.one_step(self._runner(), rows, self.trained, settings)
@@ -330,16 +356,24 @@ class Network:
     def classify(self, x: ArrayLike) -> NDArray[np.int64]:
         """The winning class (B,) of each row; with one output, 1 where it is above one half.
 
+        (Of scores and logits, of hinge and losses with logits: above 0.)
+
         Outputs are classes if the latest fit was on them: on labels, one-hot targets, or one output
         of 0 or 1. Without a fit they are after softmax or sigmoid, or if `classes` names them.
         Raises ValueError where outputs are no classes: numbers to be met, or several labels a row.
         """
         self._check_learned()
         check_classes(self)
-        return winners(self.predict(x))
+        return winners(self.predict(x), self.loss.cut)
 
     def evaluate(
-        self, x: ArrayLike, y: ArrayLike, *, metrics: Iterable[str | Measure] = ()
+        self,
+        x: ArrayLike,
+        y: ArrayLike,
+        *,
+        metrics: Iterable[str | Measure] = (),
+        sample_weight: ArrayLike | None = None,
+        class_weight: ClassWeight | None = None,
     ) -> dict[str, float]:
         """The mean loss, and how often the network is right, from 0 to 1, if y are no real numbers.
 
@@ -350,11 +384,14 @@ class Network:
         number), precision, recall, f1 (each the mean over classes; of one output that of class 1),
         roc_auc (one class against the rest) and log_loss; of numbers mae, rmse and r2. Or functions
         f(y_true, y_pred) of labels (B,) or targets (B, O), and of outputs (B, O).
+
+        sample_weight, class_weight: as for `fit`; all figures but those of functions are means by
+        them.
         """
         self._check_learned()
         wanted = metrics_of.get(metrics)
-        (rows,) = self._rows(self._data(x, y))
-        metrics_of.check(wanted, rows.meaning)
+        rows = self._weighted(self._rows(self._data(x, y, sample_weight)), class_weight)[0]
+        metrics_of.check(wanted, rows.meaning, self.loss)
         return training.evaluate(self._runner(), rows, wanted)
 
     def activations(self, x: ArrayLike) -> list[Array]:
@@ -571,7 +608,7 @@ class Network:
     def _learn_scales(self, x: _arrays.Part, y: _arrays.Part) -> None:
         """Take the scales of inputs, and of targets that are real numbers, from these rows."""
         inputs = _statistics.columns(x)
-        real = self.loss.power > 0 and y.arrays[0].ndim == 2
+        real = self.loss.kind == "numbers" and y.arrays[0].ndim == 2
         if real and self.activation.name == "identity":
             targets = _statistics.columns(y)
             deviation = float(np.sqrt(np.mean(targets.deviation**2)))
@@ -583,10 +620,7 @@ class Network:
 
     def _in_units(self, h: Array) -> Array:
         """Outputs (B, O) in the units of the targets, in place."""
-        if self.output_center is not None:
-            h *= self.dtype.type(self.output_scale)
-            h += self.output_center.astype(self.dtype)
-        return h
+        return self.loss.outputs_in_units(h, self.output_center, self.output_scale)
 
     def _features(self, x: ArrayLike, name: str = "x") -> Array:
         array = _arrays.features(x, self.inputs, name)
@@ -602,16 +636,27 @@ class Network:
             return False
         return bool(self._engine.within(x, self._largest))
 
-    def _data(self, x: ArrayLike, y: ArrayLike, of: str = "") -> tuple[Array, Array]:
-        """The checked x and y; `of` goes before their names in errors."""
+    def _data(
+        self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None, of: str = ""
+    ) -> Data:
+        """The checked x, y and weights; `of` goes before their names in errors."""
         array = self._features(x, f"{of}x")
-        return array, _arrays.targets(y, len(array), self.outputs, self.loss.name, self.dtype, of)
+        targets = _arrays.targets(y, len(array), self.outputs, self.loss, self.dtype, of)
+        return array, targets, None if weights is None else _arrays.weights(weights, len(array), of)
 
-    def _rows(self, *pairs: tuple[Array, Array], meaning: Meaning | None = None) -> list[Rows]:
-        """Checked pairs (x, y) as rows of one kind: what targets mean is decided by all of them."""
-        meaning = meaning or meaning_of(self.loss.name, *(y for _, y in pairs))
-        known = self.loss.name, self.dtype, meaning, self.output_center, self.output_scale
-        return [Rows(x, y, *known) for x, y in pairs]
+    def _weighted(self, parts: list[Rows], class_weight: ClassWeight | None) -> list[Rows]:
+        """The rows with the weights of their classes. Raises ValueError if nothing counts."""
+        if class_weight is not None:
+            parts = with_class_weights(parts, class_weight, self.outputs)
+        if not any(rows.total() > 0 for rows in parts):
+            raise ValueError("expected a positive weight of some row, got weights that are all 0")
+        return parts
+
+    def _rows(self, *pairs: Data, meaning: Meaning | None = None) -> list[Rows]:
+        """Checked data as rows of one kind: what targets mean is decided by all of them."""
+        meaning = meaning or meaning_of(self.loss, *(y for _, y, _ in pairs))
+        known = self.loss, self.dtype, meaning, self.output_center, self.output_scale
+        return [Rows(x, y, *known, weights) for x, y, weights in pairs]
 
     def _split_share(
         self, share: float, data: object, metrics: tuple[metrics_of.Metric, ...]
@@ -624,20 +669,22 @@ class Network:
             raise ValueError("expected validation_data or validation_split with metrics, got none")
         return share
 
-    def _checked(self, x: Any, y: ArrayLike | None) -> list[tuple[Array, Array]]:
-        """The checked x and y to learn from, of each shard where there are some."""
+    def _checked(self, x: Any, y: ArrayLike | None, weights: ArrayLike | None) -> list[Data]:
+        """The checked data to learn from, of each shard where there are some."""
         if isinstance(x, Shards):
             if y is not None:
                 raise ValueError("expected no y beside shards, which bring theirs")
-            pairs = [self._data(*of_shard, f"{name}: ") for name, of_shard in x]
+            if weights is not None:
+                raise ValueError("expected no sample_weight beside shards, got one")
+            pairs = [self._data(*of_shard, of=f"{name}: ") for name, of_shard in x]
         else:
             assert y is not None
-            pairs = [self._data(x, y)]
+            pairs = [self._data(x, y, weights)]
         for one in pairs:
             self._check_fit(*one)
         return pairs
 
-    def _check_fit(self, x: Array, y: Array) -> None:
+    def _check_fit(self, x: Array, y: Array, _: object) -> None:
         """Raise for checked x and y that cannot be learned from."""
         if len(x) > np.iinfo(np.int32).max:
             raise ValueError(f"expected at most 2^31 - 1 rows in x, got {len(x)}")
@@ -645,13 +692,13 @@ class Network:
         _arrays.check_apart("x", x, weights)
         _arrays.check_apart("y", y, weights)
 
-    def _validation(self, data: tuple[ArrayLike, ArrayLike]) -> tuple[Array, Array]:
-        return self._data(*pair(data), "validation ")
+    def _validation(self, data: tuple[ArrayLike, ...]) -> Data:
+        return self._data(*triple(data), of="validation ")
 
     def _split(
         self,
         share: float,
-        pairs: list[tuple[Array, Array]],
+        pairs: list[Data],
         rows: NDArray[np.int32] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.int32] | None] | None:
         """The rows to learn from and to validate on: of all or of some, where a share is split off.
@@ -662,7 +709,7 @@ class Network:
             return None if rows is None else (rows, None)
         if len(pairs) > 1:
             raise ValueError("expected validation_data with shards, got validation_split")
-        _, y = pairs[0]
+        _, y, _ = pairs[0]
         y = y if rows is None else y[rows]
         if len(y) < 2:
             raise ValueError("expected at least 2 rows in x with validation_split, got 1")
@@ -671,21 +718,25 @@ class Network:
 
     def _rows_of_fit(
         self,
-        pairs: list[tuple[Array, Array]],
-        validation: tuple[Array, Array] | None,
+        pairs: list[Data],
+        validation: Data | None,
         parts: tuple[NDArray[np.int32], NDArray[np.int32] | None] | None,
+        class_weight: ClassWeight | None,
     ) -> tuple[list[Rows], Rows | None]:
         """The rows to learn from, and those of the validation; the first fit learns the scales."""
         chosen, held_out = parts or (None, None)
         if not self._learned():
             self._learn_scales(
-                *(_arrays.Part(columns, chosen) for columns in zip(*pairs, strict=True))
+                _arrays.Part(tuple(x for x, _, _ in pairs), chosen),
+                _arrays.Part(tuple(y for _, y, _ in pairs), chosen),
             )
         rows = self._rows(*pairs, *([] if validation is None else [validation]))
         validated = None if validation is None else rows.pop()
         if held_out is not None:
             validated = replace(rows[0], chosen=held_out)
-        return rows if chosen is None else [replace(rows[0], chosen=chosen)], validated
+        learned = rows if chosen is None else [replace(rows[0], chosen=chosen)]
+        weighted = self._weighted(learned, class_weight)
+        return weighted, None if validated is None else self._weighted([validated], None)[0]
 
     def _run(
         self,
@@ -697,7 +748,7 @@ class Network:
     ) -> training.Run:
         """A fit that is about to begin; its history is the network's from here on."""
         if validation is not None:
-            metrics_of.check(settings.metrics, validation.meaning)
+            metrics_of.check(settings.metrics, validation.meaning, self.loss)
         runner = self._runner()
         if threads is not None:
             runner = replace(runner, threads=threads)
@@ -708,31 +759,36 @@ class Network:
     def _stream(
         self,
         batches: Any,
-        validation_data: tuple[ArrayLike, ArrayLike] | None,
+        validation_data: tuple[ArrayLike, ...] | None,
         share: float,
         resume: object,
+        class_weight: ClassWeight | None,
     ) -> tuple[training.Stream, Rows | None]:
         """Batches from an iterable, each checked when it comes; the validation rows as ever."""
         if hasattr(batches, "dtype") or not isinstance(batches, Iterable):
             raise TypeError(f"expected y beside x, or an iterable of (x, y), got {shown(batches)}")
-        for name, value in (("validation_split", share), ("resume", resume)):
+        balanced = class_weight if isinstance(class_weight, str) else None
+        said = ("validation_split", share), ("resume", resume), ("class_weight", balanced)
+        for name, value in said:
             if value:
                 raise ValueError(f"expected no {name} with an iterable, got {shown(value)}")
         self._check_learned()
         meanings: list[Meaning] = []
 
         def rows(batch: object) -> Rows:
-            x, y = self._data(*pair(batch, "batches of the iterable"))
-            several = y.ndim == 2 and self.loss.name == "binary_cross_entropy" and self.outputs > 1
-            meanings.append("classes" if several else meaning_of(self.loss.name, y))
-            (found,) = self._rows((x, y), meaning=meanings[0])
-            return found
+            x, y, weights = self._data(*triple(batch, "batches of the iterable"))
+            several = y.ndim == 2 and self.loss.kind == "binary" and self.outputs > 1
+            meanings.append("classes" if several else meaning_of(self.loss, y))
+            found = self._rows((x, y, weights), meaning=meanings[0])
+            if class_weight is not None:
+                found = with_class_weights(found, class_weight, self.outputs)
+            return found[0]
 
         stream = training.Stream(batches, rows)
         if validation_data is None:
             return stream, None
-        (validated,) = self._rows(self._validation(validation_data), meaning=meanings[0])
-        return stream, validated
+        validated = self._rows(self._validation(validation_data), meaning=meanings[0])
+        return stream, self._weighted(validated, None)[0]
 
     def _runner(self) -> training.Runner:
         return training.Runner(self.program, self._engine, self._threads, self._block, self._unit)
@@ -842,28 +898,28 @@ def check_classes(network: Network) -> None:
     if meaning == "classes":
         raise ValueError(
             "expected one class a row, got a network that was fitted on several labels a row; "
-            "use predict(x) > 0.5"
+            f"use predict(x) > {network.loss.cut}"
         )
     output = network.activation.name
-    named = network.classes is not None
-    if meaning == "numbers" or not (meaning or named or output in ("softmax", "sigmoid")):
+    known = output in ("softmax", "sigmoid") or network.loss.kind != "numbers"
+    if meaning == "numbers" or not (meaning or known or network.classes is not None):
         raise ValueError(
             f"expected outputs that are classes, got {output} outputs that are numbers to be "
             f"met; use predict(x)"
         )
 
 
-def winners(h: Array) -> NDArray[np.int64]:
-    """The winning class (B,) of outputs (B, O); of one output, 1 where it is above one half."""
+def winners(h: Array, cut: float) -> NDArray[np.int64]:
+    """The winning class (B,) of outputs (B, O); of one output, 1 where it is above the cut."""
     if h.shape[1] == 1:
-        return (h[:, 0] > 0.5).astype(np.int64)
+        return (h[:, 0] > cut).astype(np.int64)
     found: NDArray[np.int64] = h.argmax(axis=1)
     return found
 
 
 def strata(network: Network, y: Array) -> Array | None:
     """The class (B,) of each row, by which rows are drawn; None where they have none."""
-    if meaning_of(network.loss.name, y) != "class":
+    if meaning_of(network.loss, y) != "class":
         return None
     return y if y.ndim == 1 else y[:, 0] if network.outputs == 1 else _arrays.labels_of(y)
 
@@ -873,13 +929,13 @@ class Common:
 
     def __init__(self, x: ArrayLike, y: ArrayLike, of: str = "") -> None:
         self.x, self.y, self.of = _arrays.real(f"{of}x", x), _arrays.real(f"{of}y", y), of
-        self.checked: dict[object, tuple[Array, Array]] = {}
+        self.checked: dict[object, Data] = {}
 
-    def seen_by(self, network: Network) -> tuple[Array, Array]:
+    def seen_by(self, network: Network) -> Data:
         """The checked x and y for this network; they stay where they are."""
         key = network.inputs, network.outputs, network.loss, network.dtype
         if key not in self.checked:
-            self.checked[key] = network._data(self.x, self.y, self.of)
+            self.checked[key] = network._data(self.x, self.y, of=self.of)
         return self.checked[key]
 
 
@@ -907,18 +963,21 @@ def run_of(
     network._check_fit(*pairs[0])
     given = None if validation is None else validation.seen_by(network)
     parts = network._split(share, pairs, rows)
-    learned, validated = network._rows_of_fit(pairs, given, parts)
+    learned, validated = network._rows_of_fit(pairs, given, parts, None)
     training.check_batches(network.program, map(len, learned), settings.batch_size)
     return network._run(learned, validated, settings, threads=threads)
 
 
-def pair(found: Any, name: str = "validation_data") -> tuple[ArrayLike, ArrayLike]:
-    """An x and a y."""
+def triple(
+    found: Any, name: str = "validation_data"
+) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
+    """An x, a y and the weights of their rows, if there are some."""
     try:
-        x, y = found
+        x, y, *weights = found
+        (weight,) = weights or [None]
     except (TypeError, ValueError):
-        raise ValueError(f"expected {name} as a pair (x, y)") from None
-    return x, y
+        raise ValueError(f"expected {name} as (x, y) or (x, y, sample_weight)") from None
+    return x, y, weight
 
 
 def is_shown(verbose: int) -> bool:

@@ -44,7 +44,16 @@ BARE = 1  # the code of an op without the last of its blocks, what is added
 ALPHA = 1  # the code of alpha dropout
 ANY = -1  # rows of a block
 
-CROSS_ENTROPY, BINARY_CROSS_ENTROPY = 0, 1  # losses that are read from the last op's source
+# Losses whose numbers or last op must be of a kind; those of LAST read the last op's source.
+CROSS_ENTROPY, BINARY_CROSS_ENTROPY, MEAN_SQUARED_ERROR, MEAN_ABSOLUTE_ERROR, HUBER = range(5)
+LOG_COSH, QUANTILE, POISSON, HINGE, FOCAL, GAUSSIAN = range(5, 11)
+CROSS_ENTROPY_LOGITS, BINARY_CROSS_ENTROPY_LOGITS = 11, 12
+LAST = {
+    CROSS_ENTROPY: SOFTMAX,
+    BINARY_CROSS_ENTROPY: ACTIVATE,
+    POISSON: ACTIVATE,
+    FOCAL: ACTIVATE,
+}
 
 ALIGNMENT = 16  # elements: each block starts at a multiple of this
 PADDING = 64  # elements of readable memory behind every arena, for whole-vector loads
@@ -58,7 +67,8 @@ class Program:
     """Plain data; engines know nothing else of a network.
 
     What stands in parameters and state changes, and loss, optimizer, seed and update may; engines
-    look at the rest once: for other ops, blocks or scales, put new arrays in their place.
+    look at the rest once: for other ops, blocks, scales or numbers of the loss, put new arrays in
+    their place.
     """
 
     dtype: np.dtype[Any]  # float32 or float64
@@ -77,6 +87,7 @@ class Program:
     state: NDArray[Any]  # (slots, P + PADDING), the optimizer's
     seed: int = 0
     update: int = 0  # what random numbers of the next call's first update are drawn by
+    loss_numbers: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # the loss's
     plan: Any = (
         None  # an engine's own notes on this program; it makes them anew where they are not its own
     )
@@ -90,6 +101,16 @@ class Program:
     def outputs(self) -> int:
         """O, the number of outputs."""
         return int(self.ops[-1, WIDTH])
+
+    @property
+    def per_target(self) -> int:
+        """How many outputs a target has: more than one where the loss is of several."""
+        return {QUANTILE: len(self.loss_numbers), GAUSSIAN: 2}.get(self.loss, 1)
+
+    @property
+    def targets(self) -> int:
+        """T, the number of a row's targets."""
+        return self.outputs // self.per_target
 
 
 @dataclass
@@ -206,6 +227,7 @@ class Builder:
         dtype: DTypeLike = "float32",
         input_scale: float = 1.0,
         seed: int = 0,
+        loss_numbers: Sequence[float] = (),
     ) -> Program:
         """The Program, all parameters zero, no optimizer state yet. layers: their values."""
         dtype = np.dtype(dtype)
@@ -225,6 +247,7 @@ class Builder:
             optimizer=0,
             state=aligned_zeros((0, self.end + PADDING), dtype),
             seed=seed,
+            loss_numbers=np.array(loss_numbers, np.float64),
         )
 
 
@@ -234,6 +257,7 @@ def build(
     loss: int,
     dtype: DTypeLike = "float32",
     input_scale: float = 1.0,
+    loss_numbers: Sequence[float] = (),
 ) -> Program:
     """The Program of dense layers. sizes: [I, ..., O], one more than there are activations."""
     builder = Builder(sizes[0])
@@ -241,7 +265,7 @@ def build(
     for number, (units, activation) in enumerate(zip(sizes[1:], activations, strict=True)):
         value = builder.activate(builder.dense(value, units, f"layers.{number}"), activation)
         values.append(value)
-    return builder.program(values, loss, dtype, input_scale)
+    return builder.program(values, loss, dtype, input_scale, loss_numbers=loss_numbers)
 
 
 def views(program: Program, arena: NDArray[Any]) -> dict[str, NDArray[Any]]:
@@ -329,13 +353,35 @@ def check(program: Program, dtype: np.dtype[Any], activations: int, losses: int)
     _check_blocks(program, rows)
     if not 0 <= program.loss < losses:
         raise ValueError(f"expected a loss's code below {losses}, got {program.loss}")
-    wanted = {CROSS_ENTROPY: SOFTMAX, BINARY_CROSS_ENTROPY: ACTIVATE}.get(program.loss)
-    if wanted not in (None, rows[-1][KIND]):
-        kind = KINDS[rows[-1][KIND]]
-        raise ValueError(f"expected {KINDS[wanted or 0]} as the last op for the loss, got {kind}")
+    _check_loss(program, rows[-1][KIND], rows[-1][WIDTH])
     _check_scales(program, rows[0][WIDTH])
     if not set(np.asarray(program.layers).tolist()) <= set(range(len(rows))):
         raise ValueError(f"expected layers' values below {len(rows)}, got {program.layers}")
+
+
+def _check_loss(program: Program, last: int, outputs: int) -> None:
+    """Raise for a last op or numbers that do not fit the loss."""
+    wanted = LAST.get(program.loss)
+    if wanted not in (None, last):
+        raise ValueError(
+            f"expected {KINDS[wanted or 0]} as the last op for the loss, got {KINDS[last]}"
+        )
+    numbers = program.loss_numbers
+    if not isinstance(numbers, np.ndarray) or numbers.dtype != np.float64 or numbers.ndim != 1:
+        raise ValueError(f"expected loss_numbers on one axis of float64, got {numbers}")
+    count = len(numbers)
+    if program.loss in (CROSS_ENTROPY, CROSS_ENTROPY_LOGITS):
+        fine = count <= 1
+    elif program.loss in (BINARY_CROSS_ENTROPY, BINARY_CROSS_ENTROPY_LOGITS):
+        fine = count in (0, 1, outputs)
+    elif program.loss == QUANTILE:
+        fine = count > 0 and outputs % count == 0
+    else:
+        fine = count == {HUBER: 1, FOCAL: 2}.get(program.loss, 0)
+    if not (fine and numbers.flags.c_contiguous and np.isfinite(numbers).all()):
+        raise ValueError(f"expected numbers that the loss can use, got {numbers}")
+    if outputs % program.per_target:
+        raise ValueError(f"expected {program.per_target} outputs for each target, got {outputs}")
 
 
 def _problem(program: Program, ops: list[list[int]], number: int, activations: int) -> str:

@@ -8,7 +8,7 @@ Nothing here loops over rows.
 Source: Goodfellow, Bengio, Courville, Deep learning (2016), section 6.5.
 """
 
-# ruff: noqa: N806 (the textbook's capital letters)
+# ruff: noqa: N806, N815 (the textbook's capital letters)
 # mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
@@ -26,17 +26,31 @@ from .program import (
     ACTIVATE,
     ADD,
     ALPHA,
+    BINARY_CROSS_ENTROPY,
+    BINARY_CROSS_ENTROPY_LOGITS,
     BLEND,
     BLOCK,
     CODE,
     COLUMN_NORM,
+    CROSS_ENTROPY,
+    CROSS_ENTROPY_LOGITS,
     DENSE,
     DROPOUT,
     EMBED,
+    FOCAL,
+    GAUSSIAN,
+    HINGE,
+    HUBER,
     INPUT,
     KIND,
+    LAST,
+    LOG_COSH,
+    MEAN_ABSOLUTE_ERROR,
+    MEAN_SQUARED_ERROR,
     OTHER,
+    POISSON,
     PRELU,
+    QUANTILE,
     ROW_NORM,
     SCALE,
     SOFTMAX,
@@ -202,53 +216,165 @@ READ_Z = frozenset(
     {GELU, GELU_TANH, SILU, MISH}
 )  # activations whose derivative is written in z; the others' in h
 
-# Losses: one number per row from z, h = g(z) and t.
+# Losses: one number per row from z, h = g(z), t (B, T) and the loss's numbers c; and its d (B, O):
+# dz where the loss cancels g', else dh. Those of LOGITS take z for h, and have their own g.
 
-CROSS_ENTROPY, BINARY_CROSS_ENTROPY, MEAN_SQUARED_ERROR = range(3)
+Numbers = NDArray[np.float64]
+NONE = np.zeros(0)
 
 
-def cross_entropy(z: Array, h: Array, t: Array) -> Array:
+def smoothed(t: Array, c: Numbers) -> Array:
+    """(1 - c) * t + c / O."""
+    return (1 - c[0]) * t + c[0] / t.shape[1] if len(c) else t
+
+
+def cross_entropy(z: Array, h: Array, t: Array, c: Numbers = NONE) -> Array:
     """-sum(t * log p), p = softmax(z)."""
     z = z - z.max(axis=1, keepdims=True)
     log_p = z - np.log(np.exp(z).sum(axis=1, keepdims=True))
-    return -(t * log_p).sum(axis=1)
+    return -(smoothed(t, c) * log_p).sum(axis=1)
 
 
-def binary_cross_entropy(z: Array, h: Array, t: Array) -> Array:
-    """mean(-t * log p - (1 - t) * log(1 - p)), p = sigmoid(z)."""
-    return (np.maximum(z, 0) - t * z + np.log1p(np.exp(-np.abs(z)))).mean(axis=1)
+def binary_cross_entropy(z: Array, h: Array, t: Array, c: Numbers = NONE) -> Array:
+    """mean(-c * t * log p - (1 - t) * log(1 - p)), p = sigmoid(z)."""
+    if not len(c):
+        return (np.maximum(z, 0) - t * z + np.log1p(np.exp(-np.abs(z)))).mean(axis=1)
+    return (c * t * softplus(-z) + (1 - t) * softplus(z)).mean(axis=1)
 
 
-def mean_squared_error(z: Array, h: Array, t: Array) -> Array:
+def mean_squared_error(z: Array, h: Array, t: Array, c: Numbers = NONE) -> Array:
     """mean((h - t)^2)."""
     return ((h - t) ** 2).mean(axis=1)
 
 
-LOSSES: dict[int, Callable[[Array, Array, Array], Array]] = {
-    CROSS_ENTROPY: cross_entropy,
-    BINARY_CROSS_ENTROPY: binary_cross_entropy,
-    MEAN_SQUARED_ERROR: mean_squared_error,
+def mean_absolute_error(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """mean(|h - t|)."""
+    return np.abs(h - t).mean(axis=1)
+
+
+def huber(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """mean(e^2 / 2, or c * (|e| - c / 2) where |e| > c)."""
+    e = np.abs(h - t)
+    return np.where(e > c, c * (e - c / 2), e * e / 2).mean(axis=1)
+
+
+def log_cosh(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """mean(log(cosh(e))) = mean(|e| + log(1 + e^(-2 |e|)) - log 2), without overflow."""
+    e = np.abs(h - t)
+    return (e + np.log1p(np.exp(-2 * e)) - math.log(2)).mean(axis=1)
+
+
+def of_targets(h: Array, t: Array) -> tuple[Array, Array]:
+    """Outputs (B, T, O / T), and targets (B, T, 1) beside them."""
+    return h.reshape(*t.shape, -1), t[:, :, None]
+
+
+def quantile(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """mean(c * (t - h) where t > h, else (1 - c) * (h - t)) over targets and quantiles c."""
+    h, t = of_targets(h, t)
+    return np.where(t > h, c * (t - h), (1 - c) * (h - t)).mean(axis=(1, 2))
+
+
+def quantile_error(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """-c where t > h, 1 - c where t < h, over O."""
+    h3, t = of_targets(h, t)
+    return ((t < h3) - c * (t != h3)).reshape(h.shape) / h.shape[1]
+
+
+def poisson(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """mean(h - t * z), h = e^z."""
+    return (h - t * z).mean(axis=1)
+
+
+def hinge(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """mean(max(0, 1 - (2 t - 1) * h))."""
+    return np.maximum(0, 1 - (2 * t - 1) * h).mean(axis=1)
+
+
+def hinge_error(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """1 - 2 t, or 0 where the margin is kept, over O."""
+    return np.where((2 * t - 1) * h < 1, 1 - 2 * t, 0) / h.shape[1]
+
+
+def focal(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """mean(-a t (1 - p)^c log p - (1 - a) (1 - t) p^c log(1 - p)), p = sigmoid(z)."""
+    gamma, alpha = c
+    yes = alpha * t * np.exp(-gamma * softplus(z)) * softplus(-z)
+    no = (1 - alpha) * (1 - t) * np.exp(-gamma * softplus(-z)) * softplus(z)
+    return (yes + no).mean(axis=1)
+
+
+def focal_error(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """dz; (1 - p)' = -p (1 - p), (log p)' = 1 - p."""
+    gamma, alpha = c
+    p, q = sigmoid(z), sigmoid(-z)
+    yes = alpha * t * np.exp(-gamma * softplus(z)) * (gamma * p * softplus(-z) + q)
+    no = (1 - alpha) * (1 - t) * np.exp(-gamma * softplus(-z)) * (gamma * q * softplus(z) + p)
+    return (no - yes) / h.shape[1]
+
+
+def gaussian(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """mean(s + (t - m)^2 e^-s) / 2 over targets; h = m, s, m, s, ..."""
+    m, s = h[:, ::2], h[:, 1::2]
+    return ((s + (t - m) ** 2 * np.exp(-s)) / 2).mean(axis=1)
+
+
+def gaussian_error(z: Array, h: Array, t: Array, c: Numbers) -> Array:
+    """dm = (m - t) e^-s, ds = (1 - (t - m)^2 e^-s) / 2, over T."""
+    m, s = h[:, ::2], h[:, 1::2]
+    d = np.empty_like(h)
+    d[:, ::2] = (m - t) * np.exp(-s)
+    d[:, 1::2] = (1 - (t - m) ** 2 * np.exp(-s)) / 2
+    return d / t.shape[1]
+
+
+RowLoss = Callable[[Array, Array, Array, Numbers], Array]
+LOSSES: dict[int, tuple[RowLoss, RowLoss]] = {
+    CROSS_ENTROPY: (cross_entropy, lambda z, h, t, c: h - smoothed(t, c)),
+    BINARY_CROSS_ENTROPY: (
+        binary_cross_entropy,
+        lambda z, h, t, c: (h * (1 + (c - 1) * t) - c * t if len(c) else h - t) / h.shape[1],
+    ),
+    MEAN_SQUARED_ERROR: (mean_squared_error, lambda z, h, t, c: 2 * (h - t) / h.shape[1]),
+    MEAN_ABSOLUTE_ERROR: (mean_absolute_error, lambda z, h, t, c: np.sign(h - t) / h.shape[1]),
+    HUBER: (huber, lambda z, h, t, c: np.clip(h - t, -c, c) / h.shape[1]),
+    LOG_COSH: (log_cosh, lambda z, h, t, c: np.tanh(h - t) / h.shape[1]),
+    QUANTILE: (quantile, quantile_error),
+    POISSON: (poisson, lambda z, h, t, c: (h - t) / h.shape[1]),
+    HINGE: (hinge, hinge_error),
+    FOCAL: (focal, focal_error),
+    GAUSSIAN: (gaussian, gaussian_error),
 }
+LOGITS = {
+    CROSS_ENTROPY_LOGITS: (CROSS_ENTROPY, softmax),
+    BINARY_CROSS_ENTROPY_LOGITS: (BINARY_CROSS_ENTROPY, sigmoid),
+}
+BINARY = (BINARY_CROSS_ENTROPY, BINARY_CROSS_ENTROPY_LOGITS, HINGE, FOCAL)  # each output yes or no
 
 
-def error(loss: int, h: Array, t: Array) -> Array:
-    """d (B, O) of the mean loss: dz of the last op where the loss cancels its g', else dh."""
-    B, O = h.shape  # noqa: E741
-    if loss == CROSS_ENTROPY:
-        return (h - t) / B
-    return (1 if loss == BINARY_CROSS_ENTROPY else 2) * (h - t) / (B * O)
+def losses_and_errors(program: Program, z: Array, h: Array, t: Array) -> tuple[Array, Array]:
+    """The loss (B,) of each row, and its gradient (B, O); z and h of the last op."""
+    loss = program.loss
+    if loss in LOGITS:
+        loss, link = LOGITS[loss]
+        z, h = h, link(h)
+    of, error = LOSSES[loss]
+    return of(z, h, t, program.loss_numbers), error(z, h, t, program.loss_numbers)
 
 
-def agreeing(program: Program, h: Array, y: Array) -> int:
-    """How many rows of h (B, O) have the winner that y names; one output wins above one half.
+def agreeing(program: Program, h: Array, y: Array) -> Array:
+    """Whether each row of h (B, O) has the winner that y names; one output wins above one half.
 
-    Targets (B, O) of binary_cross_entropy are each met or not: how many outputs are on their side
-    of one half.
+    Targets (B, O) of a loss of BINARY are each met or not: how many outputs are on their side of
+    one half (or of 0, if they are no probabilities).
     """
     t = targets(program, y)
-    if h.shape[1] == 1 or (program.loss == BINARY_CROSS_ENTROPY and y.ndim == 2):
-        return int(((h > 0.5) == (t > 0.5)).sum())
-    return int((h.argmax(axis=1) == t.argmax(axis=1)).sum())
+    cut = 0.0 if program.loss in (HINGE, BINARY_CROSS_ENTROPY_LOGITS) else 0.5
+    if program.per_target > 1:
+        return np.zeros(len(h), np.int64)  # no output is a class
+    if h.shape[1] == 1 or (program.loss in BINARY and y.ndim == 2):
+        return ((h > cut) == (t > 0.5)).sum(axis=1)
+    return (h.argmax(axis=1) == t.argmax(axis=1)).astype(np.int64)
 
 
 # Optimizers: one update of w from g, with a row (5,) of the numbers of optimizers.py.
@@ -515,7 +641,7 @@ def ops(program: Program, gradients: Array | None = None, first_row: int | None 
 
     first_row: the row of its batch that x begins with, in training: dropout is on.
     """
-    check(program, program.dtype, len(ACTIVATIONS), len(LOSSES))
+    check(program, program.dtype, len(ACTIVATIONS), len(LOSSES) + len(LOGITS))
     arenas = [program.parameters] if gradients is None else [program.parameters, gradients]
     rows = program.ops.tolist()
     found = []
@@ -569,17 +695,32 @@ def backward_pass(program: Program, h: Values, ops: list[Op], d_output: Array, s
 
 
 def targets(program: Program, y: Array) -> Array:
-    """Targets t (B, O): as they are, or one-hot from int64 labels (B,)."""
+    """Targets t (B, T): as they are, or one-hot from int64 labels (B,)."""
     if y.ndim == 2:
         return y
-    return np.eye(program.outputs, dtype=program.dtype)[y]
+    return np.eye(program.targets, dtype=program.dtype)[y]
 
 
-def judged(program: Program, h: Values, y: Array) -> tuple[float, int]:
-    """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
-    z, t = h[program.ops[-1, SOURCE]], targets(program, y)
-    loss = float(LOSSES[program.loss](z, h[-1], t).sum(dtype=np.float64))
-    return loss, agreeing(program, h[-1], y)
+Weights = NDArray[np.float64]  # (B,), of rows
+
+
+def judged(
+    program: Program, h: Values, y: Array, weights: Weights | None
+) -> tuple[float, float, Array]:
+    """The sum of the losses over the rows, what agrees with y, and d (B, O) of the mean loss.
+
+    Each row counts by its weight; the mean is over the sum of weights.
+    """
+    z = h[program.ops[-1, SOURCE]]
+    losses, d = losses_and_errors(program, z, h[-1], targets(program, y))
+    agree = agreeing(program, h[-1], y)
+    if weights is None:
+        loss = float(losses.sum(dtype=np.float64))
+        return loss, int(agree.sum()), (d / len(d)).astype(program.dtype)
+    counted, total = weights > 0, weights.sum()  # 0 times infinity would be no number
+    losses = weights[counted] * losses[counted].astype(np.float64)
+    d = np.where(counted[:, None], d * weights[:, None] / (total or 1), 0)
+    return float(losses.sum()), float((weights * agree).sum()), d.astype(program.dtype)
 
 
 # The calls that every engine offers. Arrays named out, outs, gradients, d_input are filled.
@@ -609,9 +750,14 @@ def activations(program: Program, x: Array, outs: list[Array], threads: int) -> 
         out[:] = h[value]
 
 
-def evaluate(program: Program, x: Array, y: Array, threads: int) -> tuple[float, int]:
-    """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
-    return judged(program, forward_pass(program, x, ops(program)), y)
+def evaluate(
+    program: Program, x: Array, y: Array, threads: int, weights: Weights | None = None
+) -> tuple[float, float]:
+    """The sum of the losses over the rows, and how many rows (or outputs) agree with y.
+
+    Both are sums of the rows' weights (B,), where they have some.
+    """
+    return judged(program, forward_pass(program, x, ops(program)), y, weights)[:2]
 
 
 def backward(
@@ -636,21 +782,25 @@ def gradients(
     gradients: Array,
     threads: int,
     first_row: int | None = None,
-) -> tuple[float, int]:
+    weights: Weights | None = None,
+) -> tuple[float, float]:
     """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees.
 
     Where first_row says which row of its batch x begins with, it is as in training: dropout is on,
     and COLUMN_NORM goes by the statistics of these rows. The running ones stay as they are.
+    weights (B,): of the rows; the mean is sum(w l) / sum(w), and 0 if that is 0 / 0.
     """
-    return differentiated(program, x, y, ops(program, gradients, first_row))
+    return differentiated(program, x, y, ops(program, gradients, first_row), weights)
 
 
-def differentiated(program: Program, x: Array, y: Array, chain: list[Op]) -> tuple[float, int]:
+def differentiated(
+    program: Program, x: Array, y: Array, chain: list[Op], weights: Weights | None
+) -> tuple[float, float]:
     """Forward and back through these ops; returns the sum of losses, and what agrees."""
     h = forward_pass(program, x, chain)
-    cancels = program.loss in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY)
-    backward_pass(program, h, chain, error(program.loss, h[-1], targets(program, y)), int(cancels))
-    return judged(program, h, y)
+    loss, agree, d = judged(program, h, y, weights)
+    backward_pass(program, h, chain, d, int(program.loss in LAST))
+    return loss, agree
 
 
 def train(
@@ -661,21 +811,23 @@ def train(
     batch_size: int,
     coefficients: NDArray[np.float64],
     threads: int,
-) -> tuple[float, int]:
+    weights: Weights | None = None,
+) -> tuple[float, float]:
     """One update for every row of coefficients (S, 5).
 
-    Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y, which is
-    already gathered: len(y) == len(rows). Returns the sum of the losses and what agrees, each taken
-    just before the update of its batch.
+    Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y and of
+    weights, which are already gathered: len(y) == len(rows). Returns the sum of the losses and what
+    agrees, each taken just before the update of its batch.
     """
     g = np.zeros_like(program.parameters)
-    loss, agree, first = 0.0, 0, program.update
+    loss, agree, first = 0.0, 0.0 if weights is not None else 0, program.update
     try:
         for step, numbers in enumerate(coefficients):
             batch = slice(step * batch_size, (step + 1) * batch_size)
             program.update = first + step
+            w = None if weights is None else weights[batch]
             chain = ops(program, g, 0)
-            batch_loss, batch_agree = differentiated(program, x[rows[batch]], y[batch], chain)
+            batch_loss, batch_agree = differentiated(program, x[rows[batch]], y[batch], chain, w)
             for op in chain:
                 if op.kind == COLUMN_NORM:
                     op.remember(program.momenta[op.number], len(rows[batch]))

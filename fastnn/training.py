@@ -28,7 +28,7 @@ from .program import WIDTH, Program, flops, normalises, zero_state, zeros_like_p
 from .rows import Meaning, Rows
 
 Logs = dict[str, float]  # figures of an epoch, by name
-Sums = tuple[float, int]  # of losses, and of what agrees
+Sums = tuple[float, float]  # of losses, and of what agrees
 
 # One call of an engine takes about as many steps as cost this many flops: some 5 to 50 ms, so that
 # Ctrl-C and the progress bar are prompt. A count and not a clock, so that the sums behind the
@@ -72,7 +72,7 @@ class Place:
     shuffle: bool
     steps: int = 0  # so far, of an epoch that has begun
     loss: float = 0.0  # the sum of the losses in these steps
-    agreeing: int = 0  # and of what agrees
+    agreeing: int | float = 0  # and of what agrees; whole where rows have no weights
     rate_factor: float = 1.0
     history: dict[str, list[float]] = field(default_factory=dict)  # of the epochs completed
 
@@ -217,15 +217,18 @@ class Hold:
 
 def evaluate(runner: Runner, rows: Rows, metrics: Sequence[Metric] = ()) -> Logs:
     """The figures of these rows at the current weights, and metrics of their outputs."""
-    loss, agreeing = 0.0, 0
+    loss, agreeing = 0.0, 0.0
     for part in _arrays.pieces(len(rows), runner.length):
-        x, y = rows.inputs(part), rows.targets(part)
-        part_loss, part_agreeing = runner.engine.evaluate(runner.program, x, y, runner.threads())
+        x, y, weights = rows.inputs(part), rows.targets(part), rows.weights_of(part)
+        part_loss, part_agreeing = runner.engine.evaluate(
+            runner.program, x, y, runner.threads(), weights
+        )
         loss, agreeing = loss + part_loss, agreeing + part_agreeing
-    figures = rows.figures(loss, agreeing, len(rows))
+    figures = rows.figures(loss, agreeing, rows.total())
     if metrics:
         y, h = rows.truth(), outputs(runner, rows)
-        figures.update((metric.name, metric.of(y, h)) for metric in metrics)
+        seen, weights = rows.loss.for_metrics(h), rows.weights_of(slice(None))
+        figures.update((one.name, one.of(y, seen if one.known else h, weights)) for one in metrics)
     return figures
 
 
@@ -234,7 +237,7 @@ def outputs(runner: Runner, rows: Rows) -> Array:
     h = np.empty((len(rows), runner.program.outputs), runner.program.dtype)
     for part in _arrays.pieces(len(rows), runner.length):
         runner.engine.forward(runner.program, rows.inputs(part), h[part], runner.threads())
-    return rows.in_units(h)
+    return rows.loss.outputs_in_units(h, rows.center, rows.scale)
 
 
 def unit(program: Program) -> int:
@@ -245,7 +248,7 @@ def unit(program: Program) -> int:
 
 def gradients(
     runner: Runner, rows: Rows, batch: NDArray[np.int32] | None = None
-) -> tuple[Array, float, int]:
+) -> tuple[Array, float, float]:
     """Gradients of the mean loss over all rows, or those of a batch with dropout, as parameters.
 
     Also returns the sum of the losses, and what agrees. Rows go to the engine unit by unit,
@@ -255,17 +258,18 @@ def gradients(
     count = len(rows) if batch is None else len(batch)
     arena = zeros_like_parameters(program)
     total = np.zeros(arena.shape) if count > runner.unit else None
-    loss, agreeing = 0.0, 0
+    loss, agreeing = 0.0, 0 if rows.weights is None else 0.0
+    weight = rows.total(slice(None) if batch is None else batch)
     for part in _arrays.pieces(count, runner.unit):
         taken = part if batch is None else batch[part]
-        x, y = rows.inputs(taken), rows.targets(taken)
+        x, y, weights = rows.inputs(taken), rows.targets(taken), rows.weights_of(taken)
         first_row = None if batch is None else part.start
         part_loss, part_agreeing = runner.engine.gradients(
-            program, x, y, arena, runner.threads(), first_row
+            program, x, y, arena, runner.threads(), first_row, weights
         )
         loss, agreeing = loss + part_loss, agreeing + part_agreeing
         if total is not None:
-            share = (part.stop - part.start) / count
+            share = rows.total(taken) / (weight or 1.0)
             total += np.multiply(arena, share, dtype=np.float64)
     if total is not None:
         arena[:] = total
@@ -314,7 +318,8 @@ class Epoch:
 
     def done(self) -> tuple[int, Sums]:
         """The steps of these calls, and their sums, added in order."""
-        steps, loss, agreeing = 0, 0.0, 0
+        steps, loss = 0, 0.0
+        agreeing: float = 0
         for part, (part_loss, part_agreeing) in self.calls:
             steps, loss, agreeing = steps + part, loss + part_loss, agreeing + part_agreeing
         return steps, (loss, agreeing)
@@ -462,16 +467,14 @@ class Run:
         self.now = self.begun()
         done, (loss, agreeing) = self.now.done()  # more than nothing where a fit is resumed
         seen, figures = 0, Logs()
-        if done and self.total_rows is not None:
-            figures = self.rows.figures(
-                loss, agreeing, min(done * self.batch_size, self.total_rows)
-            )
+        if done and not isinstance(self.data, Stream):  # those of all, if no call is left
+            figures = self.rows.figures(loss, agreeing, sum(rows.total() for rows in self.data))
         try:
-            for end, rows, (part_loss, part_agreeing) in self.calls(number, done):
+            for end, rows, weight, (part_loss, part_agreeing) in self.calls(number, done):
                 loss, agreeing = loss + part_loss, agreeing + part_agreeing
                 if not math.isfinite(loss):
                     break
-                figures = self.rows.figures(loss, agreeing, rows)
+                figures = self.rows.figures(loss, agreeing, weight)
                 bar.advance(rows - seen, Described(figures))
                 seen = rows
                 if self.every:
@@ -488,9 +491,9 @@ class Run:
         self.state.epochs += 1
         return figures
 
-    def calls(self, number: int, done: int) -> Iterator[tuple[int, int, Sums]]:
-        """The epoch's calls after so many steps: the steps and rows after each, and its sums."""
-        first, seen = 0, 0
+    def calls(self, number: int, done: int) -> Iterator[tuple[int, int, float, Sums]]:
+        """The epoch's calls after so many steps, of each steps, rows, weight so far; its sums."""
+        first, seen, weight = 0, 0, 0.0
         for rows, shard in self.segments():
             if self.streams:
                 self.cut(len(rows))
@@ -498,13 +501,17 @@ class Run:
             if done < last:
                 self.rows = rows
                 self.arrange(len(rows), shard)
+                weight += rows.total(self.order[: (done - first) * self.batch_size])
+            else:
+                weight += rows.total()
             while done < last:
                 end = self.next_stop(number, done, last)
                 part = slice(
                     (done - first) * self.batch_size,
                     min((end - first) * self.batch_size, len(rows)),
                 )
-                yield end, seen + part.stop, self.call(part, done)
+                weight += rows.total(self.order[part])
+                yield end, seen + part.stop, weight, self.call(part, done)
                 done = end
             first, seen = last, seen + len(rows)
 
@@ -583,8 +590,8 @@ class Run:
         """An update for each batch of the chosen rows; the call is made when its sums are taken."""
         runner = self.runner
         x, places = self.rows.where(chosen)
-        y, size = self.rows.targets(chosen), self.batch_size
-        arguments = runner.program, x, places, y, size, coefficients, runner.threads()
+        y, size, weights = self.rows.targets(chosen), self.batch_size, self.rows.weights_of(chosen)
+        arguments = runner.program, x, places, y, size, coefficients, runner.threads(), weights
         return starmap(runner.engine.train, [arguments])
 
     def large_step(self, batch: NDArray[np.int32], coefficients: Array) -> Iterator[Sums]:
@@ -607,7 +614,7 @@ def one_step(runner: Runner, rows: Rows, state: State, settings: Settings) -> Lo
     run = Run(runner, [rows], None, state, settings)
     run.first_step = 0  # of a function: it goes on
     run.now = Epoch(runner.program.parameters.copy(), state.steps, drawn=state.steps)
-    loss, agreeing = math.nan, 0
+    loss, agreeing = math.nan, 0.0
     try:
         loss, agreeing = run.call(slice(0, len(rows)), 0)
     finally:  # after Ctrl-C, too
@@ -618,7 +625,7 @@ def one_step(runner: Runner, rows: Rows, state: State, settings: Settings) -> Lo
             f"training diverged: expected a finite loss and weights, got loss {loss}; the weights "
             f"are those from before (try a smaller learning rate)"
         )
-    return rows.figures(loss, agreeing, len(rows))
+    return rows.figures(loss, agreeing, rows.total())
 
 
 def prepare(program: Program, state: State, optimizer: Optimizer) -> None:

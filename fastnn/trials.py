@@ -240,7 +240,7 @@ class Judge:
             if self.validation is not None:
                 self.validation.seen_by(network)
         if self.validation is None:
-            _, y = self.data.seen_by(networks[0])
+            _, y, _ = self.data.seen_by(networks[0])
             if len(y) < 2 or not fraction("validation_split", share):
                 raise ValueError(
                     f"expected rows to validate on, got validation_split {share} of {len(y)} rows"

@@ -142,28 +142,36 @@ cdef Data rows_at(Plan plan, x) except *:
 
 
 cdef class Judged:
-    """Labels or targets of some rows, checked, and room for what is found of each row."""
-    cdef object y, losses, agreeing
+    """Labels or targets of some rows, and their weights, checked, and room for what is found of each row."""
+    cdef object y, weights, losses, agreeing
     cdef Result result
 
-    def __init__(self, Plan plan, y, Py_ssize_t n, Py_ssize_t room):
+    def __init__(self, Plan plan, y, weights, Py_ssize_t n, Py_ssize_t room):
+        self.weights = None if weights is None else _is(weights, "weights", cnp.NPY_FLOAT64, (n,))
         if fits(y, cnp.NPY_INT64, (n,)) or y.dtype == np.int64 and y.ndim == 1:
             # they are indices: nobody may change them once they are checked
             self.y = cnp.PyArray_NewCopy(_is(y, "labels", cnp.NPY_INT64, (n,)), cnp.NPY_CORDER)
-            if not all_below(<const int64_t*> start_of(self.y), n, plan.outputs):
-                raise ValueError(f"expected labels from 0 to {plan.outputs - 1}, got {y.min()} to {y.max()}")
+            if not all_below(<const int64_t*> start_of(self.y), n, plan.targets):
+                raise ValueError(f"expected labels from 0 to {plan.targets - 1}, got {y.min()} to {y.max()}")
         else:
-            self.y = _is(y, "targets", REAL, (n, plan.outputs))
+            self.y = _is(y, "targets", REAL, (n, plan.targets))
         self.losses = cnp.PyArray_SimpleNew(1, <cnp.npy_intp*> &room, cnp.NPY_FLOAT64)
-        self.agreeing = cnp.PyArray_SimpleNew(1, <cnp.npy_intp*> &room, cnp.NPY_INT64)
+        self.agreeing = cnp.PyArray_SimpleNew(1, <cnp.npy_intp*> &room, cnp.NPY_FLOAT64)
 
     cdef void tell(self, Call* call):
         if self.y.ndim == 1:
             call.judge, call.labels = LABELS, <const int64_t*> start_of(self.y)
         else:
             call.judge, call.targets = TARGETS, <const real*> start_of(self.y)
-        call.losses, call.agreeing = <double*> start_of(self.losses), <int64_t*> start_of(self.agreeing)
+        if self.weights is not None:
+            call.weights = <const double*> start_of(self.weights)
+        call.losses, call.agreeing = <double*> start_of(self.losses), <double*> start_of(self.agreeing)
         call.result = &self.result
+
+    cdef tuple sums(self):
+        """Of the losses, and of what agrees: a count where rows have no weights."""
+        agreeing = self.result.agreeing
+        return self.result.loss, int(agreeing) if self.weights is None else agreeing
 
 
 cdef Call call_of(Plan plan, Data data):
@@ -171,6 +179,8 @@ cdef Call call_of(Plan plan, Data data):
     cdef Call call
     memset(&call, 0, sizeof(call))
     call.data, call.samples, call.batch_size, call.outputs = data, data.rows, data.rows, plan.outputs
+    call.targets_of_row, call.count = plan.targets, plan.loss_numbers.shape[0]
+    call.numbers = &plan.loss_numbers[0] if call.count > 0 else NULL
     return call
 
 
@@ -251,22 +261,22 @@ def backward(program, x, d_output, gradients, d_input, threads):
     _learn(plan, &call, no_state, gradients, threads)
 
 
-def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None):
+def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None, weights=None):
     """Gradients of the mean loss over the rows; returns the sum of their losses and the agreeing rows.
 
-    Where first_row says which row of its batch x begins with, dropout is on.
+    Where first_row says which row of its batch x begins with, dropout is on. weights (n,): of the rows.
     """
     cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
     _check_threads(threads)
-    cdef Judged judged = Judged(plan, y, call.samples, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.samples))
+    cdef Judged judged = Judged(plan, y, weights, call.samples, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.samples))
     _is(gradients, "gradients", REAL, program.parameters.shape)
     judged.tell(&call)
     call.loss = program.loss
     if first_row is not None:
         call.drops, call.first_row, call.seed, call.update = True, first_row, program.seed, program.update
     _learn(plan, &call, no_state, gradients, threads)
-    return judged.result.loss, judged.result.agreeing
+    return judged.sums()
 
 
 def _rule(program):
@@ -297,10 +307,10 @@ def apply_gradients(program, gradients, coefficients, threads):
     callers -= 1
 
 
-def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t threads):
+def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t threads, weights=None):
     """One update for every row of coefficients (S, 5); returns the sum of losses and what agrees.
 
-    Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y.
+    Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y and weights.
     """
     cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
@@ -317,10 +327,10 @@ def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t t
     call.samples, call.batch_size = m, smaller(batch_size, m)
     call.coefficients, call.learning, call.slot = <const double*> start_of(coefficients), True, len(plan.parameters)
     call.drops, call.seed, call.update, call.loss = True, program.seed, program.update, program.loss
-    cdef Judged judged = Judged(plan, y, m, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.batch_size))
+    cdef Judged judged = Judged(plan, y, weights, m, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.batch_size))
     judged.tell(&call)
     _learn(plan, &call, state, no_state if call.batch_size <= CHUNK else _zeros(len(plan.parameters)), threads)
-    return judged.result.loss, judged.result.agreeing
+    return judged.sums()
 
 
 def rest(program):

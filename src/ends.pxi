@@ -16,37 +16,52 @@ cdef void gather(const Instruction* i, Worker* me, real[::1] work) noexcept nogi
         gather_row(&call.data, row, columns.first, columns.end, work, h.start + r * h.row)
 
 
-cdef inline void judge_outputs(const Call* call, real[::1] work, Outputs* o, int side, real weight,
-                               Judgement* found) noexcept nogil:
-    losses_of(call.loss, work, o, side, found.losses)
-    error_of(work, o, side, weight)
-    agreement(call.loss, work, o, side, found.agreeing)
+cdef inline Outputs outputs_of(const Instruction* i, const Worker* me, Py_ssize_t row, int n) noexcept nogil:
+    """Of n rows of the call, from `row` on, what is known of them but where they lie."""
+    cdef const Call* call = me.call
+    cdef Outputs o
+    cdef int r
+    o.n, o.targets, o.t = i.outputs, call.targets_of_row, NULL
+    o.numbers, o.count = call.numbers, call.count
+    for r in range(SIDE):
+        o.weights[r] = <real> me.block.weight
+    for r in range(n if call.weights != NULL else 0):
+        o.weights[r] = <real> (me.block.weight * call.weights[row + r])
+    return o
+
+
+cdef inline void judge_outputs(int loss, real[::1] work, Outputs* o, int side, Judgement* found) noexcept nogil:
+    losses_of(loss, work, o, side, found.losses)
+    agreement(loss, work, o, side, found.agreeing)
+    error_of(loss, work, o, side)       # last: h may lie where d goes
 
 
 cdef void judge_row(const Instruction* i, Worker* me, real[::1] work, Py_ssize_t r, Judgement* found) noexcept nogil:
     cdef const Call* call = me.call
     cdef Py_ssize_t row = me.block.start + r
-    cdef Outputs o
+    cdef Outputs o = outputs_of(i, me, row, 1)
     o.z, o.h, o.d = part(here(me, i.source), r, 0).start, part(here(me, i.target), r, 0).start, part(here(me, i.other), r, 0).start
-    o.n, o.t = i.outputs, NULL
+    if reads_logits(call.loss):
+        o.z, o.h = o.h, o.d
     if call.judge == LABELS:
         o.labels[0] = call.labels[row]
     else:
-        o.t = call.targets + row * i.outputs
-    judge_outputs(call, work, &o, 1, me.block.weight, found)
+        o.t = call.targets + row * o.targets
+    judge_outputs(call.loss, work, &o, 1, found)
 
 
 cdef void judge_side_by_side(const Instruction* i, Worker* me, real[::1] work, Range rows, Judgement* found) noexcept nogil:
     """The same for some rows, at most SIDE."""
     cdef const Call* call = me.call
     cdef Py_ssize_t n = rows.end - rows.first, row = me.block.start + rows.first, r, j
-    cdef Outputs o
+    cdef Outputs o = outputs_of(i, me, row, <int> n)
     # a constant apart: so the compiler sees that they do not overlap
     o.z, o.h, o.d = me.scratch, me.scratch + SIDE * SHORT, me.scratch + 2 * SIDE * SHORT
-    o.n, o.t = i.outputs, NULL
-    if cancels(call.loss):
+    if reads_logits(call.loss):
+        stand(work, part(here(me, i.target), rows.first, 0), o.z, n, o.n)
+    elif cancels(call.loss):
         stand(work, part(here(me, i.source), rows.first, 0), o.z, n, o.n)
-    if call.loss != CROSS_ENTROPY:
+    if not reads_logits(call.loss) and call.loss != CROSS_ENTROPY:
         stand(work, part(here(me, i.target), rows.first, 0), o.h, n, o.n)
     if call.judge == LABELS:
         for r in range(SIDE):
@@ -54,10 +69,18 @@ cdef void judge_side_by_side(const Instruction* i, Worker* me, real[::1] work, R
     else:
         o.t = &work[o.d + SIDE * SHORT]
         for r in range(n):
-            for j in range(o.n):
-                work[o.d + SIDE * (SHORT + j) + r] = call.targets[(row + r) * o.n + j]
-    judge_outputs(call, work, &o, SIDE, me.block.weight, found)
+            for j in range(o.targets):
+                work[o.d + SIDE * (SHORT + j) + r] = call.targets[(row + r) * o.targets + j]
+    judge_outputs(call.loss, work, &o, SIDE, found)
     lie(work, part(here(me, i.other), rows.first, 0), o.d, n, o.n)
+
+
+cdef void weigh(const double* weights, Py_ssize_t n, Judgement* found) noexcept nogil:
+    """Rows count by their weights; of weight 0, not even if their loss is infinite."""
+    cdef Py_ssize_t r
+    for r in range(n):
+        found.losses[r] = weights[r] * found.losses[r] if weights[r] > 0 else 0
+        found.agreeing[r] = weights[r] * found.agreeing[r]
 
 
 cdef void judge(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
@@ -74,6 +97,8 @@ cdef void judge(const Instruction* i, Worker* me, real[::1] work) noexcept nogil
             judge_side_by_side(i, me, work, some, &found)
         else:
             judge_row(i, me, work, some.first, &found)
+        if call.weights != NULL:
+            weigh(call.weights + me.block.start + some.first, n, &found)
         for r in range(n):
             call.losses[at + some.first + r] = found.losses[r]
             call.agreeing[at + some.first + r] = found.agreeing[r]

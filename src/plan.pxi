@@ -10,9 +10,9 @@ cdef inline bint is_rowwise(int kind) noexcept:
 
 cdef class Plan:
     """What an engine knows of a program, checked; kept in program.plan."""
-    cdef object ops, blocks, parameters, center     # the program's, to see whether they are still the same
+    cdef object ops, blocks, parameters, center, numbers_of_loss    # the program's, to see whether they are still the same
     cdef const real[::1] weights                    # views of them
-    cdef const double[::1] centers, factors
+    cdef const double[::1] centers, factors, loss_numbers
     cdef list table, users                          # of each op: its columns in Program.ops, and the ops that read it
     cdef object numbers, momenta, block_table, shown
     cdef list cuts              # how threads share each value
@@ -21,7 +21,7 @@ cdef class Plan:
     cdef dict tapes             # some of other calls, by what they depend on
     cdef list idle              # regions that no prediction is using,
     cdef Region region          # and that of the latest training, or None where one is under way
-    cdef Py_ssize_t inputs, outputs
+    cdef Py_ssize_t inputs, outputs, targets
     cdef bint direct            # whether only DENSE reads h_0
     cdef int loss               # that was checked with the ops
     cdef Py_ssize_t most_pieces         # of a layer that is summed over: as many threads can share it
@@ -39,7 +39,8 @@ cdef class Plan:
             if op[KIND] == ADD:
                 self.users[op[OTHER]].append(v)
         self.cuts = cuts_of(self)
-        self.weights, self.loss = self.parameters, program.loss
+        self.weights, self.loss, self.targets = self.parameters, program.loss, program.targets
+        self.numbers_of_loss = self.loss_numbers = program.loss_numbers
         self.scale, self.center = program.input_scale, program.center
         if self.center is not None:
             self.centers, self.factors = self.center, program.factor
@@ -133,7 +134,7 @@ cdef Plan plan_of(program):
 cdef Plan plan_of_loss(program):
     """The same for a call that judges, whose loss must be the one that was checked."""
     cdef Plan plan = plan_of(program)
-    if plan.loss != program.loss:
+    if plan.loss != program.loss or plan.numbers_of_loss is not program.loss_numbers:
         program.plan = None
         plan = plan_of(program)
     return plan
@@ -230,7 +231,7 @@ cdef class Learning:
     cdef list begun             # whether its d has something already,
     cdef list d_whole           # and whether every thread has all columns of that: only if it has those of h
     cdef bint drops             # whether dropout is on, and the batch's statistics count
-    cdef bint by_rows           # whether threads share the rows of the output, since it is wide
+    cdef object judged_z        # the value whose rows threads share, since it is wide, or None
 
     def __init__(self, Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, bint drops):
         n = len(plan.table)
@@ -325,10 +326,10 @@ cdef forward_ops(Learning self, int loss, int judge):
         if kind == ACTIVATE or kind == COLUMN_NORM or is_rowwise(kind):
             self.saved[v] = self.h[s] if kind == ACTIVATE and reads_z(plan.table[v][CODE]) else self.h[v]
     i = plan.write(tape, TAKE if judge == OUTPUT_GRADIENT else JUDGE, last)
-    i.source, i.target, i.other, i.by_rows = self.h[plan.source(last)], self.h[last], self.d[last], self.by_rows
+    i.source, i.target, i.other, i.by_rows = self.h[plan.source(last)], self.h[last], self.d[last], self.judged_z is not None
     if judge == OUTPUT_GRADIENT:
         i.target = self.d[last]
-    elif self.by_rows:
+    elif self.judged_z is not None:
         i = plan.write(tape, EXCHANGE, last)
         i.target, i.by_rows = self.d[last], True
     if judge != OUTPUT_GRADIENT:
@@ -359,7 +360,7 @@ cdef write_dense(Learning self, v, u):
         i.alone, i.whole = self.small[v], self.h_whole[v]
         i.source = self.h[plan.source(v) if kind == SUM else v]
         i.target = self.h[u if fused else v]
-        i.by_rows = kind == COMBINE and u == len(plan.table) - 1 and self.by_rows
+        i.by_rows = kind == COMBINE and v == self.judged_z
         i.code = plan.table[u][CODE] if fused else IDENTITY
         i.number = <real> <double> plan.numbers[u] if fused else 0
 
@@ -443,9 +444,10 @@ cdef Tape learning_tape(Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, const
     cdef Learning making = Learning(plan, rows, batch_size, call.drops)
     cdef Instruction* i
     last = len(plan.table) - 1
-    z = plan.source(last)
-    making.by_rows = (cancels(call.loss) and call.judge != OUTPUT_GRADIENT and rows * plan.outputs >= SHARED_OUTPUT
-                      and plan.kind(z) == DENSE and plan.read_once(z) and not making.small[z])
+    z = last if reads_logits(call.loss) else plan.source(last)
+    if ((cancels(call.loss) or z == last) and call.judge != OUTPUT_GRADIENT and rows * plan.outputs >= SHARED_OUTPUT
+            and plan.kind(z) == DENSE and (z == last or plan.read_once(z)) and not making.small[z]):
+        making.judged_z = z
     making.lay_out(call.d_input != NULL)
     forward_ops(making, call.loss, call.judge)
     backward_ops(making, cancels(call.loss) and call.judge != OUTPUT_GRADIENT)

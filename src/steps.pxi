@@ -73,10 +73,22 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
         give(i, me, work)
 
 
+cdef inline double weight_of_rows(const Call* call, Py_ssize_t first, Py_ssize_t n) noexcept nogil:
+    """The sum of their weights: by it their mean loss is divided. Of weights that are all 0, anything."""
+    cdef double total = 0
+    cdef Py_ssize_t r
+    if call.weights == NULL:
+        return n
+    for r in range(first, first + n):
+        total += call.weights[r]
+    return total if total > 0 else 1
+
+
 cdef inline void begin_step(Worker* me, Py_ssize_t step) noexcept nogil:
     cdef const Call* call = me.call
     me.block.batch = smaller(call.batch_size, call.samples - step * call.batch_size)
-    me.block.weight = weight_of(call.loss, me.block.batch, call.outputs)
+    me.block.weight = weight_of(call.loss, weight_of_rows(call, step * call.batch_size, me.block.batch), call.outputs,
+                                call.targets_of_row)
     me.block.update = call.update + step
     if call.learning:
         coefficients_of(call.coefficients + step * COEFFICIENTS, me.block.c)
@@ -85,7 +97,7 @@ cdef inline void begin_step(Worker* me, Py_ssize_t step) noexcept nogil:
 cdef inline void add_up(const Call* call, Py_ssize_t rows) noexcept nogil:
     """The sums over the rows at hand, after those before them."""
     cdef double loss = call.result.loss
-    cdef int64_t agreeing = call.result.agreeing
+    cdef double agreeing = call.result.agreeing
     cdef Py_ssize_t r
     for r in range(rows):
         loss += call.losses[r]

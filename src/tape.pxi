@@ -63,18 +63,20 @@ cdef struct Block:              # one thread's rows at hand
     Py_ssize_t start, rows      # from which row of the call on, how many
     Py_ssize_t first, batch     # which of its batch is the first, and that batch's rows
     Py_ssize_t at               # which row of each value's room is the first
-    real weight                 # of h - t in the gradient
+    double weight               # of each row's error in the gradient, where rows have none of their own
     real c[COEFFICIENTS + 2]    # of the optimizer
     uint64_t update             # its number
     Py_ssize_t losses_from      # where the losses of these rows go
 
 cdef struct Result:
     double loss                 # the sum over rows of a row's loss
-    int64_t agreeing            # rows with the target's winner, or right outputs: see agreement()
+    double agreeing             # rows with the target's winner, or right outputs: see agreement()
 
 cdef struct Call:               # the same for all threads and steps
     const Instruction* tape
-    Py_ssize_t length, outputs
+    Py_ssize_t length, outputs, targets_of_row
+    const double* numbers       # of the loss,
+    Py_ssize_t count            # so many
     Data data
     const int32_t* order        # which of the data's rows are taken; NULL: all, as they lie
     Py_ssize_t samples, batch_size
@@ -84,13 +86,14 @@ cdef struct Call:               # the same for all threads and steps
     bint learning               # else the gradients of one batch are the result
     const int64_t* labels
     const real* targets
+    const double* weights       # of the rows; NULL: all alike
     const double* coefficients  # (steps, COEFFICIENTS)
     real* d_input
     uint64_t seed, update       # of the call's first step, for random numbers,
     Py_ssize_t first_row        # and which row of its batch the first is
     Py_ssize_t slot             # between two slots of the optimizer's state
     double* losses              # a number for each row at hand, and
-    int64_t* agreeing           # what agrees of it
+    double* agreeing            # what agrees of it
     Result* result              # their sums
     Py_ssize_t most_rows        # rows at hand at most
     Matrix output               # of a prediction: where it lies,

@@ -136,29 +136,62 @@ class Expected:
             name, slope = names[layer], self.slopes[layer]
             self.e_h.append(activated(name, slope, z, e_z, self.h[layer + 1], self.eps))
 
+    def outputs(self):
+        """z, h and their errors as the loss sees them: of logits, which are z, h by its own g."""
+        z, e_z, h, e_h = self.z[-1], self.e_z[-1], self.h[-1], self.e_h[-1]
+        name = {11: "softmax", 12: "sigmoid"}.get(self.program.loss)
+        if name is None:
+            return z, e_z, h, e_h
+        link = reference.LOGITS[self.program.loss][1](h)
+        return h, e_h, link, activated(name, 0, h, e_h, link, self.eps)
+
     def loss(self, t):
         """Sum of the losses, and its error."""
-        loss = list(LOSSES)[self.program.loss]
-        z, e_z, h, e_h, eps = self.z[-1], self.e_z[-1], self.h[-1], self.e_h[-1], self.eps
-        rows = reference.LOSSES[self.program.loss](z, h, t)
-        if loss == "cross_entropy":
+        loss, eps = list(LOSSES)[self.program.loss], self.eps
+        rows, _ = reference.losses_and_errors(self.program, self.z[-1], self.h[-1], t)
+        z, e_z, h, e_h = self.outputs()
+        if loss.startswith("cross_entropy"):
             spread = np.abs(z - z.max(axis=1, keepdims=True)).max(axis=1)
             each = 2 * e_z.max(axis=1) + (2 * spread + z.shape[1] + 2 * FUNCTION) * eps
             error = np.abs(t).sum(axis=1) * each
-        elif loss == "binary_cross_entropy":
+        elif loss.startswith("binary_cross_entropy"):
             error = ((np.abs(t) + 1) * (e_z + 2 * FUNCTION * eps * (np.abs(z) + 1))).mean(axis=1)
-        else:
+        elif loss == "mean_squared_error":
             d = np.abs(h - t)
             each = 2 * d * e_h + e_h**2 + 8 * eps * d * (np.abs(h) + np.abs(t))
             error = each.mean(axis=1) + (z.shape[1] + 4) * eps * rows
+        else:
+            error = self.error_of_each(loss, t).mean(axis=1) + (z.shape[1] + 4) * eps * rows
         return rows.sum(), error.sum() + len(rows) * 1e-15 * np.abs(rows).sum()
+
+    def error_of_each(self, loss, t):
+        """Error of each output's loss: how steep it is times the error of what it reads."""
+        z, e_z, h, e_h = self.outputs()
+        size = np.abs(h) + np.repeat(np.abs(t), h.shape[1] // t.shape[1], axis=1)
+        if loss == "gaussian":  # of both outputs of a target alike
+            e, s = np.abs(h[:, ::2] - t), h[:, 1::2]
+            far = e + e_h[:, ::2]
+            scaled = np.exp(e_h[:, 1::2] - s) * (1 + FUNCTION * self.eps)
+            change = scaled * far**2 - np.exp(-s) * e**2 + e_h[:, 1::2]
+            rounding = 16 * self.eps * (np.abs(s) + scaled * far * (size[:, ::2] + 1))
+            return np.repeat(change + rounding, 2, axis=1)
+        rounding = 4 * FUNCTION * self.eps * (size + 1)
+        if loss == "poisson":
+            return e_h + t * e_z + rounding * (1 + np.abs(z))
+        if loss == "focal":  # 3: a bound of its slope at gamma = 2
+            return 3 * e_z + rounding * (1 + np.abs(z))
+        if loss == "huber":
+            return np.minimum(size, 1) * e_h + e_h**2 + rounding * np.minimum(size, 1)
+        return e_h + rounding
 
     def agreeing(self, y, t):
         """The least and the largest number of agreeing rows, or of right outputs."""
         h, e_h = self.h[-1], self.e_h[-1]
-        several = list(LOSSES)[self.program.loss] == "binary_cross_entropy" and y.ndim == 2
-        if h.shape[1] == 1 or several:
-            agree, sure = (h > 0.5) == (t > 0.5), np.abs(h - 0.5) > e_h
+        loss = LOSSES[list(LOSSES)[self.program.loss]]
+        if loss.per_target > 1:
+            return 0, 0
+        if h.shape[1] == 1 or (loss.kind == "binary" and y.ndim == 2):
+            agree, sure = (h > loss.cut) == (t > 0.5), np.abs(h - loss.cut) > e_h
         else:
             best = np.sort(h, axis=1)
             agree = h.argmax(axis=1) == t.argmax(axis=1)
@@ -167,13 +200,36 @@ class Expected:
 
     def output_delta(self, t):
         """dz of the output layer for the mean loss, and its error."""
-        h, e_h, eps = self.h[-1], self.e_h[-1], self.eps
-        d = reference.error(self.program.loss, h, t)
-        if list(LOSSES)[self.program.loss] != "mean_squared_error":
-            weight = len(h) * (1 if self.names[-1] == "softmax" else h.shape[1])
-            return d, (e_h + 4 * eps * (np.abs(h) + np.abs(t))) / weight
-        e_dh = 2 * (e_h + 4 * eps * (np.abs(h) + np.abs(t))) / h.size
-        return self.differentiated(len(self.names), d, e_dh)
+        loss, eps = list(LOSSES)[self.program.loss], self.eps
+        _, d = reference.losses_and_errors(self.program, self.z[-1], self.h[-1], t)
+        d = d / len(d)
+        z, e_z, h, e_h = self.outputs()
+        if loss == "gaussian":
+            e, s, e_s = np.abs(h[:, ::2] - t), h[:, 1::2], e_h[:, 1::2]
+            scaled = np.exp(e_s - s) * (1 + 2 * FUNCTION * eps)
+            far = e + e_h[:, ::2] + 4 * eps * (np.abs(h[:, ::2]) + np.abs(t))
+            e_d = np.empty_like(h)
+            e_d[:, ::2] = far * scaled - e * np.exp(-s) + 4 * eps * far * scaled
+            e_d[:, 1::2] = far**2 * scaled - e**2 * np.exp(-s) + 4 * eps * (1 + far**2 * scaled)
+            return self.differentiated(len(self.names), d, e_d / t.size)
+        t = np.repeat(t, h.shape[1] // t.shape[1], axis=1)
+        rounding = 4 * eps * (np.abs(h) + np.abs(t))
+        near = np.abs(h - t) <= e_h + rounding  # a kink: either side may be right
+        if loss.startswith("cross_entropy"):
+            return d, (e_h + rounding) / len(h)
+        if loss.startswith("binary_cross_entropy") or loss == "poisson":
+            return d, (e_h + rounding) / h.size
+        if loss == "focal":  # 4: a bound of its second derivative at gamma = 2
+            return d, (4 * e_z + 4 * FUNCTION * eps * (1 + np.abs(z))) / h.size
+        e_dh = {
+            "mean_squared_error": 2 * (e_h + rounding),
+            "mean_absolute_error": 2 * near + 4 * eps,
+            "huber": e_h + rounding,
+            "log_cosh": e_h + rounding + FUNCTION * eps,
+            "quantile": near + 4 * eps,
+            "hinge": 2 * (np.abs((2 * t - 1) * h - 1) <= e_h + rounding + 4 * eps) + 4 * eps,
+        }[loss]
+        return self.differentiated(len(self.names), d, e_dh / h.size)
 
     def differentiated(self, layer, dh, e_dh):
         """dz of a layer, counted from 1, from its dh."""
@@ -237,7 +293,7 @@ def assert_within(found, expected, error, dtype):
 def make_program(names, sizes, loss, dtype, random):
     """A program with random weights of a usual size."""
     activations = [ACTIVATIONS[name] for name in names]
-    program = build(sizes, activations, LOSSES[loss].code, dtype, input_scale=1 / 3)
+    program = build(sizes, activations, LOSSES[loss].code, dtype, 1 / 3, LOSSES[loss].numbers)
     for weights, biases in pairs(program, program.parameters):
         weights[...] = random.normal(size=weights.shape) * np.sqrt(2 / len(weights))
         biases[...] = random.normal(size=biases.shape)
@@ -273,7 +329,7 @@ def make_targets(kind, rows, outputs, dtype, random):
 def check_everything(core, names, sizes, loss, rows, dtype, x, kind, threads, random):
     """forward, activations, evaluate, gradients and backward of one case."""
     program = make_program(names, sizes, loss, dtype, random)
-    y, t = make_targets(kind, rows, sizes[-1], dtype, random)
+    y, t = make_targets(kind, rows, program.targets, dtype, random)
     untouched = program.parameters.copy(), x.copy(), y.copy()
     expected = Expected(program, names, x)
 
@@ -331,7 +387,10 @@ def cases(draw):
     size = st.integers(1, 70)
     last = draw(st.integers(2, 70) if output == "softmax" else size)
     sizes = [draw(size) for _ in range(len(hidden) + 1)] + [last]
-    kind = draw(st.sampled_from(["labels", "soft"] if last > 1 else ["soft"]))
+    last += last % LOSSES[loss].per_target
+    sizes[-1] = last
+    several = last > LOSSES[loss].per_target
+    kind = draw(st.sampled_from(["labels", "soft"] if several else ["soft"]))
     dtypes = (
         draw(st.sampled_from(["float32", "float64"])),
         draw(st.sampled_from(["uint8", "float32", "float64"])),
@@ -525,7 +584,7 @@ def test_codes_beyond_the_vocabulary_have_no_twin():
         a.code for a in ACTIVATIONS.values() if a.kind == ACTIVATE
     }
     assert set(reference.DERIVATIVES) == set(reference.ACTIVATIONS)
-    assert set(reference.LOSSES) == {loss.code for loss in LOSSES.values()}
+    assert {*reference.LOSSES, *reference.LOGITS} == {loss.code for loss in LOSSES.values()}
 
 
 CALLS = [name for name, call in vars(engine.Engine).items() if name[0] != "_" and callable(call)]

@@ -152,6 +152,32 @@ def test_every_activation_and_loss_comes_back(path: Path, name: str, loss: str) 
     assert [layer.activation.name for layer in back.layers] == [name, needed or name]
 
 
+@pytest.mark.parametrize(
+    "loss",
+    [
+        fastnn.losses.CrossEntropy(0.25),
+        fastnn.losses.CrossEntropy(0.25, from_logits=True),
+        fastnn.losses.BinaryCrossEntropy(2.0),
+        fastnn.losses.BinaryCrossEntropy([2.0, 3.0]),
+        fastnn.losses.BinaryCrossEntropy([2.0, 3.0], from_logits=True),
+        fastnn.losses.Huber(0.5),
+        fastnn.losses.Quantile(0.25, 0.75),
+        fastnn.losses.Focal(1.0, 0.5),
+    ],
+    ids=str,
+)
+def test_numbers_of_a_loss_come_back(path: Path, loss: fastnn.losses.Loss) -> None:
+    layers = [fastnn.Dense(2, loss.output or "identity")]
+    net = fastnn.Network(4, layers, loss=loss, standardize=True, engine="reference")
+    y = np.eye(2)[[0, 1, 0, 1]] if loss.kind != "numbers" else np.ones((4, loss.targets(2)))
+    net.fit(np.eye(4), y + np.zeros_like(y), epochs=1, verbose=0)
+    net.save(path)
+    back = load(path)
+    assert back.loss == loss
+    assert back.program.loss_numbers.tolist() == list(loss.numbers)
+    assert back.predict(np.eye(4)).tobytes() == net.predict(np.eye(4)).tobytes()
+
+
 def test_the_safetensors_library_sees_the_weights(saved: Path) -> None:
     tensors = load_file(saved)
     assert {name: tensor.shape for name, tensor in tensors.items()} == {
@@ -654,6 +680,13 @@ def put_tensor(name: str, tensor: object) -> Any:
         (put("loss", "cross_entrophy"), ["did you mean 'cross_entropy'?"]),
         (put("loss", "binary_cross_entropy"), ["sigmoid", "softmax"]),
         (put("loss", 3), ["the name of a loss", "3"]),
+        (put("loss", "huber"), ["format 5 for this loss", "1"]),
+        (put("loss", {"name": "huber"}), ["entries", "numbers"]),
+        (put("loss", {"name": "huber", "numbers": []}), ["a loss and its numbers"]),
+        (put("loss", {"name": "huber", "numbers": [1]}), ["a loss and its numbers"]),
+        (put("loss", {"name": "huber", "numbers": [1.0, 2.0]}), ["the numbers of huber"]),
+        (put("loss", {"name": "huber", "numbers": [-1.0]}), ["a positive delta"]),
+        (put("loss", {"name": "log_cosh", "numbers": [1.0]}), ["a loss and its numbers"]),
         (put("seed", -1), ["seed", "-1"]),
         (put("seed", None), ["seed", "None"]),
         (put("layers", []), ["a list of layers", "[]"]),

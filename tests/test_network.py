@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn.losses import LOSSES
 
 
 @pytest.fixture
@@ -266,11 +267,11 @@ BAD = {
     "an unknown loss": (
         make(3, DENSE, loss="mean_square_error"),
         "unknown loss 'mean_square_error'; did you mean 'mean_squared_error'? "
-        "(one of: cross_entropy, binary_cross_entropy, mean_squared_error)",
+        f"(one of: {', '.join(LOSSES)})",
     ),
     "a loss that does not fit": (
         make(3, DENSE, loss="cross_entropy"),
-        "expected softmax outputs for cross_entropy, got identity",
+        "expected softmax outputs for cross_entropy, got identity (or cross_entropy_with_logits)",
     ),
     "an unknown dtype": (
         make(3, DENSE, dtype="flaot32"),
@@ -300,7 +301,7 @@ BAD = {
     ),
     "a loss of another type": (
         make(3, DENSE, loss=["mse"]),
-        "unknown loss ['mse'] (one of: cross_entropy, binary_cross_entropy, mean_squared_error)",
+        f"unknown loss ['mse'] (one of: {', '.join(LOSSES)})",
     ),
     "an activation of another type": (
         lambda: fastnn.Dense(3, [3]),

@@ -66,9 +66,11 @@ def residual(dtype="float64", loss="cross_entropy"):
     branch = builder.dropout(builder.dense(h, 131, "layers.1"), 0.4)
     branch = builder.activate(branch, ACTIVATIONS["gelu"])
     both = builder.add(h, branch)
-    z = builder.dense(both, 9, "layers.2")
+    z = builder.dense(both, 8, "layers.2")
     output = builder.activate(z, ACTIVATIONS[LOSSES[loss].output or "tanh"])
-    return filled(builder.program([h, both, output], LOSSES[loss].code, dtype, 0.5, seed=7))
+    return filled(
+        builder.program([h, both, output], LOSSES[loss].code, dtype, 0.5, 7, LOSSES[loss].numbers)
+    )
 
 
 def normalised(dtype="float64", loss="cross_entropy", width=131):
@@ -133,7 +135,7 @@ def programs(draw):
             values.append(builder.add(source, draw(st.sampled_from(alike))))
     read = {column for op in builder.ops[1:] for column in (op[SOURCE], op[OTHER] * (op[0] == ADD))}
     ends = [v for v in values if v not in read or v == values[-1]]
-    heads = [builder.dense(v, 7, f"layers.end{v}") for v in ends]
+    heads = [builder.dense(v, 8, f"layers.end{v}") for v in ends]
     output = heads[0]
     for head in heads[1:]:
         output = builder.add(output, head)
@@ -141,7 +143,8 @@ def programs(draw):
     if LOSSES[loss].output:
         output = builder.activate(output, ACTIVATIONS[LOSSES[loss].output])
     seed = draw(st.integers(0, 2**64 - 1))
-    return filled(builder.program([output], LOSSES[loss].code, "float64", 0.5, seed=seed))
+    numbers = LOSSES[loss].numbers
+    return filled(builder.program([output], LOSSES[loss].code, "float64", 0.5, seed, numbers))
 
 
 def along(dtype="float64"):
@@ -163,7 +166,7 @@ def along(dtype="float64"):
 
 def rows_of(made, rows, seed=3):
     random = np.random.default_rng(seed)
-    return random.normal(size=(rows, made.inputs)), random.integers(0, made.outputs, rows)
+    return random.normal(size=(rows, made.inputs)), random.integers(0, made.targets, rows)
 
 
 def everything(core, made, x, y, threads, batch_size=33):
@@ -384,7 +387,10 @@ BAD = {
     "a table of another width": (put(2, KIND, EMBED), r"op 2 \(EMBED\) .*blocks \[\(-1, 95\)"),
     "a scale without blocks": (put(3, KIND, SCALE), r"op 3 \(SCALE\) .*: expected blocks \["),
     "slopes without blocks": (put(3, KIND, PRELU), r"op 3 \(PRELU\) .*: expected blocks \["),
-    "a loss that is none": (lambda made: setattr(made, "loss", 9), "a loss's code below 3, got 9"),
+    "a loss that is none": (
+        lambda made: setattr(made, "loss", 99),
+        "a loss's code below 13, got 99",
+    ),
     "a loss that needs softmax": (put(9, KIND, ACTIVATE), "expected SOFTMAX as the last op"),
     "a loss that needs g": (
         lambda made: setattr(made, "loss", LOSSES["binary_cross_entropy"].code),

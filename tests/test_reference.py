@@ -5,7 +5,7 @@ import math
 import numpy as np
 import pytest
 
-from fastnn import ELU, LeakyReLU, activations, reference
+from fastnn import ELU, LeakyReLU, activations, losses, reference
 from fastnn.activations import ACTIVATIONS
 from fastnn.program import build, pairs, prepare, zeros_like_parameters
 
@@ -70,6 +70,51 @@ def test_losses():
     assert reference.cross_entropy(np.log(h), h, t)[0] == pytest.approx(math.log(4))
     assert reference.binary_cross_entropy(logits, h, t)[0] == pytest.approx(math.log(4))
     assert reference.mean_squared_error(None, h, t)[0] == pytest.approx(0.75**2)
+
+
+LN3, LN4 = math.log(3), math.log(4)
+
+
+@pytest.mark.parametrize(
+    ("loss", "z", "t", "loss_of_row", "d"),
+    [
+        (losses.get("mean_absolute_error"), [1, -1], [3, -2], 1.5, [-0.5, 0.5]),
+        (losses.Huber(1), [1, -1], [4, -1.5], 2.5 / 2 + 0.125 / 2, [-0.5, 0.25]),
+        (losses.get("log_cosh"), [1, 0], [1, 0], 0, [0, 0]),
+        (losses.get("log_cosh"), [1e3, 0], [0, 0], 500 - math.log(2) / 2, [0.5, 0]),
+        (losses.Quantile(0.25, 0.5), [1, 3], [2], (0.25 + 0.5) / 2, [-0.125, 0.25]),
+        (losses.Quantile(0.25, 0.5), [1, 2], [2], 0.25 / 2, [-0.125, 0]),
+        (losses.get("poisson"), [0, LN3], [2, 3], (1 + 3 - 3 * LN3) / 2, [-0.5, 0]),
+        (losses.get("hinge"), [0.5, -2], [1, 0], 0.25, [-0.5, 0]),
+        (losses.get("hinge"), [0.5, -2], [0, 1], (1.5 + 3) / 2, [0.5, -0.5]),
+        # p = 3/4: the loss of t = 1 is a (1 - p)^2 log(4/3), its d a (1 - p)^2 (2 p log p - 1 + p)
+        (
+            losses.Focal(2, 0.5),
+            [LN3],
+            [1],
+            math.log(4 / 3) / 32,
+            [(1.5 * math.log(3 / 4) - 0.25) / 32],
+        ),
+        (losses.Focal(2, 0.5), [LN3], [0], 9 / 32 * LN4, [9 / 32 * (0.5 * LN4 + 0.75)]),
+        (losses.get("gaussian"), [1, LN3], [4], (LN3 + 9 / 3) / 2, [-1, -1]),
+        (losses.CrossEntropy(0.5), [LN3, 0], [1, 0], LN4 - 0.75 * LN3, [0, 0]),
+        (losses.CrossEntropy(0.5, True), [LN3, 0], [0, 1], LN4 - 0.25 * LN3, [0.5, -0.5]),
+        (losses.BinaryCrossEntropy(2), [LN3], [1], 2 * math.log(4 / 3), [-0.5]),
+        (losses.BinaryCrossEntropy([1, 2], True), [LN3, 0], [0, 1], LN4, [3 / 8, -0.5]),
+    ],
+    ids=str,
+)
+def test_losses_and_their_gradients(loss, z, t, loss_of_row, d):
+    """By hand, of one row; d is dz where the loss cancels the derivative of the output."""
+    z, t = np.array([z], float), np.array([t], float)
+    output = ACTIVATIONS[loss.output or "identity"]
+    program = build([1, z.shape[1]], [output], loss.code, "float64", 1.0, loss.numbers)
+    h = np.empty_like(z)
+    pairs(program, program.parameters)[0][1][...] = z
+    reference.forward(program, np.zeros((1, 1)), h, 1)
+    losses_of_rows, gradient = reference.losses_and_errors(program, z, h, t)
+    assert losses_of_rows.tolist() == pytest.approx([loss_of_row])
+    assert gradient[0].tolist() == pytest.approx(d)
 
 
 def test_labels_mean_one_hot_targets():

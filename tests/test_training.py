@@ -498,8 +498,11 @@ def test_one_line_an_epoch_where_there_is_no_terminal(data, capfd):
         ({"verbose": 2}, "expected verbose to be 0 or 1, got 2"),
         ({"batch_size": 0}, "expected batch_size to be at least 1, got 0"),
         ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; did you mean 'sgd'? (one of: sgd, adam)"),
-        ({"validation_data": 3}, "expected validation_data as a pair (x, y)"),
-        ({"validation_data": (1, 2, 3)}, "expected validation_data as a pair (x, y)"),
+        ({"validation_data": 3}, "expected validation_data as (x, y) or (x, y, sample_weight)"),
+        (
+            {"validation_data": (1, 2, 3, 4)},
+            "expected validation_data as (x, y) or (x, y, sample_weight)",
+        ),
     ],
 )
 def test_bad_arguments(data, options, message):

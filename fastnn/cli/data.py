@@ -417,7 +417,7 @@ def _fitting(network: Network, rows: Rows) -> Rows:
         rows.y = _numbered(rows.name, y, network.classes)
     elif y.dtype.kind not in "biuf":
         raise FormatError(f"{rows.name}: expected numbers as labels, got {shown(y[0].item())}")
-    elif network.loss.power > 0 and network.outputs == 1:
+    elif network.loss.kind == "numbers" and network.outputs == 1:
         rows.y = y.astype(np.float64)
     return rows
 
