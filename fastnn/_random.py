@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # purposes; the index is the layer, the epoch, the update; none
-INITIALIZE, SHUFFLE, DROP, SPLIT = range(4)
+INITIALIZE, SHUFFLE, DROP, SPLIT, AUGMENT = range(5)
 SAMPLE = 255  # another purpose: which rows a sample has
 LOW = np.uint64(0xFFFFFFFF)  # the low word
 

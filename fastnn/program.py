@@ -31,6 +31,12 @@ KINDS = (
 KIND, SOURCE, OTHER, WIDTH, BLOCK, CODE = range(6)  # columns of Program.ops
 START, ROWS, COLUMNS = range(3)  # columns of Program.blocks
 
+# Rows of Program.augmentation: numbers are drawn from MIDDLE - SPREAD to MIDDLE + SPREAD
+SHIFT_X, SHIFT_Y, SCALE_X, SCALE_Y, ROTATION, SHEAR = range(6)  # pixels, factors, radians
+ELASTIC, NOISE, SHAPE = range(6, 9)  # (sigma, alpha), in units of x, (height, width)
+LONGEST_SIDE = (1 << 15) - 1  # of an image
+SMALLEST_SIGMA = 1.0
+
 CROSS_ENTROPY, BINARY_CROSS_ENTROPY = 0, 1  # losses that are read from the last op's source
 
 ALIGNMENT = 16  # elements: each block starts at a multiple of this
@@ -42,8 +48,8 @@ CACHE_LINE = 64  # bytes
 class Program:
     """Plain data; engines know nothing else of a network.
 
-    What stands in parameters and state changes, and loss, optimizer, seed and update may; engines
-    look at the rest once: for other ops, blocks or scales, put new arrays in their place.
+    What stands in parameters and state changes, and loss, optimizer, seed, update and augmentation
+    may; engines look at the rest once: for other ops, blocks or scales, put new arrays in their place.
     """
 
     dtype: np.dtype[Any]  # float32 or float64
@@ -61,6 +67,7 @@ class Program:
     state: NDArray[Any]  # (slots, P + PADDING), the optimizer's
     seed: int = 0
     update: int = 0  # what random numbers of the next call's first update are drawn by
+    augmentation: NDArray[np.float64] | None = None  # (9, 2): how rows to learn from are deformed
     plan: Any = (
         None  # an engine's own notes on this program; it makes them anew where they are not its own
     )
@@ -316,6 +323,23 @@ def _check_scales(program: Program, inputs: int) -> None:
         if not fits or not scale.flags.c_contiguous:
             found = f"{scale.dtype} {scale.shape}" if isinstance(scale, np.ndarray) else f"{scale}"
             raise ValueError(f"expected {name} to be float64 {(inputs,)}, got {found}")
+
+
+def check_augmentation(program: Program) -> None:
+    """Raise ValueError for an augmentation that does not fit, before an engine runs it."""
+    found = program.augmentation
+    if not (
+        isinstance(found, np.ndarray) and found.dtype == np.float64 and found.shape == (SHAPE + 1, 2)
+    ):
+        raise ValueError(f"expected augmentation to be float64 {(SHAPE + 1, 2)}, got {found!r}")
+    if not np.isfinite(found).all() or found[SCALE_X : SCALE_Y + 1].min() <= 0:
+        raise ValueError(f"expected finite numbers and positive scales in augmentation, got {found}")
+    height, width = found[SHAPE].tolist()
+    sides = 1 <= min(height, width) <= max(height, width) <= LONGEST_SIDE
+    if not sides or height % 1 or width % 1 or height * width != program.inputs:
+        raise ValueError(f"expected images of {program.inputs} pixels, got {height} x {width}")
+    if found[ELASTIC, 0] < SMALLEST_SIGMA:
+        raise ValueError(f"expected sigma of at least 1 in augmentation, got {found[ELASTIC, 0]}")
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

@@ -4,6 +4,7 @@
 
 cdef enum:                      # purposes, as in fastnn/_random.py
     DROP = 2
+    AUGMENT = 4
 
 cdef enum:
     DRAWS = 16                  # counters that go through the rounds side by side, as vectors; each gives four words
@@ -41,6 +42,17 @@ cdef inline Key key_of(uint64_t seed, int purpose, uint64_t update, Py_ssize_t o
     return key
 
 
+cdef inline void words_of(uint32_t[4][DRAWS] c, Key key, Py_ssize_t row, Py_ssize_t block) noexcept nogil:
+    """The words of a row's columns from 4 * DRAWS * block on, c[s][g] that of column s * DRAWS + g."""
+    cdef int g
+    for g in range(DRAWS):
+        c[0][g] = <uint32_t> (block * DRAWS + g)
+        c[1][g] = <uint32_t> row
+        c[2][g] = <uint32_t> (row >> 32)
+        c[3][g] = 0
+    philox(c, key, DRAWS)
+
+
 cdef inline void draw_mask(Key key, Py_ssize_t row, const Instruction* i, Range columns, real[::1] work, Py_ssize_t mask) noexcept nogil:
     """The mask of a row of dropout, its columns from `mask` on: kept, which is i.number, where a word is not below i.limit.
 
@@ -53,12 +65,7 @@ cdef inline void draw_mask(Key key, Py_ssize_t row, const Instruction* i, Range 
     cdef real number = i.number
     cdef int g, s
     for block in range(columns.first // (4 * DRAWS), ceil_div(columns.end, 4 * DRAWS)):
-        for g in range(DRAWS):
-            c[0][g] = <uint32_t> (block * DRAWS + g)
-            c[1][g] = <uint32_t> row
-            c[2][g] = <uint32_t> (row >> 32)
-            c[3][g] = 0
-        philox(c, key, DRAWS)
+        words_of(c, key, row, block)
         for s in range(4):
             for g in range(DRAWS):
                 drawn[s * DRAWS + g] = <real> <int> (c[s][g] >= limit) * number       # no branch: nobody foresees it

@@ -57,6 +57,8 @@ cdef struct Result:
     double loss                 # the sum over rows of a row's loss
     int64_t agreeing            # rows with the target's winner, or right outputs: see agreement()
 
+cdef struct Augmentation
+
 cdef struct Call:               # the same for all threads and steps
     const Instruction* tape
     Py_ssize_t length, outputs
@@ -65,6 +67,7 @@ cdef struct Call:               # the same for all threads and steps
     Py_ssize_t samples, batch_size
     int loss, optimizer, judge  # judge: LABELS, TARGETS or OUTPUT_GRADIENT
     bint drops                  # whether dropout is on
+    const Augmentation* augmentation    # of rows to learn from; NULL: they are taken as they are
     bint learning               # else the gradients of one batch are the result
     const int64_t* labels
     const real* targets
