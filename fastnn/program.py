@@ -332,7 +332,8 @@ def check_augmentation(program: Program) -> None:
         isinstance(found, np.ndarray) and found.dtype == np.float64 and found.shape == (SHAPE + 1, 2)
     ):
         raise ValueError(f"expected augmentation to be float64 {(SHAPE + 1, 2)}, got {found!r}")
-    if not np.isfinite(found).all() or found[SCALE_X : SCALE_Y + 1].min() <= 0:
+    middle, spread = np.abs(found[SCALE_X : SCALE_Y + 1].T)
+    if not (np.isfinite(found).all() and (middle > spread).all()):
         raise ValueError(f"expected finite numbers and positive scales in augmentation, got {found}")
     height, width = found[SHAPE].tolist()
     sides = 1 <= min(height, width) <= max(height, width) <= LONGEST_SIDE

@@ -395,14 +395,21 @@ def scaled(program: Program, x: Array) -> Array:
 # Augmentation: rows as images (B, height, width), deformed in training only. A pixel, at (p, q)
 # right of and below the middle, shows what is at A (p, q) + the displacement there.
 
-PLACES, FIELDS, SPECKS = range(3)  # what the random words of a row are for
-TAPS = 8  # nodes of noise, on each axis, that displace a pixel
+PLACES, SPECKS = range(2)  # what the random numbers of a row are for
+NODES = 16  # the first of PLACES that a node has; those before it move the image as a whole
+TAPS = 8  # nodes, on each axis, that displace a pixel
 
 
 def drawn(program: Program, use: int, rows: NDArray[np.int64], count: int) -> Array:
-    """Numbers (B, count), uniform in [-1, 1)."""
-    found = words(program.seed, AUGMENT, program.update, use, rows, count).astype(np.uint32)
-    return found.view(np.int32) / 2.0**31
+    """Numbers (B, count), uniform in (-1, 1): odd 16-bit numbers / 2^16.
+
+    Number j is of word j % 64 + 64 * (j // 128), of its high half where j // 64 is odd.
+    """
+    j = np.arange(count)
+    place, high = j % 64 + 64 * (j // 128), j // 64 % 2
+    found = words(program.seed, AUGMENT, program.update, use, rows, int(place.max()) + 1)
+    half = (found.astype(np.int64)[:, place] >> 16 * high) % (1 << 16)
+    return (2 * half - np.where(half < 1 << 15, 0, 1 << 17) + 1) / 2.0**16
 
 
 def views_of(program: Program, rows: NDArray[np.int64]) -> tuple[Array, Array]:
@@ -447,7 +454,7 @@ def displacements(program: Program, rows: NDArray[np.int64]) -> Array:
     (sigma, alpha), (height, width) = program.augmentation[[ELASTIC, SHAPE]].tolist()
     down, across = taps(sigma, int(height)), taps(sigma, int(width))
     nodes = down.shape[1], across.shape[1]
-    noise = drawn(program, FIELDS, rows, 2 * nodes[0] * nodes[1])
+    noise = drawn(program, PLACES, rows, NODES + 2 * nodes[0] * nodes[1])[:, NODES:]
     noise = noise.reshape(len(rows), 2, *nodes).swapaxes(0, 1)
     return alpha / (2 * math.pi * sigma) * (down @ noise @ across.T)
 

@@ -5,11 +5,13 @@
 cdef enum:                      # rows of Program.augmentation, as in fastnn/program.py
     SHIFT_X, SHIFT_Y, SCALE_X, SCALE_Y, ROTATION, SHEAR, ELASTIC, NOISE, SHAPE
 
-cdef enum:                      # what the random words of a row are for, as in fastnn/reference.py
-    PLACES, FIELDS, SPECKS
+cdef enum:                      # what the random numbers of a row are for, as in fastnn/reference.py
+    PLACES, SPECKS
 
 cdef enum:
-    TAPS = 8                    # nodes of noise, on each axis, that displace a pixel
+    NUMBERS = 8 * DRAWS         # that are drawn together, two from a word
+    NODES = 16                  # the first of PLACES that a node of noise has: those before it move the image as a whole
+    TAPS = 8                    # nodes, on each axis, that displace a pixel
     SEEN = 16                   # pixels whose places are computed side by side
 
 cdef struct Augmentation:
@@ -19,12 +21,13 @@ cdef struct Augmentation:
     bint elastic
     Py_ssize_t height, width, line      # of an image, and of its copy with a frame of zeros: elements of a line
     Py_ssize_t nodes_down, nodes        # of the noise
-    const real* down            # (height, TAPS): what the nodes from node_of on weigh for each line,
-    const real* across          # (nodes, padded(width) + SEEN): and the nodes for each column, 0 if they are not its own
+    const real* down            # (height, TAPS): what lines of nodes, from node_of on, weigh for each line,
+    const real* across          # (nodes, padded(width) + SEEN): what each node weighs for each column
+    # nodes for each column, 0 if they are not its own
 
 cdef struct Canvas:             # where a thread has what it needs for a row, in the work arena, and how random words are keyed
-    Py_ssize_t image, noise, sums
-    Key places, fields, specks
+    Py_ssize_t image, numbers, sums
+    Key places, specks
 
 cdef struct View:               # pixel (i, j) looks at column u + u_i i + u_j j, line v + v_i i + v_j j of the framed image
     double u, u_i, u_j, v, v_i, v_j
@@ -35,13 +38,14 @@ cdef inline Py_ssize_t node_of(const Augmentation* a, Py_ssize_t pixel) noexcept
     return <Py_ssize_t> (pixel / a.sigma)
 
 
-cdef inline Py_ssize_t words_of_noise(const Augmentation* a) noexcept nogil:
-    return 2 * a.nodes_down * a.nodes if a.elastic else 0
+cdef inline Py_ssize_t blocks_of(const Augmentation* a) noexcept nogil:
+    """Of NUMBERS, of PLACES: a line of nodes is read in whole vectors."""
+    return ceil_div(NODES + 2 * a.nodes_down * a.nodes + 16 if a.elastic else NODES, NUMBERS)
 
 
 cdef inline Py_ssize_t room_of(const Augmentation* a) noexcept nogil:
-    """Elements of scratch: the framed image, the noise in whole blocks, two lines of sums."""
-    return (a.height + 3) * a.line + words_of_noise(a) + 4 * DRAWS + 2 * a.nodes
+    """Elements of scratch: the framed image, numbers, a line of sums of each field."""
+    return (a.height + 3) * a.line + blocks_of(a) * NUMBERS + 2 * padded(a.nodes)
 
 
 cdef class Augmenting:
@@ -90,13 +94,16 @@ cdef Augmenting augmenting_of(program, Call* call):
 # --- what is drawn -------------------------------------------------------------------------------------------------------
 
 cdef inline void draw_block(Key key, Py_ssize_t row, Py_ssize_t block, real* drawn) noexcept nogil:
-    """4 * DRAWS numbers of a row, uniform in [-1, 1)."""
+    """NUMBERS of a row, uniform in (-1, 1): an odd 16-bit number / 2^16, 64 from the low and 64 from the high halves of words."""
     cdef uint32_t c[4][DRAWS]
+    cdef int32_t low, high
     cdef int g, s
     words_of(c, key, row, block)
     for s in range(4):
         for g in range(DRAWS):
-            drawn[s * DRAWS + g] = <real> <int32_t> c[s][g] * <real> (1.0 / 2147483648.0)
+            low, high = <int32_t> (c[s][g] << 16) >> 15, <int32_t> c[s][g] >> 15
+            drawn[s * DRAWS + g] = <real> (low | 1) * <real> (1.0 / 65536.0)
+            drawn[(s + 4) * DRAWS + g] = <real> (high | 1) * <real> (1.0 / 65536.0)
 
 
 cdef inline void sine_of(double angle, double* sine, double* cosine) noexcept nogil:
@@ -121,14 +128,12 @@ cdef inline void sine_of(double angle, double* sine, double* cosine) noexcept no
     sine[0], cosine[0] = 2.0 * s * c, fma64(-2.0 * s, s, 1.0)
 
 
-cdef inline View view_of(const Augmentation* a, Key key, Py_ssize_t row) noexcept nogil:
+cdef inline View view_of(const Augmentation* a, const real* drawn) noexcept nogil:
     """What is drawn for a row: x = (H^-1 R^-1 (pixel - shift)) / scale, from the middle of the image."""
-    cdef real drawn[4 * DRAWS]
     cdef double x[SHEAR + 1]
     cdef double s, c, slant_s, slant_c, slant, p = 0.5 * (a.width - 1), q = 0.5 * (a.height - 1)
     cdef View view
     cdef int k
-    draw_block(key, row, 0, drawn)
     for k in range(SHEAR + 1):
         x[k] = fma64(a.spread[k], drawn[k], a.middle[k])
     sine_of(x[ROTATION], &s, &c)
@@ -141,37 +146,34 @@ cdef inline View view_of(const Augmentation* a, Key key, Py_ssize_t row) noexcep
     return view
 
 
-cdef inline void draw_noise(const Augmentation* a, const Canvas* canvas, Py_ssize_t row, real[::1] work) noexcept nogil:
-    cdef Py_ssize_t block
-    for block in range(ceil_div(words_of_noise(a), 4 * DRAWS)):
-        draw_block(canvas.fields, row, block, &work[canvas.noise + block * 4 * DRAWS])
-
-
 cdef inline void add_specks(const Augmentation* a, Key key, Py_ssize_t row, Range columns, real[::1] work, Py_ssize_t h) noexcept nogil:
     """NOISE, onto these columns of h."""
-    cdef real drawn[4 * DRAWS]
+    cdef real drawn[NUMBERS]
     cdef real middle = <real> a.middle[NOISE], spread = <real> a.spread[NOISE]
     cdef Py_ssize_t block, j
-    for block in range(columns.first // (4 * DRAWS), ceil_div(columns.end, 4 * DRAWS)):
+    for block in range(columns.first // NUMBERS, ceil_div(columns.end, NUMBERS)):
         draw_block(key, row, block, drawn)
-        for j in range(larger(columns.first, block * 4 * DRAWS), smaller(columns.end, (block + 1) * 4 * DRAWS)):
-            work[h + j] = work[h + j] + fma(spread, drawn[j - block * 4 * DRAWS], middle)
+        for j in range(larger(columns.first, block * NUMBERS), smaller(columns.end, (block + 1) * NUMBERS)):
+            work[h + j] = work[h + j] + fma(spread, drawn[j - block * NUMBERS], middle)
 
 
 # --- what is seen --------------------------------------------------------------------------------------------------------
 
 cdef inline void sum_down(const Augmentation* a, const Canvas* canvas, Py_ssize_t i, real[::1] work) noexcept nogil:
-    """Of both fields, the noise along line i, weighed over the lines of nodes."""
-    cdef Py_ssize_t field, t, k, n = a.nodes, noise, sums
-    cdef real weight
+    """Of both fields, the noise along line i: sums over the TAPS lines of nodes next to it, in whole vectors."""
+    cdef real sums[16]
+    cdef Py_ssize_t field, t, k, noise
+    cdef int q
     for field in range(2):
-        noise, sums = canvas.noise + (field * a.nodes_down + node_of(a, i)) * n, canvas.sums + field * n
-        for k in range(n):
-            work[sums + k] = 0
-        for t in range(TAPS):
-            weight = a.down[i * TAPS + t]
-            for k in range(n):
-                work[sums + k] = fma(weight, work[noise + t * n + k], work[sums + k])
+        for k in range(0, a.nodes, 16):
+            noise = canvas.numbers + NODES + (field * a.nodes_down + node_of(a, i)) * a.nodes + k
+            for q in range(16):
+                sums[q] = 0
+            for t in range(TAPS):
+                for q in range(16):
+                    sums[q] = fma(a.down[i * TAPS + t], work[noise + t * a.nodes + q], sums[q])
+            for q in range(16):
+                work[canvas.sums + field * padded(a.nodes) + k + q] = sums[q]
 
 
 cdef inline void displace(const Augmentation* a, const real* sums, Py_ssize_t j, real* u, real* v) noexcept nogil:
@@ -182,7 +184,7 @@ cdef inline void displace(const Augmentation* a, const real* sums, Py_ssize_t j,
     cdef int q
     for k in range(node_of(a, j), smaller(node_of(a, j + SEEN - 1) + TAPS, a.nodes)):
         across = a.across + k * (padded(a.width) + SEEN) + j
-        x, y = sums[k], sums[a.nodes + k]
+        x, y = sums[k], sums[padded(a.nodes) + k]
         for q in range(SEEN):
             u[q] = fma(x, across[q], u[q])
             v[q] = fma(y, across[q], v[q])
@@ -234,10 +236,9 @@ cdef inline Canvas canvas_of(const Instruction* i, Worker* me, real[::1] work) n
     cdef Canvas canvas
     cdef Py_ssize_t k
     canvas.image = me.scratch
-    canvas.noise = canvas.image + (a.height + 3) * a.line
-    canvas.sums = canvas.noise + words_of_noise(a) + 4 * DRAWS
-    canvas.places, canvas.fields = key_of(seed, AUGMENT, update, PLACES), key_of(seed, AUGMENT, update, FIELDS)
-    canvas.specks = key_of(seed, AUGMENT, update, SPECKS)
+    canvas.numbers = canvas.image + (a.height + 3) * a.line
+    canvas.sums = canvas.numbers + blocks_of(a) * NUMBERS
+    canvas.places, canvas.specks = key_of(seed, AUGMENT, update, PLACES), key_of(seed, AUGMENT, update, SPECKS)
     for k in range((a.height + 3) * a.line):
         work[canvas.image + k] = 0
     return canvas
@@ -247,14 +248,16 @@ cdef void augment_row(const Call* call, const Canvas* canvas, Py_ssize_t row, Py
                       real[::1] work, Py_ssize_t h) noexcept nogil:
     """These features of h_0 of a row of the data, the so many-th of its batch."""
     cdef const Augmentation* a = call.augmentation
-    cdef View view = view_of(a, canvas.places, number)
+    cdef View view
     cdef Data data = call.data
     cdef Range seen
     cdef Py_ssize_t i, n = columns.end - columns.first
     data.center, data.scale = NULL, 1
     for i in range(a.height):
         gather_row(&data, row, i * a.width, (i + 1) * a.width, work, canvas.image + (i + 1) * a.line + 1 - i * a.width)
-    draw_noise(a, canvas, number, work)
+    for i in range(blocks_of(a)):
+        draw_block(canvas.places, number, i, &work[canvas.numbers + i * NUMBERS])
+    view = view_of(a, &work[canvas.numbers])
     for i in range(columns.first // a.width, ceil_div(columns.end, a.width)):
         if a.elastic:
             sum_down(a, canvas, i, work)

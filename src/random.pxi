@@ -14,19 +14,19 @@ cdef struct Key:
 
 cdef inline void philox(uint32_t[4][DRAWS] c, Key key, int draws) noexcept nogil:
     """The four words of each counter (c[0][g], ..., c[3][g]), in place."""
-    cdef uint64_t p, q
+    cdef uint32_t p[DRAWS]      # the high words of the products: apart from the low ones, they need fewer shuffles of vectors
+    cdef uint32_t q[DRAWS]
     cdef uint32_t a, b
     cdef int r, g
     for r in range(10):
         for g in range(draws):
-            p = <uint64_t> 0xD2511F53U * c[0][g]
-            q = <uint64_t> 0xCD9E8D57U * c[2][g]
-            a = <uint32_t> (q >> 32) ^ c[1][g] ^ key.low
-            b = <uint32_t> (p >> 32) ^ c[3][g] ^ key.high
-            c[0][g] = a
-            c[1][g] = <uint32_t> q
-            c[2][g] = b
-            c[3][g] = <uint32_t> p
+            p[g] = <uint32_t> ((<uint64_t> 0xD2511F53U * c[0][g]) >> 32)
+            q[g] = <uint32_t> ((<uint64_t> 0xCD9E8D57U * c[2][g]) >> 32)
+        for g in range(draws):
+            a = q[g] ^ c[1][g] ^ key.low
+            b = p[g] ^ c[3][g] ^ key.high
+            c[1][g], c[3][g] = 0xCD9E8D57U * c[2][g], 0xD2511F53U * c[0][g]
+            c[0][g], c[2][g] = a, b
         key.low += 0x9E3779B9U
         key.high += 0xBB67AE85U
 
