@@ -435,7 +435,7 @@ def taps(sigma: float, length: int) -> Array:
     Nodes lie sigma apart, from 3 sigma before the first pixel on. The sum of the squares of a
     pixel's taps is sqrt(pi), to 0.02 %, wherever it lies.
     """
-    place = np.arange(length) / sigma
+    place = np.arange(length) * (1 / sigma)
     first = np.floor(place).astype(np.int64)
     node = np.arange(first[-1] + TAPS)
     near = (node >= first[:, None]) & (node < first[:, None] + TAPS)

@@ -17,7 +17,7 @@ cdef enum:
 cdef struct Augmentation:
     double middle[NOISE + 1]    # numbers are uniform in middle - spread to middle + spread
     double spread[NOISE + 1]
-    double sigma
+    double density              # of nodes: 1 / sigma
     bint elastic
     Py_ssize_t height, width, line      # of an image, and of its copy with a frame of zeros: elements of a line
     Py_ssize_t nodes_down, nodes        # of the noise
@@ -35,7 +35,7 @@ cdef struct View:               # pixel (i, j) looks at column u + u_i i + u_j j
 
 cdef inline Py_ssize_t node_of(const Augmentation* a, Py_ssize_t pixel) noexcept nogil:
     """The first of the TAPS nodes next to a pixel."""
-    return <Py_ssize_t> (pixel / a.sigma)
+    return <Py_ssize_t> (pixel * a.density)
 
 
 cdef inline Py_ssize_t blocks_of(const Augmentation* a) noexcept nogil:
@@ -58,11 +58,12 @@ cdef class Augmenting:
         table = program.augmentation.tolist()
         cdef Augmentation* a = &self.a
         cdef Py_ssize_t row, pixel, node, first
-        cdef double alpha, t
+        cdef double sigma, alpha, t
         cdef real[:, ::1] down, across
         for row in range(NOISE + 1):
             a.middle[row], a.spread[row] = table[row]
-        a.sigma, alpha = table[ELASTIC]
+        sigma, alpha = table[ELASTIC]
+        a.density = 1.0 / sigma
         a.height, a.width = map(int, table[SHAPE])
         a.elastic, a.line = alpha != 0, a.width + 3
         if not a.elastic:
@@ -73,10 +74,10 @@ cdef class Augmenting:
         for pixel in range(larger(a.height, a.width)):
             first = node_of(a, pixel)
             for node in range(first, first + TAPS):
-                t = pixel / a.sigma - (node - 3)
+                t = pixel * a.density - (node - 3)
                 t = exp(-0.5 * t * t)
                 if pixel < a.height:
-                    down[pixel, node - first] = <real> (alpha / (6.283185307179586 * a.sigma) * t)
+                    down[pixel, node - first] = <real> (alpha / (6.283185307179586 * sigma) * t)
                 if pixel < a.width:
                     across[node, pixel] = <real> t
         a.down, a.across = <const real*> start_of(self.down), <const real*> start_of(self.across)
