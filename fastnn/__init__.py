@@ -16,6 +16,7 @@ __all__ = [
     "ELU",
     "SGD",
     "Adam",
+    "Augment",
     "CSVLogger",
     "Callback",
     "Checkpoint",

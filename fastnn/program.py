@@ -49,7 +49,7 @@ class Program:
     """Plain data; engines know nothing else of a network.
 
     What stands in parameters and state changes, and loss, optimizer, seed, update and augmentation
-    may; engines look at the rest once: for other ops, blocks or scales, put new arrays in their place.
+    may; engines look at the rest once: for other ops, blocks or scales, put new arrays in place.
     """
 
     dtype: np.dtype[Any]  # float32 or float64
@@ -329,12 +329,16 @@ def check_augmentation(program: Program) -> None:
     """Raise ValueError for an augmentation that does not fit, before an engine runs it."""
     found = program.augmentation
     if not (
-        isinstance(found, np.ndarray) and found.dtype == np.float64 and found.shape == (SHAPE + 1, 2)
+        isinstance(found, np.ndarray)
+        and found.dtype == np.float64
+        and found.shape == (SHAPE + 1, 2)
     ):
         raise ValueError(f"expected augmentation to be float64 {(SHAPE + 1, 2)}, got {found!r}")
     middle, spread = np.abs(found[SCALE_X : SCALE_Y + 1].T)
     if not (np.isfinite(found).all() and (middle > spread).all()):
-        raise ValueError(f"expected finite numbers and positive scales in augmentation, got {found}")
+        raise ValueError(
+            f"expected finite numbers and positive scales in augmentation, got {found}"
+        )
     height, width = found[SHAPE].tolist()
     sides = 1 <= min(height, width) <= max(height, width) <= LONGEST_SIDE
     if not sides or height % 1 or width % 1 or height * width != program.inputs:

@@ -34,7 +34,6 @@ from .program import (
     KIND,
     NOISE,
     OTHER,
-    SCALE_X,
     SHAPE,
     SHEAR,
     SHIFT_X,
