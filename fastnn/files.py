@@ -15,7 +15,8 @@ is not written, and the file's format is the lowest that has all that are. Forma
 float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and `outputs.center` (O,), where the
 network has learned them, and with the optimizer each slot of its state as
 `optimizer.0.layers.0.weights` and so on. In format 4 a checkpoint has `fit`: where it stands, as
-`training.Place` has it, in format 5 also how images are deformed. What a format does not name is an error.
+`training.Place` has it, in format 5 also how images are deformed. What a format does not name is an
+error.
 """
 
 from __future__ import annotations
