@@ -19,6 +19,7 @@ __all__ = [
     "AlphaDropout",
     "Blend",
     "BatchNorm",
+    "Augment",
     "CSVLogger",
     "Callback",
     "Checkpoint",

@@ -16,6 +16,7 @@ import numpy as np
 from . import activations, losses
 from ._errors import FormatError, held, shown, unknown
 from .activations import Activation
+from .augmentation import Augment
 from .columns import KINDS, MOST_CATEGORIES, Column, Columns, Embedding, OneHot
 from .layers import (
     AlphaDropout,
@@ -297,6 +298,10 @@ def _place_entry(_: Network, training: State) -> Description | None:
     if training.place is None:
         return None
     entry = {field.name: getattr(training.place, field.name) for field in PLACE}
+    augment = entry.pop("augment")
+    if augment is not None:
+        entry["augment"] = {**dataclasses.asdict(augment), "shape": list(augment.shape)}
+        entry["augment"]["elastic"] = augment.elastic and list(augment.elastic)
     lists = training.place.history.items()
     plain = [[name, [x if math.isfinite(x) else None for x in found]] for name, found in lists]
     return {**entry, "history": plain}
@@ -304,9 +309,12 @@ def _place_entry(_: Network, training: State) -> Description | None:
 
 def _place(value: Any) -> Place:
     expect(isinstance(value, dict), "fit as an object", value)
-    expect_names("fit", value.keys(), {field.name for field in PLACE})
+    known = {field.name for field in PLACE}
+    expect_names("fit", value.keys(), known - {"augment"}, known)
     found = {
-        field.name: PLACE_READERS[field.type](field.name)(value[field.name]) for field in PLACE
+        field.name: PLACE_READERS[field.type](field.name)(value[field.name])
+        for field in PLACE
+        if field.name in value
     }
     place = Place(**found)
     counts = place.epochs, place.batch_size, place.rows
@@ -334,6 +342,23 @@ def _history(name: str) -> Callable[[Any], dict[str, list[float]]]:
     return read
 
 
+def _augment(name: str) -> Callable[[Any], Augment]:
+    def read(value: Any) -> Augment:
+        expect(isinstance(value, dict), f"{name} as an object", value)
+        expect_names(name, value.keys(), {field.name for field in dataclasses.fields(Augment)})
+        plain = {key: one for key, one in value.items() if key not in ("shape", "elastic")}
+        for key, one in plain.items():
+            expect(type(one) is float, f"{key} of {name} as a float", one)
+        for key, kind in (("shape", int), ("elastic", float)):
+            one, missing = value[key], key == "elastic" and value[key] is None
+            fine = isinstance(one, list) and [type(part) for part in one] == [kind, kind]
+            expect(fine or missing, f"{key} of {name} as two numbers", one)
+            plain[key] = None if missing else tuple(one)
+        return Augment(**plain)
+
+    return read
+
+
 _NONE = type(None)
 PLACE = dataclasses.fields(Place)
 PLACE_READERS: dict[Any, Callable[[str], Callable[[Any], Any]]] = {
@@ -342,6 +367,7 @@ PLACE_READERS: dict[Any, Callable[[str], Callable[[Any], Any]]] = {
     "float": lambda name: _is(float, f"{name} of fit as a float"),
     "int | float": lambda name: _count_or_weight(f"{name} of fit as a count or a sum of weights"),
     "dict[str, list[float]]": _history,
+    "Augment | None": _augment,
 }
 
 
@@ -500,8 +526,9 @@ def describe(network: Network, training: State) -> Description:
         version = max(version, _columns_since(network.columns))
     if "optimizer" in description:
         version = max(version, _kind_since(training.optimizer))
-    if training.place is not None and type(training.place.agreeing) is float:
-        version = max(version, 5)  # of rows with weights
+    if training.place is not None:
+        weighted = type(training.place.agreeing) is float  # rows have weights
+        version = max(version, _kind_since(training.place), 5 if weighted else 1)
     return {"format": version, **description}
 
 
@@ -529,6 +556,9 @@ def model_of(description: Description) -> Model:
         if model["optimizer"] is not None:
             version = _kind_since(model["optimizer"])
             expect(version <= found, f"format {version} for this optimizer", found)
+        if model["fit"] is not None:
+            version = _kind_since(model["fit"])
+            expect(version <= found, f"format {version} for this fit", found)
         *_, output = model["layers"]
         expect(isinstance(output, Dense), "a dense layer as the last", str(output))
         losses.fits(model["loss"], output.activation, output.units)
@@ -549,7 +579,7 @@ def check_resumed(model: Model, network: Network, wanted: State) -> None:
         raise ValueError("expected a checkpoint of a fit, got a model without one")
     here = model_of(describe(network, wanted))
     pairs = [(name, _plain_layers(model[name]), _plain_layers(here[name])) for name in DECIDING]
-    for name in ("epochs", "batch_size", "shuffle", "rows"):
+    for name in ("epochs", "batch_size", "shuffle", "rows", "augment"):
         pairs.append((name, getattr(model["fit"], name), getattr(wanted.place, name)))
     for name, before, now in pairs:
         if before != now:

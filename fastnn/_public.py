@@ -8,6 +8,7 @@ from ._errors import DivergenceError as DivergenceError
 from ._errors import FormatError as FormatError
 from .activations import ELU as ELU
 from .activations import LeakyReLU as LeakyReLU
+from .augmentation import Augment as Augment
 from .callbacks import Callback as Callback
 from .callbacks import Checkpoint as Checkpoint
 from .callbacks import CSVLogger as CSVLogger

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 # purposes; the index is the layer, the epoch, the update; 0 of a validation split, 1 of folds
-INITIALIZE, SHUFFLE, DROP, SPLIT, CHOOSE = range(5)
+INITIALIZE, SHUFFLE, DROP, SPLIT, AUGMENT, CHOOSE = range(6)
 SAMPLE = 255  # another purpose: which rows a sample has
 LOW = np.uint64(0xFFFFFFFF)  # the low word
 

@@ -18,6 +18,7 @@ from . import metrics as metrics_of
 from ._arrays import Array
 from ._errors import count, flag, fraction, held, positive, shown, unknown, whole
 from .activations import Activation
+from .augmentation import Augment
 from .callbacks import Callback, Callbacks
 from .columns import Columns
 from .layers import Dense, Layer
@@ -183,6 +184,7 @@ class Network:
         validation_split: float = 0.0,
         metrics: Iterable[str | Measure] = (),
         shuffle: bool = True,
+        augment: Augment | None = None,
         callbacks: Iterable[Callback | Function] = (),
         verbose: int = 1,
         resume: str | os.PathLike[str] | None = None,
@@ -212,6 +214,9 @@ class Network:
         learned from, drawn by the seed, of each label alike (Keras takes the last rows). metrics:
         what is had of the validation rows after each epoch besides, as for `evaluate`.
 
+        augment: rows are images, deformed anew each time they are learned from; validation rows
+        stay as they are. Raises ValueError for rows that are not images of its shape.
+
         resume: a file that `Checkpoint` wrote in another fit, which this one continues to the same
         bits, on any number of threads, given the same rows; history and schedule go on as well.
         (The last bits of a loss in the history depend on where checkpoints cut the sum.) Raises
@@ -234,6 +239,7 @@ class Network:
             callbacks=callbacks,
             verbose=verbose,
             metrics=metrics,
+            augment=self._augment(augment, getattr(x, "shape", ())),
         )
         share = self._split_share(validation_split, validation_data, settings.metrics)
         hold = training.Hold(self._holder)
@@ -257,6 +263,14 @@ class Network:
                 return self._run(data, validation, settings, place).all_epochs()
         finally:
             hold.release()  # again: an interrupt may have come just before the first time
+
+    def _augment(self, augment: Augment | None, shape: tuple[int, ...]) -> Augment | None:
+        """How rows of an x of this shape are deformed, checked."""
+        if augment is not None:
+            if not isinstance(augment, Augment):
+                raise TypeError(f"expected augment as fastnn.Augment(...), got {shown(augment)}")
+            augment.check(self.inputs, shape)
+        return augment
 
     def train_on_batch(
         self,
@@ -297,6 +311,7 @@ class Network:
             batch_size=settings.batch_size,
             rows=rows,
             shuffle=settings.shuffle,
+            augment=settings.augment,
         )
         wanted = training.State(optimizer=settings.optimizer, place=place)
         model, tensors = files.checkpoint(path, self, wanted)
@@ -997,6 +1012,7 @@ def settings_of(
     callbacks: Iterable[Callback | Function],
     verbose: int,
     metrics: Iterable[str | Measure],
+    augment: Augment | None = None,
 ) -> training.Settings:
     """How to train, checked."""
     return training.Settings(
@@ -1008,6 +1024,7 @@ def settings_of(
         listener=Callbacks(callbacks, network),
         verbose=int(is_shown(verbose)),
         metrics=metrics_of.get(metrics),
+        augment=augment,
     )
 
 

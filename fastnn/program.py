@@ -44,6 +44,12 @@ BARE = 1  # the code of an op without the last of its blocks, what is added
 ALPHA = 1  # the code of alpha dropout
 ANY = -1  # rows of a block
 
+# Rows of Program.augmentation: numbers are drawn from MIDDLE - SPREAD to MIDDLE + SPREAD
+SHIFT_X, SHIFT_Y, SCALE_X, SCALE_Y, ROTATION, SHEAR = range(6)  # pixels, factors, radians
+ELASTIC, NOISE, SHAPE = range(6, 9)  # (sigma, alpha), in units of x, (height, width)
+LONGEST_SIDE = (1 << 15) - 1  # of an image
+SMALLEST_SIGMA = 1.0
+
 # Losses whose numbers or last op must be of a kind; those of LAST read the last op's source.
 CROSS_ENTROPY, BINARY_CROSS_ENTROPY, MEAN_SQUARED_ERROR, MEAN_ABSOLUTE_ERROR, HUBER = range(5)
 LOG_COSH, QUANTILE, POISSON, HINGE, FOCAL, GAUSSIAN = range(5, 11)
@@ -66,9 +72,9 @@ STATISTICS = (".running_mean", ".running_variance")  # endings of blocks that no
 class Program:
     """Plain data; engines know nothing else of a network.
 
-    What stands in parameters and state changes, and loss, optimizer, seed and update may; engines
-    look at the rest once: for other ops, blocks, scales or numbers of the loss, put new arrays in
-    their place.
+    What stands in parameters and state changes, and loss, optimizer, seed, update and augmentation
+    may; engines look at the rest once: for other ops, blocks, scales or numbers of the loss, put
+    new arrays in their place.
     """
 
     dtype: np.dtype[Any]  # float32 or float64
@@ -88,6 +94,7 @@ class Program:
     seed: int = 0
     update: int = 0  # what random numbers of the next call's first update are drawn by
     loss_numbers: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # the loss's
+    augmentation: NDArray[np.float64] | None = None  # (9, 2): how rows to learn from are deformed
     plan: Any = (
         None  # an engine's own notes on this program; it makes them anew where they are not its own
     )
@@ -473,6 +480,28 @@ def _check_scales(program: Program, inputs: int) -> None:
         if not fits or not scale.flags.c_contiguous:
             found = f"{scale.dtype} {scale.shape}" if isinstance(scale, np.ndarray) else f"{scale}"
             raise ValueError(f"expected {name} to be float64 {(inputs,)}, got {found}")
+
+
+def check_augmentation(program: Program) -> None:
+    """Raise ValueError for an augmentation that does not fit, before an engine runs it."""
+    found = program.augmentation
+    if not (
+        isinstance(found, np.ndarray)
+        and found.dtype == np.float64
+        and found.shape == (SHAPE + 1, 2)
+    ):
+        raise ValueError(f"expected augmentation to be float64 {(SHAPE + 1, 2)}, got {found!r}")
+    middle, spread = np.abs(found[SCALE_X : SCALE_Y + 1].T)
+    if not (np.isfinite(found).all() and (middle > spread).all()):
+        raise ValueError(
+            f"expected finite numbers and positive scales in augmentation, got {found}"
+        )
+    height, width = found[SHAPE].tolist()
+    sides = 1 <= min(height, width) <= max(height, width) <= LONGEST_SIDE
+    if not sides or height % 1 or width % 1 or height * width != program.inputs:
+        raise ValueError(f"expected images of {program.inputs} pixels, got {height} x {width}")
+    if found[ELASTIC, 0] < SMALLEST_SIGMA:
+        raise ValueError(f"expected sigma of at least 1 in augmentation, got {found[ELASTIC, 0]}")
 
 
 def aligned_zeros(shape: tuple[int, ...], dtype: DTypeLike) -> NDArray[Any]:

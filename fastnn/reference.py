@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._random import DROP, words
+from ._random import AUGMENT, DROP, words
 from .program import (
     ACTIVATE,
     ADD,
@@ -36,6 +36,7 @@ from .program import (
     CROSS_ENTROPY_LOGITS,
     DENSE,
     DROPOUT,
+    ELASTIC,
     EMBED,
     FOCAL,
     GAUSSIAN,
@@ -47,17 +48,23 @@ from .program import (
     LOG_COSH,
     MEAN_ABSOLUTE_ERROR,
     MEAN_SQUARED_ERROR,
+    NOISE,
     OTHER,
     POISSON,
     PRELU,
     QUANTILE,
     ROW_NORM,
     SCALE,
+    SHAPE,
+    SHEAR,
+    SHIFT_X,
     SOFTMAX,
     SOURCE,
     Program,
     check,
+    check_augmentation,
     shapes,
+    views,
 )
 
 Array = NDArray[Any]
@@ -669,6 +676,100 @@ def scaled(program: Program, x: Array) -> Array:
     return flushed(h.astype(program.dtype))
 
 
+# Augmentation: rows as images (B, height, width), deformed in training only. A pixel, at (p, q)
+# right of and below the middle, shows what is at A (p, q) + the displacement there.
+
+PLACES, SPECKS = range(2)  # what the random numbers of a row are for
+NODES = 16  # the first of PLACES that a node has; those before it move the image as a whole
+TAPS = 8  # nodes, on each axis, that displace a pixel
+
+
+def drawn(program: Program, use: int, rows: NDArray[np.int64], count: int) -> Array:
+    """Numbers (B, count), uniform in (-1, 1): odd 16-bit numbers / 2^16.
+
+    Number j is of word j % 64 + 64 * (j // 128), of its high half where j // 64 is odd.
+    """
+    j = np.arange(count)
+    place, high = j % 64 + 64 * (j // 128), j // 64 % 2
+    found = words(program.seed, AUGMENT, program.update, use, rows, int(place.max()) + 1)
+    half = (found.astype(np.int64)[:, place] >> 16 * high) % (1 << 16)
+    return (2 * half - np.where(half < 1 << 15, 0, 1 << 17) + 1) / 2.0**16
+
+
+def views_of(program: Program, rows: NDArray[np.int64]) -> tuple[Array, Array]:
+    """Where the pixels of each row's image look, u right and v down (B, height, width).
+
+    The image is scaled, sheared, rotated and shifted; each pixel looks back.
+    """
+    assert program.augmentation is not None
+    middle, spread = program.augmentation[SHIFT_X : SHEAR + 1].T
+    numbers = middle + spread * drawn(program, PLACES, rows, SHEAR + 1)
+    right, down, wider, higher, turn, slant = numbers.T[..., None, None]
+    height, width = map(int, program.augmentation[SHAPE])
+    p = np.arange(width) - (width - 1) / 2 - right
+    q = np.arange(height)[:, None] - (height - 1) / 2 - down
+    p, q = p * np.cos(turn) - q * np.sin(turn), p * np.sin(turn) + q * np.cos(turn)
+    u, v = (p + q * np.tan(slant)) / wider, q / higher
+    return u + (width - 1) / 2, v + (height - 1) / 2
+
+
+def taps(sigma: float, length: int) -> Array:
+    """e^(-t^2 / 2) (length, nodes), t from each pixel to each node, in sigma; its TAPS nearest.
+
+    Nodes lie sigma apart, from 3 sigma before the first pixel on. The sum of the squares of a
+    pixel's taps is sqrt(pi), to 0.02 %, wherever it lies.
+    """
+    place = np.arange(length) * (1 / sigma)
+    first = np.floor(place).astype(np.int64)
+    node = np.arange(first[-1] + TAPS)
+    near = (node >= first[:, None]) & (node < first[:, None] + TAPS)
+    return np.where(near, np.exp(-((place[:, None] - (node - 3)) ** 2) / 2), 0)
+
+
+def displacements(program: Program, rows: NDArray[np.int64]) -> Array:
+    """Elastic displacements (2, B, height, width), right and down.
+
+    Noise in [-1, 1) at each pixel, smoothed by a Gaussian of standard deviation sigma, times alpha,
+    has the variance alpha^2 / (12 pi sigma^2), and a correlation of e^(-d^2 / (4 sigma^2)) over the
+    distance d. So has noise at nodes sigma apart, sigma times as strong.
+    Source: Simard, Steinkraus, Platt (2003), see `Augment`.
+    """
+    assert program.augmentation is not None
+    (sigma, alpha), (height, width) = program.augmentation[[ELASTIC, SHAPE]].tolist()
+    down, across = taps(sigma, int(height)), taps(sigma, int(width))
+    nodes = down.shape[1], across.shape[1]
+    noise = drawn(program, PLACES, rows, NODES + 2 * nodes[0] * nodes[1])[:, NODES:]
+    noise = noise.reshape(len(rows), 2, *nodes).swapaxes(0, 1)
+    return alpha / (2 * math.pi * sigma) * (down @ noise @ across.T)
+
+
+def looked_up(images: Array, u: Array, v: Array) -> Array:
+    """Images (B, height, width) at the columns u and rows v, bilinear between pixels, 0 outside."""
+    _, height, width = images.shape
+    framed = np.pad(images, ((0, 0), (1, 2), (1, 2)))
+    u, v = np.clip(u, -1, width) + 1, np.clip(v, -1, height) + 1
+    j, i, image = u.astype(np.int64), v.astype(np.int64), np.arange(len(images))[:, None, None]
+    corners = [[framed[image, i + a, j + b] for b in (0, 1)] for a in (0, 1)]
+    upper, lower = (left + (u - j) * (right - left) for left, right in corners)
+    return upper + (v - i) * (lower - upper)
+
+
+def augmented(program: Program, x: Array, first_row: int | None) -> Array:
+    """The rows x (B, I) as training sees them, in float64; first_row: the row of their batch.
+
+    None for rows that are not learned from: they stay as they are.
+    """
+    if first_row is None or program.augmentation is None:
+        return x
+    check_augmentation(program)
+    rows = first_row + np.arange(len(x))
+    height, width = map(int, program.augmentation[SHAPE])
+    places = np.stack(views_of(program, rows)) + displacements(program, rows)
+    found = looked_up(x.reshape(len(x), height, width).astype(np.float64), *places)
+    middle, spread = program.augmentation[NOISE]
+    return found.reshape(x.shape) + middle + spread * drawn(program, SPECKS, rows, x.shape[1])
+
+
 def forward_pass(program: Program, x: Array, ops: list[Op]) -> Values:
     """The values of all ops, h_0 first."""
     h = [scaled(program, x)]
@@ -786,11 +887,12 @@ def gradients(
 ) -> tuple[float, float]:
     """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees.
 
-    Where first_row says which row of its batch x begins with, it is as in training: dropout is on,
-    and COLUMN_NORM goes by the statistics of these rows. The running ones stay as they are.
-    weights (B,): of the rows; the mean is sum(w l) / sum(w), and 0 if that is 0 / 0.
+    Where first_row says which row of its batch x begins with, it is as in training: dropout and
+    augmentation are on, and COLUMN_NORM goes by the statistics of these rows. The running ones stay
+    as they are. weights (B,): of the rows; the mean is sum(w l) / sum(w), and 0 if that is 0 / 0.
     """
-    return differentiated(program, x, y, ops(program, gradients, first_row), weights)
+    chain = ops(program, gradients, first_row)
+    return differentiated(program, augmented(program, x, first_row), y, chain, weights)
 
 
 def differentiated(
@@ -827,7 +929,8 @@ def train(
             program.update = first + step
             w = None if weights is None else weights[batch]
             chain = ops(program, g, 0)
-            batch_loss, batch_agree = differentiated(program, x[rows[batch]], y[batch], chain, w)
+            deformed = augmented(program, x[rows[batch]], 0)
+            batch_loss, batch_agree = differentiated(program, deformed, y[batch], chain, w)
             for op in chain:
                 if op.kind == COLUMN_NORM:
                     op.remember(program.momenta[op.number], len(rows[batch]))

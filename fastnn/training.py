@@ -21,6 +21,7 @@ from ._arrays import Array
 from ._errors import DivergenceError, shown
 from ._progress import Progress, Unit, progress
 from ._random import SHUFFLE, rewound
+from .augmentation import Augment
 from .engine import Engine
 from .metrics import Metric
 from .optimizers import Optimizer
@@ -75,6 +76,7 @@ class Place:
     agreeing: int | float = 0  # and of what agrees; whole where rows have no weights
     rate_factor: float = 1.0
     history: dict[str, list[float]] = field(default_factory=dict)  # of the epochs completed
+    augment: Augment | None = field(default=None, metadata={"since": 5})
 
     @property
     def completed(self) -> int:
@@ -179,6 +181,7 @@ class Settings:
     listener: Listener
     verbose: int
     metrics: tuple[Metric, ...] = ()  # of validation rows
+    augment: Augment | None = None  # how rows to learn from are deformed
 
 
 @dataclass(frozen=True, eq=False)
@@ -249,7 +252,7 @@ def unit(program: Program) -> int:
 def gradients(
     runner: Runner, rows: Rows, batch: NDArray[np.int32] | None = None
 ) -> tuple[Array, float, float]:
-    """Gradients of the mean loss over all rows, or those of a batch with dropout, as parameters.
+    """Gradients of the mean loss over all rows, or those of a batch to learn from, as parameters.
 
     Also returns the sum of the losses, and what agrees. Rows go to the engine unit by unit,
     whose gradients are added in float64.
@@ -356,6 +359,7 @@ class Run:
         self.rate = math.nan  # of the latest step
         self.random = np.random.Philox(0)  # a new one for each epoch takes longer than its words
         program = runner.program
+        program.augmentation = None if settings.augment is None else settings.augment.numbers()
         self.largest = float(np.finfo(program.dtype).max)  # of a weight
         if state.optimizer != settings.optimizer:
             prepare(program, state, settings.optimizer)
@@ -413,6 +417,7 @@ class Run:
             agreeing=agreeing,
             rate_factor=self.rate_factor,
             history=self.history.history,
+            augment=settings.augment,
         )
 
     def begun(self) -> Epoch:

@@ -32,7 +32,7 @@ from time import perf_counter
 
 import numpy as np
 
-from fastnn.program import ALPHA, check, shapes
+from fastnn.program import ALPHA, check, check_augmentation, shapes
 
 cimport numpy as cnp
 from libc.float cimport DBL_MAX, FLT_MAX
@@ -68,6 +68,7 @@ include "data.pxi"
 include "tape.pxi"
 include "team.pxi"
 include "random.pxi"
+include "augmentation.pxi"
 include "ops.pxi"
 include "statistics.pxi"
 include "columns.pxi"
@@ -213,7 +214,8 @@ cdef Worker trainer(Plan plan, Tape tape, const Call* call, Py_ssize_t threads) 
             for team in range(1, threads + 1 if plan.kind(v) == DENSE else 1):      # some may be left out
                 n = larger(n, sums_of(plan.cuts[plan.source(v)], team))
             tape.set = larger(tape.set, n * tape.rows * stride_of(plan.width(v)))
-    me = worker_of(call, tape.size + GAP, tape.set + GAP, plan.scratch)
+    n = plan.scratch if call.augmentation == NULL else larger(plan.scratch, room_of(call.augmentation))
+    me = worker_of(call, tape.size + GAP, tape.set + GAP, n)
     me.rows = tape.rows
     return me
 
@@ -264,10 +266,11 @@ def backward(program, x, d_output, gradients, d_input, threads):
 def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None, weights=None):
     """Gradients of the mean loss over the rows; returns the sum of their losses and the agreeing rows.
 
-    Where first_row says which row of its batch x begins with, dropout is on. weights (n,): of the rows.
+    Where first_row says which row of its batch x begins with, dropout and augmentation are on. weights (n,): of the rows.
     """
     cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
+    cdef Augmenting augmenting
     _check_threads(threads)
     cdef Judged judged = Judged(plan, y, weights, call.samples, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.samples))
     _is(gradients, "gradients", REAL, program.parameters.shape)
@@ -275,6 +278,7 @@ def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None, weig
     call.loss = program.loss
     if first_row is not None:
         call.drops, call.first_row, call.seed, call.update = True, first_row, program.seed, program.update
+        augmenting = augmenting_of(program, &call)
     _learn(plan, &call, no_state, gradients, threads)
     return judged.sums()
 
@@ -327,6 +331,7 @@ def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t t
     call.samples, call.batch_size = m, smaller(batch_size, m)
     call.coefficients, call.learning, call.slot = <const double*> start_of(coefficients), True, len(plan.parameters)
     call.drops, call.seed, call.update, call.loss = True, program.seed, program.update, program.loss
+    cdef Augmenting augmenting = augmenting_of(program, &call)
     cdef Judged judged = Judged(plan, y, weights, m, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.batch_size))
     judged.tell(&call)
     _learn(plan, &call, state, no_state if call.batch_size <= CHUNK else _zeros(len(plan.parameters)), threads)

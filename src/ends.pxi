@@ -1,19 +1,31 @@
 # The ends of a network: h_0 of the rows, the loss, the gradient of the input.
 
 cdef void gather(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
-    """GATHER: h_0 of the rows, all or this thread's features, in whole cache lines; shuffled rows are fetched ahead."""
+    """GATHER: h_0 of the rows, all or this thread's features, in whole cache lines; shuffled rows are fetched ahead.
+
+    Where rows are augmented, every thread reads all of a row, and draws what it needs for its own features.
+    """
     cdef const Call* call = me.call
     cdef Matrix h = here(me, i.target)
     cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)
+    cdef Range read
     cdef Py_ssize_t r, row
+    cdef Canvas canvas
     columns.first, columns.end = columns.first // 16 * 16, smaller(columns.end, i.outputs)
+    read = columns
+    if call.augmentation != NULL:
+        canvas = canvas_of(i, me, work)
+        read.first, read.end = 0, i.outputs
     for r in range(me.block.rows):
         row = me.block.start + r
         if call.order != NULL:
             if row + AHEAD < call.samples:
-                prefetch_row(&call.data, call.order[row + AHEAD], columns.first, columns.end)
+                prefetch_row(&call.data, call.order[row + AHEAD], read.first, read.end)
             row = call.order[row]
-        gather_row(&call.data, row, columns.first, columns.end, work, h.start + r * h.row)
+        if call.augmentation == NULL:
+            gather_row(&call.data, row, columns.first, columns.end, work, h.start + r * h.row)
+        elif columns.first < columns.end:
+            augment_row(call, &canvas, row, call.first_row + me.block.first + r, columns, work, h.start + r * h.row)
 
 
 cdef inline Outputs outputs_of(const Instruction* i, const Worker* me, Py_ssize_t row, int n) noexcept nogil:

@@ -4,6 +4,7 @@
 
 cdef enum:                      # purposes, as in fastnn/_random.py
     DROP = 2
+    AUGMENT = 4
 
 cdef enum:
     DRAWS = 16                  # counters that go through the rounds side by side, as vectors; each gives four words
@@ -13,19 +14,19 @@ cdef struct Key:
 
 cdef inline void philox(uint32_t[4][DRAWS] c, Key key, int draws) noexcept nogil:
     """The four words of each counter (c[0][g], ..., c[3][g]), in place."""
-    cdef uint64_t p, q
+    cdef uint32_t p[DRAWS]      # the high words of the products: apart from the low ones, they need fewer shuffles of vectors
+    cdef uint32_t q[DRAWS]
     cdef uint32_t a, b
     cdef int r, g
     for r in range(10):
         for g in range(draws):
-            p = <uint64_t> 0xD2511F53U * c[0][g]
-            q = <uint64_t> 0xCD9E8D57U * c[2][g]
-            a = <uint32_t> (q >> 32) ^ c[1][g] ^ key.low
-            b = <uint32_t> (p >> 32) ^ c[3][g] ^ key.high
-            c[0][g] = a
-            c[1][g] = <uint32_t> q
-            c[2][g] = b
-            c[3][g] = <uint32_t> p
+            p[g] = <uint32_t> ((<uint64_t> 0xD2511F53U * c[0][g]) >> 32)
+            q[g] = <uint32_t> ((<uint64_t> 0xCD9E8D57U * c[2][g]) >> 32)
+        for g in range(draws):
+            a = q[g] ^ c[1][g] ^ key.low
+            b = p[g] ^ c[3][g] ^ key.high
+            c[1][g], c[3][g] = 0xCD9E8D57U * c[2][g], 0xD2511F53U * c[0][g]
+            c[0][g], c[2][g] = a, b
         key.low += 0x9E3779B9U
         key.high += 0xBB67AE85U
 
@@ -54,6 +55,17 @@ cdef inline void set_dropout(Instruction* i, double rate, bint alpha) noexcept n
         i.number, i.kept, i.dropped = <real> a, <real> (-a * rate * limit), <real> (a * (1 - rate) * limit)
 
 
+cdef inline void words_of(uint32_t[4][DRAWS] c, Key key, Py_ssize_t row, Py_ssize_t block) noexcept nogil:
+    """The words of a row's columns from 4 * DRAWS * block on, c[s][g] that of column s * DRAWS + g."""
+    cdef int g
+    for g in range(DRAWS):
+        c[0][g] = <uint32_t> (block * DRAWS + g)
+        c[1][g] = <uint32_t> row
+        c[2][g] = <uint32_t> (row >> 32)
+        c[3][g] = 0
+    philox(c, key, DRAWS)
+
+
 cdef inline void draw_mask(Key key, Py_ssize_t row, const Instruction* i, Range columns, real[::1] work, Py_ssize_t mask) noexcept nogil:
     """The mask of a row of dropout, its columns from `mask` on: kept, which is i.number, where a word is not below i.limit.
 
@@ -66,12 +78,7 @@ cdef inline void draw_mask(Key key, Py_ssize_t row, const Instruction* i, Range 
     cdef real number = i.number
     cdef int g, s
     for block in range(columns.first // (4 * DRAWS), ceil_div(columns.end, 4 * DRAWS)):
-        for g in range(DRAWS):
-            c[0][g] = <uint32_t> (block * DRAWS + g)
-            c[1][g] = <uint32_t> row
-            c[2][g] = <uint32_t> (row >> 32)
-            c[3][g] = 0
-        philox(c, key, DRAWS)
+        words_of(c, key, row, block)
         for s in range(4):
             for g in range(DRAWS):
                 drawn[s * DRAWS + g] = <real> <int> (c[s][g] >= limit) * number       # no branch: nobody foresees it

@@ -72,6 +72,8 @@ cdef struct Result:
     double loss                 # the sum over rows of a row's loss
     double agreeing             # rows with the target's winner, or right outputs: see agreement()
 
+cdef struct Augmentation
+
 cdef struct Call:               # the same for all threads and steps
     const Instruction* tape
     Py_ssize_t length, outputs, targets_of_row
@@ -83,6 +85,7 @@ cdef struct Call:               # the same for all threads and steps
     int loss, optimizer, judge  # judge: LABELS, TARGETS or OUTPUT_GRADIENT
     bint drops                  # whether dropout is on, and the batch's statistics count
     bint keeps                  # whether values keep all rows of a batch
+    const Augmentation* augmentation    # of rows to learn from; NULL: they are taken as they are
     bint learning               # else the gradients of one batch are the result
     const int64_t* labels
     const real* targets

@@ -61,6 +61,7 @@ HIDDEN = [
     ["hard_sigmoid", "tanh"],
     ["exponential", "sigmoid"],
 ]
+AUGMENT = fastnn.Augment(2, 180, 0.3, 30, (1.7, 9), 20, shape=(10, 13))
 
 
 def hidden_of(loss):
@@ -633,7 +634,7 @@ def test_layers_along_rows_and_columns(inputs, layers, batch_size, dtype):
 # Networks: the initial weights, the order of rows, schedules, history.
 
 
-def fitted(core, threads, dtype, optimizer):
+def fitted(core, threads, dtype, optimizer, **options):
     """A network after fit, and its history: a list of arrays."""
     raw = np.random.Philox(5).random_raw(6000)  # the same in every version of NumPy
     x, y = raw[:5460].view(np.uint8).reshape(336, 130), (raw[-336:] % 4).astype(np.int64)
@@ -643,7 +644,7 @@ def fitted(core, threads, dtype, optimizer):
     )  # fmt: skip
     logs = net.fit(
         x, y, epochs=2, batch_size=50, optimizer=optimizer, validation_data=(x[:101], y[:101]),
-        verbose=0,
+        verbose=0, **options,
     ).history  # fmt: skip
     del logs["seconds"]
     history = np.array([*logs.values()])
@@ -652,13 +653,19 @@ def fitted(core, threads, dtype, optimizer):
 
 
 @pytest.mark.parametrize(
-    ("number", "optimizer"),
-    [*enumerate([*OPTIMIZERS, SGD(fastnn.Cosine(0.1), momentum=0.5), Adam(fastnn.OneCycle(0.1))])],
+    ("number", "optimizer", "options"),
+    [
+        *((number, optimizer, {}) for number, optimizer in enumerate(OPTIMIZERS)),
+        (0, SGD(fastnn.Cosine(0.1), momentum=0.5), {}),
+        (1, Adam(fastnn.OneCycle(0.1)), {}),
+        (0, OPTIMIZERS[0], {"augment": AUGMENT}),
+        (1, OPTIMIZERS[3], {"augment": AUGMENT}),
+    ],
     ids=str,
 )
-def test_fit_and_its_history(number, optimizer):
+def test_fit_and_its_history(number, optimizer, options):
     dtype = DTYPES[number % 2]
-    agree(lambda core, threads: fitted(core, threads, dtype, optimizer), dtype)
+    agree(lambda core, threads: fitted(core, threads, dtype, optimizer, **options), dtype)
 
 
 def test_the_order_of_rows_is_the_same_on_every_engine():

@@ -196,6 +196,21 @@ def test_train_does_as_it_is_told(flowers: Path, tmp_path: Path) -> None:
         assert a.weights.tobytes() == b.weights.tobytes()
 
 
+def test_train_deforms_pictures(flowers: Path, tmp_path: Path) -> None:
+    options = ["train", "--augment", "--epochs", 1, "--hidden", 8, "--output", tmp_path / "net"]
+    assert "seed 0, deformed pictures" in told(tmp_path, *options)
+    (x, y), _ = fastnn.datasets.load_digits()
+    expected = fastnn.mlp([784, 8, 10], input_scale=1 / 255)
+    augment = fastnn.Augment(1.4, 12, 0.12, 6, (28 / 6, 7 * 28 / 6))
+    optimizer = fastnn.Adam(fastnn.OneCycle(5e-3))
+    expected.fit(x, y, epochs=1, optimizer=optimizer, augment=augment, verbose=0)
+    weights = fastnn.load(tmp_path / "net").program.parameters
+    assert weights.tobytes() == expected.program.parameters.tobytes()
+    message = denied(tmp_path, *options, "--data", flowers / "flowers.npz")
+    assert "expected square pictures with --augment, got " in message
+    assert "flowers.npz, 4 numbers a row" in message
+
+
 def test_train_and_evaluate_on_a_folder_of_idx_files(tmp_path: Path, test_digits: Any) -> None:
     x, y = test_digits
     for name, rows in {"train": slice(0, 300), "t10k": slice(300, 400)}.items():

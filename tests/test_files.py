@@ -92,6 +92,17 @@ def fit(net: fastnn.Network, epochs: int, optimizer: Any = "adam") -> fastnn.Net
     return net
 
 
+AUGMENT = {  # as a file has it
+    "shift": 1.0,
+    "rotation": 0.0,
+    "scaling": 0.0,
+    "shear": 0.0,
+    "elastic": [4.0, 34.0],
+    "noise": 0.0,
+    "shape": [1, 7],
+}
+
+
 def full() -> fastnn.Network:
     """A network that holds something for every field and every tensor of the newest format."""
     layers = [fastnn.Dropout(0.25), fastnn.Dense(4, "gelu"), fastnn.Dropout(0.5), fastnn.Dense(3)]
@@ -280,14 +291,33 @@ def test_a_file_has_the_lowest_format_that_can_say_it(
         ({"history": [["accuracy", [1.0]]]}, ["a history of these epochs"]),
         ({"history": [["loss", [1.0] * 3]]}, ["a history of these epochs"]),
         ({"more": 1}, ["no entries ['more'] in fit"]),
+        ({"augment": None}, ["augment as an object"]),
+        ({"augment": {**AUGMENT, "more": 1.0}}, ["no entries ['more'] in augment"]),
+        ({"augment": {**AUGMENT, "shift": 1}}, ["shift of augment as a float", "got 1"]),
+        ({"augment": {**AUGMENT, "shift": -1.0}}, ["shift from 0 to 7", "got -1"]),
+        ({"augment": {**AUGMENT, "shape": None}}, ["shape of augment as two numbers"]),
+        ({"augment": {**AUGMENT, "shape": [1.0, 7]}}, ["shape of augment as two numbers"]),
+        ({"augment": {**AUGMENT, "elastic": [4.0]}}, ["elastic of augment as two numbers"]),
     ],
 )
 def test_places_that_cannot_be(path: Path, change: Any, words: list[str]) -> None:
-    place = training.Place(2, 8, 20, True, history={"loss": [1.0]})
+    augment = fastnn.Augment(1, shape=(1, 7), elastic=(4, 34))
+    place = training.Place(2, 8, 20, True, history={"loss": [1.0]}, augment=augment)
     files.save(full(), path, optimizer=True, place=place)
     fastnn.load(path)
+    assert description(path)["fit"]["augment"] == AUGMENT
     rewritten(path, lambda found, _: found["fit"].update(change))
     refused(path, *words)
+
+
+def test_a_place_with_an_augmentation_needs_a_newer_format(path: Path) -> None:
+    for augment, since in ((None, 4), (fastnn.Augment(shape=(1, 7)), 5)):
+        place = training.Place(2, 8, 20, True, history={"loss": [1.0]}, augment=augment)
+        files.save(full(), path, optimizer=True, place=place)
+        assert description(path)["format"] == since
+        assert files.read(os.fspath(path))[0]["fit"] == place
+    rewritten(path, lambda found, _: found.update(format=4))
+    refused(path, "format 5 for this fit, got 4")
 
 
 @pytest.mark.parametrize(

@@ -62,17 +62,18 @@ def without(history, *names):
 
 
 @pytest.mark.parametrize(
-    "optimizer",
+    "change",
     [
-        fastnn.Adam(fastnn.OneCycle(0.05)),
-        fastnn.SGD(fastnn.Cosine(0.1), momentum=0.9),
-        fastnn.SGD(0.1),
+        {"optimizer": fastnn.Adam(fastnn.OneCycle(0.05))},
+        {"optimizer": fastnn.SGD(fastnn.Cosine(0.1), momentum=0.9)},
+        {"optimizer": fastnn.SGD(0.1)},
+        {"augment": fastnn.Augment(0.5, 20, 0.1, 5, (1, 2), 0.1, (3, 3))},
     ],
     ids=str,
 )
 @pytest.mark.parametrize("save_freq", [3, "epoch"])
-def test_every_checkpoint_goes_on_to_the_same_bits(engine_name, tmp_path, optimizer, save_freq):
-    path, settings = tmp_path / "fit.fastnn", {**SETTINGS, "optimizer": optimizer}
+def test_every_checkpoint_goes_on_to_the_same_bits(engine_name, tmp_path, change, save_freq):
+    path, settings = tmp_path / "fit.fastnn", {**SETTINGS, **change}
     whole = make(engine_name)
     files, history = checkpoints(path, whole, save_freq, settings, validation_data=rows())
     assert len(files) == (9 if save_freq == 3 else 4)
@@ -183,6 +184,10 @@ def test_a_fit_that_was_over_stays_so(tmp_path):
         ({"batch_size": 32}, "expected batch_size 16, as in the checkpoint, got 32"),
         ({"epochs": 5}, "expected epochs 4, as in the checkpoint, got 5"),
         ({"shuffle": False}, "expected shuffle True, as in the checkpoint, got False"),
+        (
+            {"augment": fastnn.Augment(1, shape=(3, 3))},
+            r"expected augment None, as in the checkpoint, got Augment\(shift=1.0,",
+        ),
         ({"optimizer": "sgd"}, "expected optimizer Adam"),
         ({"optimizer": fastnn.Adam(fastnn.OneCycle(0.06))}, "peak=0.06"),
     ],

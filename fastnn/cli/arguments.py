@@ -140,6 +140,7 @@ def _add_train(commands: Any) -> None:
         """  fastnn train
   fastnn train --hidden 16,16 --activation sigmoid --epochs 20
   fastnn train --data mnist --output mnist.fastnn
+  fastnn train --augment --epochs 30                       pictures, deformed anew each time
   fastnn train --data flowers.csv                          classes: the words in its last column
   fastnn train --data houses.csv --label price             numbers to be met: regression
   fastnn train --data wines.csv --task regression          marks from 1 to 10, as numbers
@@ -160,6 +161,11 @@ weights so far.""",
         help="sizes of the hidden layers (default: 256)",
     )
     _add_training(parser)
+    parser.add_argument(
+        "--augment",
+        action="store_true",
+        help="shift, turn, scale and warp pictures a little, anew each time they are learned from",
+    )
     parser.add_argument(
         "--output",
         metavar="FILE",

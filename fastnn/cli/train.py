@@ -20,11 +20,12 @@ from numpy.typing import NDArray
 from .. import engine, schedules
 from .._atomic import replaceable
 from .._errors import printable
+from ..augmentation import Augment
 from ..callbacks import BestWeights, Checkpoint
 from ..network import Network, mlp, weight_bytes
 from ..optimizers import OPTIMIZERS, Optimizer
 from .data import Learning, learning_data, listed, stem
-from .terminal import Screen, percent, show
+from .terminal import Screen, is_picture, percent, show
 
 Array = NDArray[Any]
 
@@ -43,7 +44,7 @@ def train(chosen: argparse.Namespace, out: Screen) -> None:
     for option, file in (("--output", path), ("--checkpoint", chosen.checkpoint)):
         if file is not None:
             check_writable(Path(file), option)
-    plan = plan_of(chosen, data)
+    plan, augment = plan_of(chosen, data), augment_of(chosen, data)
     network = network_of(chosen, plan, data)
     if not chosen.quiet:
         show(out, _described(chosen, plan, data, network))
@@ -59,6 +60,7 @@ def train(chosen: argparse.Namespace, out: Screen) -> None:
             batch_size=plan.batch_size,
             optimizer=optimizer_of(chosen, plan),
             validation_data=(data.x_test, data.y_test),
+            augment=augment,
             callbacks=[best, *lines, *keep],
             verbose=0,
             resume=chosen.resume,
@@ -162,6 +164,27 @@ def optimizer_of(chosen: argparse.Namespace, plan: Plan) -> Optimizer:
     return OPTIMIZERS[chosen.optimizer](SCHEDULES[chosen.schedule](plan.rate))
 
 
+def augment_of(chosen: argparse.Namespace, data: Learning) -> Augment | None:
+    """How pictures are deformed, in proportion to their size, if the command line says so."""
+    if not chosen.augment:
+        return None
+    first = data.rows.x[0]
+    if not data.is_picture or not (first.ndim == 2 or is_picture(first)):
+        found = f"{data.rows.name}, {first.size} numbers a row"
+        raise ValueError(f"expected square pictures with --augment, got {printable(found)}")
+    side = math.isqrt(first.size)
+    height, width = first.shape if first.ndim == 2 else (side, side)
+    sigma = max(1.0, side / 6)
+    return Augment(
+        shift=side / 20,
+        rotation=12,
+        scaling=0.12,
+        shear=6,
+        elastic=(sigma, 0.25 * side * sigma),
+        shape=(height, width),
+    )
+
+
 def _check_memory(sizes: list[int]) -> None:
     """Raise MemoryError if weights, and Adam's state, are more than this machine has."""
     wanted = 4 * weight_bytes(sizes, np.dtype("float32"))  # weights, the best ones, two of state
@@ -213,10 +236,11 @@ def about_data(plan: Plan, data: Learning) -> list[str]:
 def about_training(chosen: argparse.Namespace, plan: Plan, engine_name: str) -> list[str]:
     """How a network is trained, and by what."""
     threads = chosen.threads or engine.get_num_threads()
+    deformed = ", deformed pictures" * getattr(chosen, "augment", False)
     schedule = "" if chosen.schedule == "constant" else f" ({chosen.schedule})"
     return [
         f"training  {chosen.optimizer}, learning rate {plan.rate:g}{schedule}, "
-        f"batches of {plan.batch_size}, seed {chosen.seed}",
+        f"batches of {plan.batch_size}, seed {chosen.seed}{deformed}",
         f"engine    {engine_name}, {threads} thread{'s' * (threads > 1)}; Ctrl-C stops early",
     ]
 

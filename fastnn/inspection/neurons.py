@@ -195,9 +195,9 @@ def importance(net: Network, layer: int, x: ArrayLike, y: ArrayLike) -> NDArray[
     behind = structure.stretch(net.program, where.value, len(net.layers), end)
     behind = replace(behind, loss=net.program.loss)
     h = net.activations(x)[where.value]
-    targets = _arrays.targets(y, len(h), net.outputs, net.loss.name, net.dtype)
-    meaning = meaning_of(net.loss.name, targets)
-    rows = Rows(h, targets, net.loss.name, net.dtype, meaning, net.output_center, net.output_scale)
+    targets = _arrays.targets(y, len(h), net.outputs, net.loss, net.dtype)
+    meaning = meaning_of(net.loss, targets)
+    rows = Rows(h, targets, net.loss, net.dtype, meaning, net.output_center, net.output_scale)
     t = rows.targets(slice(None))
 
     def loss() -> float:
