@@ -436,7 +436,7 @@ cdef write_learn(Learning self, v):
         return
     i.source, i.other = self.h[self.plan.source(v)], self.d[v]
     if kind == EMBED:
-        i.target = self.tape.lines(1, i.codes * (i.outputs - i.inputs + 1))
+        i.target = self.tape.scratch(i.codes * (i.outputs - i.inputs + 1))
 
 
 cdef Tape learning_tape(Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, const Call* call):

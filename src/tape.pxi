@@ -132,6 +132,12 @@ cdef class Tape:
         self.size += ceil_div(self.kept, CHUNK) * 2 * place.row
         return place
 
+    cdef Matrix scratch(self, Py_ssize_t size):
+        """What an instruction needs while it works on the rows at hand, whichever they are."""
+        cdef Matrix place = matrix(self.size, 0)
+        self.size += padded(size)
+        return place
+
     cdef Matrix doubles(self, Py_ssize_t width):
         """What a thread keeps of a batch's columns: see statistics.pxi."""
         cdef Matrix place = matrix(self.size, 0)
