@@ -25,8 +25,8 @@ from .engine import set_num_threads as set_num_threads
 from .engine import show_config as show_config
 from .ensemble import Ensemble as Ensemble
 from .layers import AlphaDropout as AlphaDropout
-from .layers import Blend as Blend
 from .layers import BatchNorm as BatchNorm
+from .layers import Blend as Blend
 from .layers import Dense as Dense
 from .layers import Dropout as Dropout
 from .layers import Embed as Embed

@@ -32,10 +32,10 @@ from .network import (
     hold_of,
     is_shown,
     listed,
-    pair,
     run_of,
     settings_of,
     strata,
+    triple,
 )
 from .optimizers import Optimizer
 from .rows import Rows
@@ -421,7 +421,12 @@ def separate(callbacks: Sequence[Callbacks]) -> list[list[Callback | Function]]:
 
 def common_of(data: tuple[ArrayLike, ArrayLike] | None) -> Common | None:
     """Validation rows, if there are some."""
-    return None if data is None else Common(*pair(data), "validation ")
+    if data is None:
+        return None
+    x, y, weights = triple(data)
+    if weights is not None:
+        raise ValueError("expected validation_data as (x, y) for several networks, got weights")
+    return Common(x, y, "validation ")
 
 
 @contextmanager

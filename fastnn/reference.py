@@ -8,7 +8,7 @@ Nothing here loops over rows.
 Source: Goodfellow, Bengio, Courville, Deep learning (2016), section 6.5.
 """
 
-# ruff: noqa: N806, N815 (the textbook's capital letters)
+
 # mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
@@ -64,7 +64,6 @@ from .program import (
     check,
     check_augmentation,
     shapes,
-    views,
 )
 
 Array = NDArray[Any]
