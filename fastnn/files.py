@@ -14,11 +14,12 @@ and categories that make the inputs of a table: see `columns`. Format 5 adds oth
 {"layer": "residual", "layers": [...]}, and its tensors are `layers.2.0.weights` and so on. Batch
 norm has `layers.1.running_mean` and `layers.1.running_variance`, of which no optimizer's state is
 kept. The digest covers the description without itself and the bytes of all tensors. `_fields` names
-all entries; one that has its default is not written, and the file's format is the lowest that has all
-that are. Format 2 adds, of float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and
+all entries; one that has its default is not written, and the file's format is the lowest that has
+all that are. Format 2 adds, of float64, the tensors `inputs.center` (I,), `inputs.factor` (I,) and
 `outputs.center` (O,), where the network has learned them, and with the optimizer each slot of its
 state as `optimizer.0.layers.0.weights` and so on. In format 4 a checkpoint has `fit`: where it
-stands, as `training.Place` has it, in format 5 also how images are deformed. What a format does not name is an error.
+stands, as `training.Place` has it, in format 5 also how images are deformed. What a format does not
+name is an error.
 
 An ensemble, of format 5, is one such file, {"format": 5, "networks": [...]}: a description for each
 network as above, with its own digest, and `networks.0.` and so on before the names of its tensors.

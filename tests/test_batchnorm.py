@@ -30,7 +30,7 @@ def bits(net):
 
 
 def test_a_step_by_hand(engine_name):
-    """One column: h = gamma * x_norm + beta, x_norm = -1, 1, with a mean of 3 and a variance of 4."""
+    """One column: h = gamma * x_norm + beta, x_norm = -1, 1, of mean 3 and variance 4."""
     layers = [BatchNorm(0.25, 1e-30), Dense(1, initializer="zeros")]
     net = fastnn.Network(1, layers, dtype="float64", engine=engine_name)
     norm, dense = net.layers
