@@ -200,7 +200,7 @@ class Team:
         self.stopped = True
         with suppress(Empty):
             while True:
-                self.waiting.get_nowait()
+                release(filter(None, [self.waiting.get_nowait()]))
         for _ in self.members:
             self.waiting.put(None)
         for member in self.members:
@@ -260,19 +260,13 @@ def fit_many(
         callbacks=[()] * len(chosen) if callbacks is None else separate(callbacks),
     )
     jobs = [Job(network) for network in chosen]
-    try:
-        try:
-            for number, job in enumerate(jobs):
-                with named(f"network {number}"):
-                    job.prepare(team, data, **common, **own[number])
-            train(team, jobs, shows)
-        finally:
-            for job in jobs:
-                job.release()
-    finally:
-        for job in jobs:
-            job.release()
-    check_all_finite(jobs)
+    train(
+        team,
+        jobs,
+        "network",
+        lambda number: jobs[number].prepare(team, data, **common, **own[number]),
+        shows,
+    )
     return [job.run.history for job in jobs]
 
 
@@ -309,29 +303,50 @@ def cross_validate(
         raise ValueError(f"expected folds from 2 to {len(targets)} rows, got {number}")
     networks = distinct([first, *(make() for _ in range(number - 1))])
     parts = folds_of(checked_seed(seed), number, len(targets), strata(first, targets))
-    jobs = []
-    for fold, network in enumerate(networks):
-        job = Job(network)
-        with named(f"fold {fold}"):
-            job.prepare(
-                team,
-                data,
-                rows=np.sort(np.concatenate(parts[:fold] + parts[fold + 1 :])),
-                epochs=epochs,
-                batch_size=batch_size,
-                optimizer=optimizer,
-                shuffle=True,
-                metrics=(),
-            )
-            job.judge(parts[fold], wanted)
-        jobs.append(job)
-    train(team, jobs, shows)
-    check_all_finite(jobs, "fold")
+    jobs = [Job(network) for network in networks]
+
+    def prepare(fold: int) -> None:
+        jobs[fold].prepare(
+            team,
+            data,
+            rows=np.sort(np.concatenate(parts[:fold] + parts[fold + 1 :])),
+            epochs=epochs,
+            batch_size=batch_size,
+            optimizer=optimizer,
+            shuffle=True,
+            metrics=(),
+        )
+        jobs[fold].judge(parts[fold], wanted)
+
+    train(team, jobs, "fold", prepare, shows)
     names = jobs[0].figures
     return {name: np.array([job.figures[name] for job in jobs]) for name in names}
 
 
-def train(team: Team, jobs: list[Job], shows: bool) -> None:
+def train(
+    team: Team, jobs: list[Job], name: str, prepare: Callable[[int], None], shows: bool
+) -> None:
+    """Prepare jobs, by number, and carry them out; in errors each is called by name and number."""
+    try:
+        try:
+            for number in range(len(jobs)):
+                with named(f"{name} {number}"):
+                    prepare(number)
+            carry_out_shown(team, jobs, shows)
+        finally:
+            release(jobs)
+    finally:
+        release(jobs)  # again: an interrupt may have come just before the first time
+    check_all_finite(jobs, name)
+
+
+def release(jobs: Iterable[Job]) -> None:
+    """Give back the networks of those that have not begun."""
+    for job in jobs:
+        job.release()
+
+
+def carry_out_shown(team: Team, jobs: list[Job], shows: bool) -> None:
     """Carry out prepared jobs, the longest first, and show how far they have come."""
     total = sum(job.run.settings.epochs * (job.run.total_rows or 0) for job in jobs)
     latest: dict[Job, float] = {}
@@ -352,7 +367,7 @@ def train(team: Team, jobs: list[Job], shows: bool) -> None:
         bar.finish(Described({"loss": sum(latest.values()) / max(1, len(latest))}))
 
 
-def check_all_finite(jobs: list[Job], each: str = "network") -> None:
+def check_all_finite(jobs: list[Job], each: str) -> None:
     """Raise DivergenceError that names the jobs that diverged."""
     wrong = {number: job.error for number, job in enumerate(jobs) if job.error is not None}
     if wrong:

@@ -354,6 +354,14 @@ def test_what_cannot_be_validated(change, words):
         fastnn.cross_validate(**arguments)
 
 
+def test_networks_are_at_rest_after_an_error():
+    networks = [make() for _ in range(3)]
+    remaining = iter(networks)
+    with pytest.raises(ValueError, match="fold 0: expected numbers"):
+        fastnn.cross_validate(lambda: next(remaining), X, Y, folds=3, metrics=["r2"], verbose=0)
+    assert not any(net._holder for net in networks)
+
+
 def test_a_fold_that_diverges_is_named():
     with pytest.raises(fastnn.DivergenceError, match="fold 0, 1: training diverged in epoch 1"):
         fastnn.cross_validate(make, X, Y, folds=2, optimizer=fastnn.SGD(1e30), verbose=0)

@@ -82,6 +82,17 @@ def test_rungs(points, epochs, halving, plan):
     assert trials.rungs(points, epochs, halving) == plan
 
 
+def test_the_best_network_is_kept():
+    made = []
+
+    def noted(**choices):
+        made.append(choices)
+        return make(**choices)
+
+    fastnn.search(noted, X, Y, CHOICES, num_threads=1, **OPTIONS)
+    assert len(made) == 6 + 6  # looked at before the first is trained, and trained
+
+
 @pytest.mark.parametrize("num_threads", [1, 3])
 def test_halving_goes_on_with_the_best(num_threads):
     options = {"validation_split": 0.25, "seed": 7, "halving": 2, "num_threads": num_threads}
