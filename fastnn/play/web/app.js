@@ -435,7 +435,8 @@ class App {
 
   which() {
     const { state, network } = this;
-    const about = `${network.title.replace(/\.fastnn$/, "")} · ${network.parameters.toLocaleString("en")} parameters`;
+    const title = network.title.replace(/\.fastnn$/, "");
+    const about = `${title} · ${network.parameters.toLocaleString("en")} parameters`;
     if (this.server) {
       const names = Object.entries(this.session.networks).map(([key, { title }]) => [
         key,
@@ -451,8 +452,8 @@ class App {
       byId("about").textContent = `${about} · data: ${this.session.data}`;
     } else {
       byId("which").replaceChildren(make("span", { class: "note" }, network.title));
-      byId("about").textContent =
-        `${about} · made by fastnn page${network.rows.length ? " · pictures: part of MNIST, LeCun, Cortes, Burges, CC BY-SA 3.0" : ""}`;
+      const words = [about, "made by fastnn page", network.credit].filter(Boolean);
+      byId("about").textContent = words.join(" · ");
     }
   }
 

@@ -41,10 +41,14 @@ export class Stage {
     const answers = network.classes ? Math.max(network.outputs, 2) : network.outputs;
     const height = narrow ? 400 : 470,
       top = 40;
-    const inputWidth = network.side ? clamp(this.width * 0.2, 76, 168) : narrow ? 84 : 130;
-    const answerWidth = narrow ? 140 : 220;
-    const between = Math.max(this.width - inputWidth - answerWidth - 48, hidden.length * 64);
-    const width = inputWidth + answerWidth + between + 48;
+    const inputWidth = network.side ? clamp(this.width * 0.2, 60, 168) : narrow ? 84 : 130;
+    const answerWidth = narrow ? (network.side ? 118 : 150) : 220;
+    const margins = narrow ? 32 : 48;
+    const between = Math.max(
+      this.width - inputWidth - answerWidth - margins,
+      hidden.length * (narrow ? 40 : 64),
+    );
+    const width = inputWidth + answerWidth + between + margins;
     this.places = [this.inputPlaces(inputWidth, height, top)];
     hidden.forEach((units, l) => {
       const middle = 16 + inputWidth + (between * (l + 0.5)) / hidden.length + 8;
@@ -225,8 +229,12 @@ export class Stage {
         ? 1
         : most;
       layer.forEach((node, i) => {
-        node.style.setProperty("--a", Math.abs(h[i] / full).toFixed(3));
-        node.className = `node${h[i] < -0.05 * full ? " negative" : ""}${network.silenced[l].has(i) ? " silenced" : ""}`;
+        const lit = Math.abs(h[i] / full).toFixed(2);
+        const silent = network.silenced[l].has(i) ? " silenced" : "";
+        const kind = `node${h[i] < -0.05 * full ? " negative" : ""}${silent}`;
+        if (node.lit !== lit) node.style.setProperty("--a", lit);
+        if (node.className !== kind) node.className = kind;
+        node.lit = lit;
       });
     });
     this.paintAnswers(network.shown(values.h.at(-1)));
