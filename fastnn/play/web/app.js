@@ -16,6 +16,16 @@ const TEXTS = ["view", "net", "part", "draw", "x", "neuron", "off", "w", "plana"
 const LIVE = 300_000; // weights of a network at most that is looked at while it is trained
 const THEMES = { "": ["◐", "as the system"], light: ["☀", "light"], dark: ["☾", "dark"] };
 
+/** The colours that were chosen; a page in a frame may have nowhere to keep them. */
+function remembered(name) {
+  try {
+    if (name !== undefined) sessionStorage.setItem("theme", name);
+    return sessionStorage.getItem("theme");
+  } catch {
+    return null;
+  }
+}
+
 class App {
   constructor() {
     this.inside = byId("inside") && JSON.parse(byId("inside").textContent);
@@ -27,7 +37,7 @@ class App {
     this.address = this.lazily(() => history.replaceState(null, "", `#${this.text()}`), 150);
     for (const element of document.querySelectorAll("[data-server]"))
       element.dataset.server === "" && this.inside && element.remove();
-    this.theme(sessionStorage.getItem("theme") ?? "");
+    this.theme(remembered() ?? "");
     byId("theme").addEventListener("click", () =>
       this.theme(
         { "": "light", light: "dark", dark: "" }[document.documentElement.dataset.theme ?? ""],
@@ -51,7 +61,7 @@ class App {
     const [mark, text] = THEMES[name] ?? THEMES[""];
     if (name in THEMES && name) document.documentElement.dataset.theme = name;
     else delete document.documentElement.dataset.theme;
-    sessionStorage.setItem("theme", name);
+    remembered(name);
     byId("theme").textContent = mark;
     byId("theme").ariaLabel = `Colours: ${text}`;
     this.repaint();
