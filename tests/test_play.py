@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 import fastnn
+from fastnn import cli
 from fastnn.play import web
 from fastnn.play.description import described
 from fastnn.play.live import Rows
@@ -228,6 +229,23 @@ def test_a_model_that_is_none_and_formulas_are_refused(tmp_path, write):
         assert done.returncode == 1
         assert done.stderr.startswith("fastnn: error: ")
         assert done.stderr.count("\n") == 1
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments", "extra"),
+    [("uvicorn", ["play"], "play"), ("PIL", ["predict", "MODEL", "x.png"], "image")],
+)
+def test_a_missing_extra_is_named(
+    module, arguments, extra, small_model, write, monkeypatch, capsys
+):
+    write("x.png", b"")
+    monkeypatch.chdir(write("x.png", b"").parent)
+    monkeypatch.setitem(sys.modules, module, None)
+    monkeypatch.delitem(sys.modules, "fastnn.play.server", raising=False)
+    monkeypatch.delattr(fastnn.play, "server", raising=False)
+    words = [str(small_model) if word == "MODEL" else word for word in arguments]
+    assert cli.main(words) == 1
+    assert f'pip install "fastnn-cpu[{extra}]"' in capsys.readouterr().err
 
 
 def test_scripts_of_the_page_have_no_name_in_common():

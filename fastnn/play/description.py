@@ -15,7 +15,6 @@ from ..network import Network
 
 LEAST_PICTURE = 64  # inputs
 MOST_INSIDE = 4_000_000  # weights that a page takes
-SHOWN = 60  # examples in a page of its own
 
 
 def text_of(numbers: NDArray[Any]) -> str:

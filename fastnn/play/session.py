@@ -31,6 +31,8 @@ MOST_EDITS = 10_000
 PARTS = ("test", "learn")
 SLOTS = ("a", "b")  # networks that are trained in the page
 SHOWN = 60  # rows in a page of its own
+MNIST = ("the shipped digits", "MNIST")  # of which that is asked:
+CREDIT = "pictures: part of MNIST, by LeCun, Cortes and Burges, CC BY-SA 3.0"
 
 
 @dataclass
@@ -262,6 +264,7 @@ def page(title: str, network: Network, rows: Rows | None) -> str:
     if found["side"] and rows is not None:
         some = np.arange(min(SHOWN, len(rows.y_test)))
         found["rows"] = listed(network, rows.x_test, rows.y_test, some)
+        found["credit"] = CREDIT if network.trained_on in MNIST else ""
     if not found["side"]:
         found["ranges"] = scales(network) if rows is None else ranges(rows.x)
     return web.alone(found)

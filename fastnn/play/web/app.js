@@ -16,6 +16,16 @@ const TEXTS = ["view", "net", "part", "draw", "x", "neuron", "off", "w", "plana"
 const LIVE = 300_000; // weights of a network at most that is looked at while it is trained
 const THEMES = { "": ["◐", "as the system"], light: ["☀", "light"], dark: ["☾", "dark"] };
 
+/** The colours that were chosen; a page in a frame may have nowhere to keep them. */
+function remembered(name) {
+  try {
+    if (name !== undefined) sessionStorage.setItem("theme", name);
+    return sessionStorage.getItem("theme");
+  } catch {
+    return null;
+  }
+}
+
 class App {
   constructor() {
     this.inside = byId("inside") && JSON.parse(byId("inside").textContent);
@@ -25,10 +35,16 @@ class App {
     this.live = onceAFrame(() => this.refresh());
     this.later = this.lazily(() => this.paintCards(), 90);
     this.address = this.lazily(() => history.replaceState(null, "", `#${this.text()}`), 150);
-    for (const element of document.querySelectorAll("[data-server]")) element.dataset.server === "" && this.inside && element.remove();
-    this.theme(sessionStorage.getItem("theme") ?? "");
-    byId("theme").addEventListener("click", () => this.theme({ "": "light", light: "dark", dark: "" }[document.documentElement.dataset.theme ?? ""]));
-    for (const button of document.querySelectorAll("#views button")) button.addEventListener("click", () => this.set({ view: button.dataset.view }));
+    for (const element of document.querySelectorAll("[data-server]"))
+      element.dataset.server === "" && this.inside && element.remove();
+    this.theme(remembered() ?? "");
+    byId("theme").addEventListener("click", () =>
+      this.theme(
+        { "": "light", light: "dark", dark: "" }[document.documentElement.dataset.theme ?? ""],
+      ),
+    );
+    for (const button of document.querySelectorAll("#views button"))
+      button.addEventListener("click", () => this.set({ view: button.dataset.view }));
     addEventListener("hashchange", () => this.attempt(() => this.follow()));
     matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => this.repaint());
   }
@@ -45,7 +61,7 @@ class App {
     const [mark, text] = THEMES[name] ?? THEMES[""];
     if (name in THEMES && name) document.documentElement.dataset.theme = name;
     else delete document.documentElement.dataset.theme;
-    sessionStorage.setItem("theme", name);
+    remembered(name);
     byId("theme").textContent = mark;
     byId("theme").ariaLabel = `Colours: ${text}`;
     this.repaint();
@@ -60,16 +76,20 @@ class App {
   // ------------------------------------------------------------------------------ the address
 
   fromAddress() {
-    const words = new URLSearchParams(location.hash.slice(1)), state = {};
+    const words = new URLSearchParams(location.hash.slice(1)),
+      state = {};
     for (const name of TEXTS) state[name] = words.get(name);
-    for (const name of NUMBERS) state[name] = /^\d{1,9}$/.test(words.get(name) ?? "") ? Number(words.get(name)) : null;
+    for (const name of NUMBERS)
+      state[name] = /^\d{1,9}$/.test(words.get(name) ?? "") ? Number(words.get(name)) : null;
     if (!["look", "train"].includes(state.view) || this.inside) state.view = "look";
     if (!/^\d+\.\d+$/.test(state.neuron ?? "")) state.neuron = null;
     return state;
   }
 
   text() {
-    const entries = Object.entries(this.state).filter(([name, value]) => value !== null && value !== "" && !(name === "first" && value === 0));
+    const entries = Object.entries(this.state).filter(
+      ([name, value]) => value !== null && value !== "" && !(name === "first" && value === 0),
+    );
     return new URLSearchParams(entries).toString();
   }
 
@@ -121,14 +141,41 @@ class App {
 
   build() {
     const { network } = this;
-    this.columns = network.side ? [] : columnsOf(network).map((column) => ({ ...column, shown: (x) => { const value = column.decode(Array.from(x).slice(column.start, column.start + column.width)); return typeof value === "number" ? plainly(value) : (value ?? "missing"); } }));
-    this.names = network.side ? [] : this.columns.flatMap((column) => (column.width === 1 ? [column.name] : Array.from({ length: column.width }, (_, k) => (column.kind === "words" ? `${column.name} is ${column.categories[k] ?? "missing"}` : k ? `${column.name} is missing` : column.name))));
+    this.columns = network.side
+      ? []
+      : columnsOf(network).map((column) => ({
+          ...column,
+          shown: (x) => {
+            const value = column.decode(
+              Array.from(x).slice(column.start, column.start + column.width),
+            );
+            return typeof value === "number" ? plainly(value) : (value ?? "missing");
+          },
+        }));
+    this.names = network.side
+      ? []
+      : this.columns.flatMap((column) =>
+          column.width === 1
+            ? [column.name]
+            : Array.from({ length: column.width }, (_, k) =>
+                column.kind === "words"
+                  ? `${column.name} is ${column.categories[k] ?? "missing"}`
+                  : k
+                    ? `${column.name} is missing`
+                    : column.name,
+              ),
+        );
     this.baseline = network.side ? new Array(network.inputs).fill(0) : network.ranges.mean.slice();
-    this.input = network.side ? new PictureInput(this, byId("input")) : new TableInput(this, byId("input"));
+    this.input = network.side
+      ? new PictureInput(this, byId("input"))
+      : new TableInput(this, byId("input"));
     this.stage ??= new Stage(byId("stage"), {
       neuron: (l, i) => this.set({ neuron: `${l}.${i}` }),
       answer: (k) => this.set({ why: this.state.why === k ? null : k }),
-      hover: (k) => { this.hovered = k; this.later(); },
+      hover: (k) => {
+        this.hovered = k;
+        this.later();
+      },
     });
     this.stage.values = null;
     this.stage.show(network, this.names);
@@ -137,11 +184,18 @@ class App {
     this.change = new ChangeCard(this);
     this.boundary = new BoundaryCard(this);
     this.dependence = new DependenceCard(this);
-    const cards = [this.why, ...(this.server && network.classes ? [this.change] : []), ...(network.side ? [] : [this.boundary, this.dependence]), this.neuron];
+    const cards = [
+      this.why,
+      ...(this.server && network.classes ? [this.change] : []),
+      ...(network.side ? [] : [this.boundary, this.dependence]),
+      this.neuron,
+    ];
     this.cards = cards;
     byId("cards").replaceChildren(...cards.map(({ element }) => element));
-    const { neuron } = this.state, [l, i] = (neuron ?? "").split(".").map(Number);
-    if (neuron && !(l < network.layers.length - 1 && i < network.layers[l].units)) this.state.neuron = null;
+    const { neuron } = this.state,
+      [l, i] = (neuron ?? "").split(".").map(Number);
+    if (neuron && !(l < network.layers.length - 1 && i < network.layers[l].units))
+      this.state.neuron = null;
   }
 
   /** The input that the address names: strokes, a row, the numbers of a table; or the first row. */
@@ -162,14 +216,26 @@ class App {
   takeText(text) {
     const parts = text.split("~");
     this.columns.forEach((column, k) => {
-      const value = column.kind === "words" ? (column.categories.find((one) => String(one ?? "") === parts[k]) ?? null) : parts[k] === "" ? null : Number(parts[k]);
-      if (column.kind === "words" || value === null || Number.isFinite(value)) this.setColumn(column, value);
+      const value =
+        column.kind === "words"
+          ? (column.categories.find((one) => String(one ?? "") === parts[k]) ?? null)
+          : parts[k] === ""
+            ? null
+            : Number(parts[k]);
+      if (column.kind === "words" || value === null || Number.isFinite(value))
+        this.setColumn(column, value);
     });
     Object.assign(this.state, { x: text, row: null });
   }
 
   async takeRow(index, part) {
-    const rows = this.server ? (await ask(`rows?${new URLSearchParams({ id: this.state.net, part, first: index, count: 1 })}`)).rows : this.network.rows.slice(index, index + 1);
+    const rows = this.server
+      ? (
+          await ask(
+            `rows?${new URLSearchParams({ id: this.state.net, part, first: index, count: 1 })}`,
+          )
+        ).rows
+      : this.network.rows.slice(index, index + 1);
     if (!rows.length) return;
     this.x = rows[0].x;
     this.truth = rows[0].y;
@@ -180,7 +246,12 @@ class App {
   take(row, part) {
     this.x = row.x;
     this.truth = row.y;
-    Object.assign(this.state, { row: row.index, draw: null, x: this.network.side ? null : this.columnsText(), ...(part ? { part } : {}) });
+    Object.assign(this.state, {
+      row: row.index,
+      draw: null,
+      x: this.network.side ? null : this.columnsText(),
+      ...(part ? { part } : {}),
+    });
     if (row.index !== null) this.state.x = null;
     this.address();
     this.input.show(this.x, false);
@@ -188,8 +259,12 @@ class App {
   }
 
   columnsText() {
-    const values = this.columns.map((column) => column.decode(Array.from(this.x).slice(column.start, column.start + column.width)));
-    return values.map((value) => (typeof value === "number" ? Number(value.toPrecision(7)) : (value ?? ""))).join("~");
+    const values = this.columns.map((column) =>
+      column.decode(Array.from(this.x).slice(column.start, column.start + column.width)),
+    );
+    return values
+      .map((value) => (typeof value === "number" ? Number(value.toPrecision(7)) : (value ?? "")))
+      .join("~");
   }
 
   setColumn(column, value) {
@@ -246,24 +321,52 @@ class App {
   }
 
   verdict(out) {
-    const { network, truth, state } = this, says = byId("verdict"), note = byId("runner-up");
+    const { network, truth, state } = this,
+      says = byId("verdict"),
+      note = byId("runner-up");
     const isBlank = network.side && !this.x.some((value) => value > 0);
     if (isBlank) {
       says.textContent = "Draw something";
       note.textContent = "";
     } else if (network.classes) {
-      const order = out.map((_, k) => k).sort((a, b) => out[b] - out[a]), [first, second] = order;
-      says.replaceChildren(`It says ${network.classes[first]} `, make("small", {}, percent(out[first])));
-      const known = truth === null || truth === undefined ? "" : truth === first ? " · right" : ` · wrong: it is ${network.classes[truth] ?? truth}`;
+      const order = out.map((_, k) => k).sort((a, b) => out[b] - out[a]),
+        [first, second] = order;
+      says.replaceChildren(
+        `It says ${network.classes[first]} `,
+        make("small", {}, percent(out[first])),
+      );
+      const known =
+        truth === null || truth === undefined
+          ? ""
+          : truth === first
+            ? " · right"
+            : ` · wrong: it is ${network.classes[truth] ?? truth}`;
       note.textContent = `then ${network.classes[second]}, ${percent(out[second])}${known}`;
     } else {
       says.textContent = out.length === 1 ? `${network.target}: ${shortly(out[0], 5)}` : "It says";
       note.textContent = truth === null || truth === undefined ? "" : `it is ${shortly(truth, 5)}`;
     }
-    const changes = network.changed.size, silent = network.silenced.reduce((sum, set) => sum + set.size, 0);
-    const words = [silent && `${silent} silenced`, changes && `${changes} weight${changes > 1 ? "s" : ""} changed`].filter(Boolean);
-    const before = byId("edits").textContent, text = words.join(", ");
-    if (before !== (text && `${text} undo`)) byId("edits").replaceChildren(...(text ? [`${text} `, make("button", { type: "button", class: "link", id: "undo", onclick: () => this.restore() }, "undo")] : []));
+    const changes = network.changed.size,
+      silent = network.silenced.reduce((sum, set) => sum + set.size, 0);
+    const words = [
+      silent && `${silent} silenced`,
+      changes && `${changes} weight${changes > 1 ? "s" : ""} changed`,
+    ].filter(Boolean);
+    const before = byId("edits").textContent,
+      text = words.join(", ");
+    if (before !== (text && `${text} undo`))
+      byId("edits").replaceChildren(
+        ...(text
+          ? [
+              `${text} `,
+              make(
+                "button",
+                { type: "button", class: "link", id: "undo", onclick: () => this.restore() },
+                "undo",
+              ),
+            ]
+          : []),
+      );
   }
 
   paintCards() {
@@ -302,7 +405,11 @@ class App {
   rememberEdits() {
     const { weights, silenced } = this.network.edits();
     this.state.off = silenced.map((one) => one.join(".")).join(",") || null;
-    this.state.w = weights.slice(0, 50).map(([l, i, j, value]) => [l, i, j, value.toPrecision(5)].join("_")).join(",") || null;
+    this.state.w =
+      weights
+        .slice(0, 50)
+        .map(([l, i, j, value]) => [l, i, j, value.toPrecision(5)].join("_"))
+        .join(",") || null;
     this.address();
   }
 
@@ -313,8 +420,10 @@ class App {
       if (l < network.layers.length - 1 && i < network.layers[l].units) network.silenced[l].add(i);
     }
     for (const one of (state.w ?? "").split(",").filter(Boolean)) {
-      const [l, i, j, value] = one.split("_").map(Number), layer = network.layers[l];
-      if (layer && i < layer.inputs && j < layer.units && Number.isFinite(value)) network.change(l, i, j, value);
+      const [l, i, j, value] = one.split("_").map(Number),
+        layer = network.layers[l];
+      if (layer && i < layer.inputs && j < layer.units && Number.isFinite(value))
+        network.change(l, i, j, value);
     }
   }
 
@@ -324,24 +433,37 @@ class App {
     const { view } = this.state;
     byId("look").hidden = view !== "look";
     if (byId("train")) byId("train").hidden = view !== "train";
-    for (const button of document.querySelectorAll("#views button")) button.dataset.view === view ? button.setAttribute("aria-current", "page") : button.removeAttribute("aria-current");
-    if (this.server && (view === "train" || this.session.networks.a)) this.panel ??= new TrainPanel(this, byId("train"));
+    for (const button of document.querySelectorAll("#views button"))
+      button.dataset.view === view
+        ? button.setAttribute("aria-current", "page")
+        : button.removeAttribute("aria-current");
+    if (this.server && (view === "train" || this.session.networks.a))
+      this.panel ??= new TrainPanel(this, byId("train"));
     if (view === "look") this.stage.lay();
     this.live();
   }
 
   which() {
     const { state, network } = this;
-    const about = `${network.title.replace(/\.fastnn$/, "")} · ${network.parameters.toLocaleString("en")} parameters`;
+    const title = network.title.replace(/\.fastnn$/, "");
+    const about = `${title} · ${network.parameters.toLocaleString("en")} parameters`;
     if (this.server) {
-      const names = Object.entries(this.session.networks).map(([key, { title }]) => [key, key === "model" ? title : `${key.toUpperCase()}: ${title}`]);
-      byId("which").replaceChildren(choice("Network", names, state.net, (net) => this.set({ net, neuron: null, off: null, w: null })));
+      const names = Object.entries(this.session.networks).map(([key, { title }]) => [
+        key,
+        key === "model" ? title : `${key.toUpperCase()}: ${title}`,
+      ]);
+      byId("which").replaceChildren(
+        choice("Network", names, state.net, (net) =>
+          this.set({ net, neuron: null, off: null, w: null }),
+        ),
+      );
       byId("save-network").href = `/api/networks/${state.net}/file`;
       byId("save-page").href = `/api/networks/${state.net}/page`;
       byId("about").textContent = `${about} · data: ${this.session.data}`;
     } else {
       byId("which").replaceChildren(make("span", { class: "note" }, network.title));
-      byId("about").textContent = `${about} · made by fastnn page${network.rows.length ? " · pictures: part of MNIST, LeCun, Cortes, Burges, CC BY-SA 3.0" : ""}`;
+      const words = [about, "made by fastnn page", network.credit].filter(Boolean);
+      byId("about").textContent = words.join(" · ");
     }
   }
 
@@ -360,9 +482,16 @@ class App {
     if (state.view !== "look" || !slots.includes(state.net) || network.parameters > LIVE) return;
     const found = new Network(await ask(`networks/${state.net}`));
     if (found.layers.length !== network.layers.length) return;
-    found.layers.forEach((layer, l) => Object.assign(network.layers[l], { weights: layer.weights, biases: layer.biases }));
+    found.layers.forEach((layer, l) =>
+      Object.assign(network.layers[l], { weights: layer.weights, biases: layer.biases }),
+    );
     network.changed.clear();
-    Object.assign(network, { center: found.center, factor: found.factor, outputCenter: found.outputCenter, outputScale: found.outputScale });
+    Object.assign(network, {
+      center: found.center,
+      factor: found.factor,
+      outputCenter: found.outputCenter,
+      outputScale: found.outputScale,
+    });
     this.live();
   }
 

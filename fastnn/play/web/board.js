@@ -15,7 +15,8 @@ export class Board {
     canvas.width = canvas.height = Math.ceil(SIZE * Math.min(devicePixelRatio || 1, 2));
     canvas.addEventListener("pointerdown", (event) => this.begin(event));
     canvas.addEventListener("pointermove", (event) => this.move(event));
-    for (const name of ["pointerup", "pointercancel"]) canvas.addEventListener(name, () => (this.pointer = null));
+    for (const name of ["pointerup", "pointercancel"])
+      canvas.addEventListener(name, () => (this.pointer = null));
     canvas.addEventListener("keydown", (event) => this.press(event));
     canvas.addEventListener("blur", () => this.putDown(null));
     this.scratch = new OffscreenCanvas(INK, INK).getContext("2d", { willReadFrequently: true });
@@ -23,7 +24,9 @@ export class Board {
 
   at(event) {
     const box = this.canvas.getBoundingClientRect();
-    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map((v) => clamp(v, 0, 1));
+    return [(event.clientX - box.left) / box.width, (event.clientY - box.top) / box.height].map(
+      (v) => clamp(v, 0, 1),
+    );
   }
 
   begin(event) {
@@ -74,7 +77,8 @@ export class Board {
 
   /** Show the strokes, and the pen of the keys. */
   paint() {
-    const context = this.canvas.getContext("2d"), size = this.canvas.width;
+    const context = this.canvas.getContext("2d"),
+      size = this.canvas.width;
     context.clearRect(0, 0, size, size);
     const style = getComputedStyle(this.canvas);
     context.strokeStyle = context.fillStyle = style.getPropertyValue("--board-ink");
@@ -93,34 +97,46 @@ export class Board {
   /** The ink (INK × INK) of the strokes, redrawn in one size with one pen: a small digit has thin
    * lines then, as a large one. */
   ink() {
-    const context = this.scratch, points = this.strokes.flat();
+    const context = this.scratch,
+      points = this.strokes.flat();
     context.setTransform(1, 0, 0, 1, 0, 0);
     context.fillStyle = "#000";
     context.fillRect(0, 0, INK, INK);
     if (points.length) {
-      const xs = points.map(([x]) => x), ys = points.map(([, y]) => y);
+      const xs = points.map(([x]) => x),
+        ys = points.map(([, y]) => y);
       const [left, top] = [Math.min(...xs), Math.min(...ys)];
       const extent = Math.max(Math.max(...xs) - left, Math.max(...ys) - top, 0.02);
-      const scale = (NORMAL.size - NORMAL.pen) / extent, margin = (INK - NORMAL.size + NORMAL.pen) / 2;
+      const scale = (NORMAL.size - NORMAL.pen) / extent,
+        margin = (INK - NORMAL.size + NORMAL.pen) / 2;
       context.setTransform(scale, 0, 0, scale, margin - left * scale, margin - top * scale);
       context.strokeStyle = context.fillStyle = "#fff";
       stroke(context, this.strokes, NORMAL.pen / scale);
     }
-    const pixels = context.getImageData(0, 0, INK, INK).data, ink = new Uint8Array(INK * INK);
+    const pixels = context.getImageData(0, 0, INK, INK).data,
+      ink = new Uint8Array(INK * INK);
     for (let i = 0; i < ink.length; i++) ink[i] = pixels[4 * i];
     return { ink, side: INK };
   }
 
   /** The strokes as text for an address: two letters a point, in steps of 1/63. */
   get text() {
-    const letters = (stroke) => thinned(stroke).flatMap(([x, y]) => [x, y].map((v) => DIGITS[Math.round(v * 63)])).join("");
+    const letters = (stroke) =>
+      thinned(stroke)
+        .flatMap(([x, y]) => [x, y].map((v) => DIGITS[Math.round(v * 63)]))
+        .join("");
     return this.strokes.map(letters).join(".");
   }
 
   set text(text) {
     const numbers = (part) => [...part].map((c) => Math.max(0, DIGITS.indexOf(c)) / 63);
-    const points = (part) => Array.from({ length: part.length >> 1 }, (_, i) => numbers(part).slice(2 * i, 2 * i + 2));
-    this.strokes = text.slice(0, 4000).split(".").map(points).filter((one) => one.length);
+    const points = (part) =>
+      Array.from({ length: part.length >> 1 }, (_, i) => numbers(part).slice(2 * i, 2 * i + 2));
+    this.strokes = text
+      .slice(0, 4000)
+      .split(".")
+      .map(points)
+      .filter((one) => one.length);
   }
 }
 
@@ -129,7 +145,8 @@ const DIGITS = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ-_
 /** Points of a stroke that are some way apart, its ends among them. */
 function thinned(points) {
   const kept = [points[0]];
-  for (const point of points) if (Math.hypot(point[0] - kept.at(-1)[0], point[1] - kept.at(-1)[1]) > 0.03) kept.push(point);
+  for (const point of points)
+    if (Math.hypot(point[0] - kept.at(-1)[0], point[1] - kept.at(-1)[1]) > 0.03) kept.push(point);
   if (points.length > 1) kept.push(points.at(-1));
   return kept;
 }

@@ -31,7 +31,13 @@ export function shortly(value, digits = 3) {
   if (!Number.isFinite(value)) return "–";
   const size = Math.abs(value);
   const text =
-    value === 0 ? "0" : size >= 1e5 || size < 1e-3 ? value.toExponential(1) : size >= 1000 ? value.toFixed(0) : value.toPrecision(digits);
+    value === 0
+      ? "0"
+      : size >= 1e5 || size < 1e-3
+        ? value.toExponential(1)
+        : size >= 1000
+          ? value.toFixed(0)
+          : value.toPrecision(digits);
   return text.replace("-", "−");
 }
 
@@ -40,11 +46,19 @@ export const plainly = (value) => String(Number(value.toPrecision(4))).replace("
 
 export const signed = (value) => (value > 0 ? `+${shortly(value)}` : shortly(value));
 
-export const percent = (share) => `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 0 : 1)} %`;
+export const percent = (share) =>
+  `${(100 * share).toFixed(share > 0.9995 || share < 0.0005 ? 0 : 1)} %`;
 
 /** What the server says. Raises Error with its words. */
 export async function ask(path, body) {
-  const options = body === undefined ? {} : { method: "POST", body: JSON.stringify(body), headers: { "content-type": "application/json" } };
+  const options =
+    body === undefined
+      ? {}
+      : {
+          method: "POST",
+          body: JSON.stringify(body),
+          headers: { "content-type": "application/json" },
+        };
   const response = await fetch(`/api/${path}`, { credentials: "same-origin", ...options });
   const text = await response.text();
   let found = null;

@@ -12,7 +12,8 @@ function normalCdf(z) {
   const density = expOf((-x * x) / 2) / Math.sqrt(2 * Math.PI);
   let upper;
   if (x < 3) {
-    let sum = x, term = x;
+    let sum = x,
+      term = x;
     for (let k = 3; term > 1e-17 * sum; k += 2) sum += term *= (x * x) / k;
     upper = 0.5 - density * sum;
   } else {
@@ -54,7 +55,12 @@ const floats = (text) => new Float32Array(bytesOf(text).buffer);
 /** One dense layer: h = g(z), z = x W + b; W (inputs, units) row by row. */
 class DenseLayer {
   constructor(entry, inputs) {
-    Object.assign(this, { inputs, units: entry.units, activation: entry.activation, slope: entry.slope });
+    Object.assign(this, {
+      inputs,
+      units: entry.units,
+      activation: entry.activation,
+      slope: entry.slope,
+    });
     this.weights = floats(entry.weights);
     this.biases = floats(entry.biases);
   }
@@ -116,12 +122,15 @@ export class Network {
 
   scaled(x) {
     const { center, factor, scale } = this;
-    return Float64Array.from(x, (value, i) => (center ? (value - center[i]) * factor[i] : value * scale));
+    return Float64Array.from(x, (value, i) =>
+      center ? (value - center[i]) * factor[i] : value * scale,
+    );
   }
 
   /** {h: [input, layer 1, ..., output], z: [null, sums of layer 1, ...]}; the input is the scaled one. */
   forward(x) {
-    const h = [this.scaled(x)], z = [null];
+    const h = [this.scaled(x)],
+      z = [null];
     this.layers.forEach((layer, l) => {
       z.push(layer.sums(h[l]));
       const values = layer.apply(z[l + 1]);
@@ -185,7 +194,8 @@ export class Network {
       const share = (k + 0.5) / steps;
       const between = baseline.map((from, i) => from + share * (x[i] - from));
       const gradient = this.gradient(this.forward(between), seed);
-      for (let i = 0; i < total.length; i++) total[i] += (gradient[i] * (x[i] - baseline[i])) / steps;
+      for (let i = 0; i < total.length; i++)
+        total[i] += (gradient[i] * (x[i] - baseline[i])) / steps;
     }
     return total;
   }
@@ -195,7 +205,8 @@ export class Network {
   }
 
   change(l, i, j, value) {
-    const { weights, units } = this.layers[l], key = `${l},${i},${j}`;
+    const { weights, units } = this.layers[l],
+      key = `${l},${i},${j}`;
     if (!this.changed.has(key)) this.changed.set(key, weights[i * units + j]);
     weights[i * units + j] = value;
   }
@@ -216,7 +227,10 @@ export class Network {
       const [l, i, j] = key.split(",").map(Number);
       return [l, i, j, this.weight(l, i, j)];
     });
-    return { weights, silenced: this.silenced.flatMap((set, l) => [...set].map((neuron) => [l, neuron])) };
+    return {
+      weights,
+      silenced: this.silenced.flatMap((set, l) => [...set].map((neuron) => [l, neuron])),
+    };
   }
 }
 
@@ -227,14 +241,22 @@ export function columnsOf(network) {
   const { columns, features, inputs, ranges } = network;
   if (!columns) {
     return Array.from({ length: inputs }, (_, i) => ({
-      kind: "number", name: features[i] ?? `input ${i + 1}`, start: i, width: 1,
-      low: ranges.low[i], high: ranges.high[i], mean: ranges.mean[i], whole: ranges.whole[i],
-      encode: (value) => [value], decode: ([value]) => value,
+      kind: "number",
+      name: features[i] ?? `input ${i + 1}`,
+      start: i,
+      width: 1,
+      low: ranges.low[i],
+      high: ranges.high[i],
+      mean: ranges.mean[i],
+      whole: ranges.whole[i],
+      encode: (value) => [value],
+      decode: ([value]) => value,
     }));
   }
   let start = 0;
   return columns.map((entry) => {
-    const column = entry.kind === "one_hot" ? wordsColumn(entry, start) : numbersColumn(entry, start, ranges);
+    const column =
+      entry.kind === "one_hot" ? wordsColumn(entry, start) : numbersColumn(entry, start, ranges);
     start += column.width;
     return column;
   });
@@ -242,7 +264,11 @@ export function columnsOf(network) {
 
 function wordsColumn({ key, categories }, start) {
   return {
-    kind: "words", name: String(key), start, width: categories.length, categories,
+    kind: "words",
+    name: String(key),
+    start,
+    width: categories.length,
+    categories,
     encode: (value) => categories.map((category) => Number(category === value)),
     decode: (cells) => categories[cells.indexOf(1)] ?? null,
   };
@@ -261,7 +287,15 @@ function numbersColumn({ key, center, factor, clip, missing }, start, ranges) {
     return factor ? plain / factor + center : center;
   };
   return {
-    kind: "number", name: String(key), start, width, encode, decode, whole: false,
-    low: decode([ranges.low[start]]), high: decode([ranges.high[start]]), mean: center,
+    kind: "number",
+    name: String(key),
+    start,
+    width,
+    encode,
+    decode,
+    whole: false,
+    low: decode([ranges.low[start]]),
+    high: decode([ranges.high[start]]),
+    mean: center,
   };
 }
