@@ -3,7 +3,7 @@
 Ciresan, Meier, Gambardella, Schmidhuber, Deep, big, simple neural nets for handwritten digit
 recognition (2010): a multilayer perceptron on digits that are deformed anew in each epoch;
 784-1000-500-10 ends at 0.49 % wrong test digits there, after hours on a GPU. Here it is the same
-network with relu, SGD with momentum and a rate that falls to nothing, in half an hour on two cores.
+network with relu, Adam and a rate that falls to nothing, in less than half an hour on two cores.
 
 All 60,000 training digits are learned from. The test digits are looked at after each epoch for the
 curve and choose nothing: what counts is the last epoch.
@@ -22,16 +22,15 @@ from fastnn.network import Network
 HIDDEN = (1000, 500)
 BOOK = 0.49  # % wrong, of the paper
 AUGMENT = fastnn.Augment(shift=1.5, rotation=12, scaling=0.15, shear=8, elastic=(5, 36))
-OPTIMIZER = fastnn.SGD(fastnn.Cosine(0.1), momentum=0.9)
-EPOCHS = 300
+OPTIMIZER = fastnn.Adam(fastnn.OneCycle(2e-3))
+EPOCHS = 400
 BATCH = 128
 
 Curve = list[float]  # % wrong after each epoch
 
 
 def trained(folder: str | None, epochs: int, seed: int) -> tuple[Curve, Curve]:
-    """The errors after each epoch, on deformed digits just before they are learned, and on the test
-    digits."""
+    """The errors after each epoch: of deformed digits before they are learned, of test digits."""
     (x, y), test = fastnn.datasets.load_mnist(folder)
     net = fastnn.mlp([784, *HIDDEN, 10], input_scale=1 / 255, seed=seed)
     learned: Curve = []
