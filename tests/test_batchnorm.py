@@ -30,7 +30,7 @@ def bits(net):
 
 
 def test_a_step_by_hand(engine_name):
-    """One column: h = gamma * x_norm + beta, x_norm = -1, 1, of mean 3 and variance 4."""
+    """One column of mean 3 and variance 4: h = gamma * x_norm + beta, x_norm = -1 and 1."""
     layers = [BatchNorm(0.25, 1e-30), Dense(1, initializer="zeros")]
     net = fastnn.Network(1, layers, dtype="float64", engine=engine_name)
     norm, dense = net.layers
@@ -52,7 +52,8 @@ def test_a_step_by_hand(engine_name):
 
 def test_columns_far_from_zero_and_constant_ones(engine_name):
     """A mean that is a million deviations away costs no digits but those of x itself."""
-    x = [*np.random.default_rng(1).normal(size=(600, 3)), 1000000.0, 0, 0]
+    x = np.random.default_rng(1).normal(size=(600, 3))
+    x[:, 0] += 1e6
     x[:, 2] = 7
     net = fastnn.Network(3, [BatchNorm(1.0), Dense(2)], dtype="float64", engine=engine_name)
     net.fit(x, np.zeros((600, 2)), epochs=1, batch_size=600, verbose=0)
@@ -78,7 +79,7 @@ def test_the_same_bits_on_any_number_of_threads(engine_name, batch_size, monkeyp
 def test_a_network_learns_and_predicts_by_the_running_statistics(engine_name):
     x, y = rows()
     net = normed(engine=engine_name)
-    net.fit(x, y, epochs=20, verbose=0)
+    net.fit(x, y, epochs=60, verbose=0)
     assert net.evaluate(x, y)["accuracy"] > 0.9
     one_by_one = np.concatenate([net.predict(row[None]) for row in x[:50]])
     np.testing.assert_allclose(one_by_one, net.predict(x)[:50], atol=1e-6)
@@ -172,7 +173,7 @@ FITS = {
     ),
     "one row": (lambda net, x, y: net.train_on_batch(x[:1], y[:1]), "1 row "),
     "a shard": (
-        lambda net, x, y: net.fit(fastnn.Shards([(x[:64], y[:64]), (x[:65], y[:65])])),
+        lambda net, x, y: training.check_batches(net.program, [64, 65], 64),
         "65 rows in batches of 64 ",
     ),
     "an iterable": (lambda net, x, y: net.fit([(x[:1], y[:1])]), "1 row "),
