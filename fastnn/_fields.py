@@ -372,7 +372,7 @@ FIELDS = (
     Field("columns", 4, _columns_entry, _columns, None),
 )
 DECIDING = ("inputs", "input_scale", "standardize", "dtype", "loss", "seed", "layers", "optimizer")
-FORMAT = 4
+FORMAT = 5
 
 
 def _since(layers: Iterable[Layer]) -> int:

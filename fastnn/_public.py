@@ -27,7 +27,14 @@ from .network import Network as Network
 from .network import load as load
 from .network import mlp as mlp
 from .optimizers import SGD as SGD
+from .optimizers import Adadelta as Adadelta
+from .optimizers import Adagrad as Adagrad
 from .optimizers import Adam as Adam
+from .optimizers import Adamax as Adamax
+from .optimizers import AMSGrad as AMSGrad
+from .optimizers import Lion as Lion
+from .optimizers import Nadam as Nadam
+from .optimizers import RMSprop as RMSprop
 from .range_test import find_learning_rate as find_learning_rate
 from .schedules import Constant as Constant
 from .schedules import Cosine as Cosine

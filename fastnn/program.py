@@ -33,6 +33,11 @@ START, ROWS, COLUMNS = range(3)  # columns of Program.blocks
 
 CROSS_ENTROPY, BINARY_CROSS_ENTROPY = 0, 1  # losses that are read from the last op's source
 
+# A row of an optimizer's numbers, one for each step: the rate, and what each optimizer makes of the
+# letters.
+RATE, A, B, C, D, E, EPSILON = range(7)
+WIDTH_OF_ROW = 7
+
 ALIGNMENT = 16  # elements: each block starts at a multiple of this
 PADDING = 64  # elements of readable memory behind every arena, for whole-vector loads
 CACHE_LINE = 64  # bytes

@@ -29,11 +29,18 @@ from .program import (
     CODE,
     DENSE,
     DROPOUT,
+    EPSILON,
     INPUT,
     KIND,
     OTHER,
+    RATE,
     SOFTMAX,
     SOURCE,
+    A,
+    B,
+    C,
+    D,
+    E,
     Program,
     check,
     views,
@@ -244,29 +251,135 @@ def agreeing(program: Program, h: Array, y: Array) -> int:
     return int((h.argmax(axis=1) == t.argmax(axis=1)).sum())
 
 
-# Optimizers: one update of w from g, with a row (5,) of the numbers of optimizers.py.
+# Optimizers: one update of w from g, with a row c of the numbers of optimizers.py.
 
-SGD, MOMENTUM, NESTEROV, ADAM = range(4)
+SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD, ADAMAX, NADAM = range(7)
+RMSPROP, RMSPROP_MOMENTUM, RMSPROP_CENTERED, ADAGRAD, ADADELTA, LION = range(7, 13)
+
+
+def sgd(w: Array, g: Array, state: Array, c: Array) -> None:
+    """w -= rate * g."""
+    w -= c[RATE] * g
+
+
+def momentum(w: Array, g: Array, state: Array, c: Array) -> None:
+    """v = momentum * v - rate * g, w += v."""
+    (v,) = state
+    v[:] = c[A] * v - c[RATE] * g
+    w += v
+
+
+def nesterov(w: Array, g: Array, state: Array, c: Array) -> None:
+    """v as above, w += momentum * v - rate * g."""
+    (v,) = state
+    v[:] = c[A] * v - c[RATE] * g
+    w += c[A] * v - c[RATE] * g
+
+
+def adam(w: Array, g: Array, state: Array, c: Array) -> None:
+    """w -= rate * m / (sqrt(v) + epsilon), corrected."""
+    m, v = state
+    m += c[B] * (g - m)
+    v += c[C] * (g * g - v)
+    w -= c[RATE] * m / (np.sqrt(v) * c[A] + c[EPSILON])
+
+
+def amsgrad(w: Array, g: Array, state: Array, c: Array) -> None:
+    """The same by the largest v so far."""
+    m, v, largest = state
+    m += c[B] * (g - m)
+    v += c[C] * (g * g - v)
+    largest[:] = np.maximum(largest, v)
+    w -= c[RATE] * m / (np.sqrt(largest) * c[A] + c[EPSILON])
+
+
+def adamax(w: Array, g: Array, state: Array, c: Array) -> None:
+    """w -= rate * m / (u + epsilon), u the largest |g|, which fades."""
+    m, u = state
+    m += c[B] * (g - m)
+    u[:] = np.maximum(c[C] * u, np.abs(g))
+    w -= c[RATE] * m / (u + c[EPSILON])
+
+
+def nadam(w: Array, g: Array, state: Array, c: Array) -> None:
+    """Adam's, with the momentum that the next step will have."""
+    m, v = state
+    m += c[B] * (g - m)
+    v += c[C] * (g * g - v)
+    w -= c[RATE] * (c[D] * m + c[E] * g) / (np.sqrt(v) * c[A] + c[EPSILON])
+
+
+def rmsprop(w: Array, g: Array, state: Array, c: Array) -> None:
+    """w -= rate * g / sqrt(v + epsilon)."""
+    (v,) = state
+    v += c[C] * (g * g - v)
+    w -= c[RATE] * g / np.sqrt(v + c[EPSILON])
+
+
+def rmsprop_momentum(w: Array, g: Array, state: Array, c: Array) -> None:
+    """The same change, a running sum of it."""
+    v, change = state
+    v += c[C] * (g * g - v)
+    change[:] = c[A] * change + c[RATE] * g / np.sqrt(v + c[EPSILON])
+    w -= change
+
+
+def rmsprop_centered(w: Array, g: Array, state: Array, c: Array) -> None:
+    """The same, by the variance of g instead of the mean of its square."""
+    v, change, mean = state
+    v += c[C] * (g * g - v)
+    mean += c[C] * (g - mean)
+    variance = np.maximum(v - mean * mean, 0)
+    change[:] = c[A] * change + c[RATE] * g / np.sqrt(variance + c[EPSILON])
+    w -= change
+
+
+def adagrad(w: Array, g: Array, state: Array, c: Array) -> None:
+    """w -= rate * g / sqrt(the sum of g^2, which begins at A, + epsilon)."""
+    (v,) = state
+    v += g * g
+    w -= c[RATE] * g / np.sqrt(v + c[A] + c[EPSILON])
+
+
+def adadelta(w: Array, g: Array, state: Array, c: Array) -> None:
+    """w -= rate * change, the change of g's scale made one of the changes' before."""
+    v, changes = state
+    v += c[C] * (g * g - v)
+    change = np.sqrt(changes + c[EPSILON]) * g / np.sqrt(v + c[EPSILON])
+    changes += c[C] * (change * change - changes)
+    w -= c[RATE] * change
+
+
+def lion(w: Array, g: Array, state: Array, c: Array) -> None:
+    """w -= rate * sign(a mean of g and of those before)."""
+    (m,) = state
+    w -= c[RATE] * np.sign(m + c[B] * (g - m))
+    m += c[C] * (g - m)
+
+
+UPDATES: dict[int, Callable[[Array, Array, Array, Array], None]] = {
+    SGD: sgd,
+    MOMENTUM: momentum,
+    NESTEROV: nesterov,
+    ADAM: adam,
+    AMSGRAD: amsgrad,
+    ADAMAX: adamax,
+    NADAM: nadam,
+    RMSPROP: rmsprop,
+    RMSPROP_MOMENTUM: rmsprop_momentum,
+    RMSPROP_CENTERED: rmsprop_centered,
+    ADAGRAD: adagrad,
+    ADADELTA: adadelta,
+    LION: lion,
+}
 
 
 def apply_gradients(
     program: Program, gradients: Array, coefficients: NDArray[np.float64], threads: int
 ) -> None:
     """Change the weights and the optimizer's state in place."""
-    w, g, state = program.parameters, gradients, program.state
-    c = coefficients.astype(program.dtype)
-    if program.optimizer == SGD:
-        w -= c[0] * g
-    elif program.optimizer in (MOMENTUM, NESTEROV):
-        rate, momentum, v = c[0], c[1], state[0]
-        v[:] = momentum * v - rate * g
-        w += v if program.optimizer == MOMENTUM else momentum * v - rate * g
-    else:
-        m, v = state
-        decay_1, decay_2 = (1 - coefficients[2:4]).astype(program.dtype)
-        m += decay_1 * (g - m)
-        v += decay_2 * (g * g - v)
-        w -= c[0] * m / (np.sqrt(v) * c[1] + c[4])
+    w, state = program.parameters, program.state
+    UPDATES[program.optimizer](w, gradients, state, coefficients.astype(program.dtype))
     flushed(w)
     flushed(state)
 
@@ -499,7 +612,7 @@ def train(
     coefficients: NDArray[np.float64],
     threads: int,
 ) -> tuple[float, int]:
-    """One update for every row of coefficients (S, 5).
+    """One update for every row of coefficients.
 
     Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y, which is
     already gathered: len(y) == len(rows). Returns the sum of the losses and what agrees, each taken

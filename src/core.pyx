@@ -277,7 +277,7 @@ def _rule(program):
 
 
 def apply_gradients(program, gradients, coefficients, threads):
-    """One update of all parameters from an arena of gradients, with one row of coefficients (5,)."""
+    """One update of all parameters from an arena of gradients, with one row of coefficients."""
     global callers
     cdef Plan plan = plan_of(program)
     cdef Call call
@@ -296,7 +296,7 @@ def apply_gradients(program, gradients, coefficients, threads):
 
 
 def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t threads):
-    """One update for every row of coefficients (S, 5); returns the sum of losses and what agrees.
+    """One update for every row of coefficients; returns the sum of losses and what agrees.
 
     Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y.
     """

@@ -207,7 +207,7 @@ cdef Py_ssize_t bias_gradient(const Instruction* i, Worker* me, real[::1] work) 
 cdef inline Span span_of(const Worker* me, Py_ssize_t w, Py_ssize_t g, Py_ssize_t n) noexcept nogil:
     """n weights from w on, whose gradients begin at g."""
     cdef Span s
-    s.w, s.g, s.m, s.v, s.n = w, g, w, w + me.call.slot, n
+    s.w, s.g, s.slot, s.n = w, g, me.call.slot, n
     return s
 
 
@@ -220,7 +220,7 @@ cdef void learn_rows(const Instruction* i, Worker* me, Range mine, real[::1] par
     if me.call.optimizer == SGD:            # W += -rate dW in the tile itself
         columns.first, columns.end = 0, i.outputs
         g = gradient_of(i, me, weights_from(i, mine.first), mine, columns)
-        g.alpha, g.add = -me.block.c[0], True
+        g.alpha, g.add = -me.block.c[RATE], True
         multiply(work, work, parameters, &g, work, me.scratch)
         return
     for q in range(ceil_div(i.outputs, GRADIENT_COLUMNS)):

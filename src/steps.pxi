@@ -226,12 +226,12 @@ cdef void update_claimed(Region r, Worker me) noexcept nogil:
     """One thread's part of an update of all parameters."""
     cdef const Call* call = me.call
     cdef Range mine = claim(r, call.slot, UPDATED)
-    cdef real c[COEFFICIENTS + 2]
+    cdef real c[COEFFICIENTS]
     cdef uint64_t mode = enter_mode()
     cdef Span s
     coefficients_of(call.coefficients, c)
     while mine.first < mine.end:
-        s.w, s.g, s.m, s.v, s.n = mine.first, mine.first, mine.first, mine.first + call.slot, mine.end - mine.first
+        s.w, s.g, s.slot, s.n = mine.first, mine.first, call.slot, mine.end - mine.first
         update(call.optimizer, r.parameters, r.gradients, r.state, &s, c)
         mine = claim(r, call.slot, UPDATED)
     leave_mode(mode)

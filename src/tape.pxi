@@ -49,7 +49,7 @@ cdef struct Block:              # one thread's rows at hand
     Py_ssize_t start, rows      # from which row of the call on, how many
     Py_ssize_t first, batch     # which of its batch is the first, and that batch's rows
     real weight                 # of h - t in the gradient
-    real c[COEFFICIENTS + 2]    # of the optimizer
+    real c[COEFFICIENTS]        # of the optimizer
     uint64_t update             # its number
     Py_ssize_t losses_from      # where the losses of these rows go
 

@@ -19,7 +19,17 @@ from fastnn import engine, initializers
 from fastnn._random import SHUFFLE, stream
 from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
-from fastnn.optimizers import SGD, Adam
+from fastnn.optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AMSGrad,
+    Lion,
+    Nadam,
+    RMSprop,
+)
 from fastnn.program import WIDTH, build, pairs, prepare, zeros_like_parameters
 from fastnn.training import shuffle
 
@@ -31,6 +41,15 @@ OPTIMIZERS = [
     SGD(0.05, momentum=0.9),
     SGD(0.05, momentum=0.9, nesterov=True),
     Adam(0.01),
+    RMSprop(0.01),
+    RMSprop(0.01, momentum=0.5),
+    RMSprop(0.01, centered=True, momentum=0.5),
+    Adagrad(0.05),
+    Adadelta(1.0),
+    AMSGrad(0.01),
+    Adamax(0.01),
+    Nadam(0.01),
+    Lion(0.001),
 ]
 FITTING = [
     (output, loss)

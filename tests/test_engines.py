@@ -25,8 +25,30 @@ from hypothesis import strategies as st
 from fastnn import engine, reference
 from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
-from fastnn.optimizers import OPTIMIZERS, SGD, Adam
-from fastnn.program import ACTIVATE, build, pairs, prepare, zeros_like_parameters
+from fastnn.optimizers import (
+    OPTIMIZERS,
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AMSGrad,
+    Lion,
+    Nadam,
+    RMSprop,
+)
+from fastnn.program import (
+    ACTIVATE,
+    EPSILON,
+    RATE,
+    A,
+    B,
+    C,
+    build,
+    pairs,
+    prepare,
+    zeros_like_parameters,
+)
 
 FUNCTION = 8  # eps: the error of one exp, tanh or log
 CURVED = {"gelu": 0.8, "gelu_tanh": 0.81, "silu": 0.51, "mish": 0.61}  # largest |g''|
@@ -35,6 +57,15 @@ TRAINED = [
     SGD(0.1, momentum=0.9),
     SGD(0.1, momentum=0.9, nesterov=True),
     Adam(0.01),
+    RMSprop(0.01),
+    RMSprop(0.01, momentum=0.5),
+    RMSprop(0.01, centered=True, momentum=0.5),
+    Adagrad(0.05),
+    Adadelta(1.0),
+    AMSGrad(0.01),
+    Adamax(0.01),
+    Nadam(0.01),
+    Lion(0.001),
 ]
 FITTING = [
     (output, loss)
@@ -199,7 +230,10 @@ class Expected:
 
     def update(self, code, g, e_g, numbers):
         """(parameters, error, state, error) after one step from these gradients."""
-        w, eps, (c0, c1, c2, c3, c4) = self.program.parameters, self.eps, numbers
+        w, eps = self.program.parameters, self.eps
+        if code > reference.ADAM:
+            return self.updated(g, e_g, numbers)
+        c0, c1 = numbers[RATE], numbers[A]
         after = copy.copy(self.program)
         after.parameters, after.state = w.copy(), self.program.state.copy()
         reference.apply_gradients(after, g, numbers, 1)
@@ -216,13 +250,39 @@ class Expected:
                 e_step = c1 * e_v + c0 * e_g + 4 * eps * step
             return after.parameters, e_step + 4 * eps * (a_w + step), after.state, e_v[None]
         m, v = np.abs(after.state)
-        e_m = (1 - c2) * e_g + 4 * eps * (np.abs(state[0]) * (2 - c2) + a_g * (1 - c2))
-        e_v = (1 - c3) * (2 * a_g + e_g) * e_g + 4 * eps * (state[1] * (2 - c3) + g * g)
+        new, new_2, c4 = numbers[B], numbers[C], numbers[EPSILON]
+        e_m = new * e_g + 4 * eps * (np.abs(state[0]) * (1 + new) + a_g * new)
+        e_v = new_2 * (2 * a_g + e_g) * e_g + 4 * eps * (state[1] * (1 + new_2) + g * g)
         below = (c1 * np.sqrt(np.maximum(v - e_v, 0)) + c4) * (1 - 4 * eps)
         above = (c1 * np.sqrt(v + e_v) + c4) * (1 + 4 * eps)
         e_step = c0 * ((m + e_m) / below - m / above) + c0 * e_m / below
         error = e_step + 8 * eps * (a_w + c0 * m / below)
         return after.parameters, error, after.state, np.stack([e_m, e_v])
+
+    def updated(self, g, e_g, numbers):
+        """The same of any optimizer: how far a step goes off if what it begins with is off."""
+        eps, begun = self.eps, self.program.state
+        found = []
+        for signs in itertools.product((0, -1, 1), repeat=1 + len(begun)):
+            after = copy.copy(self.program)
+            factors = [1 + 8 * eps * sign for sign in signs[1:]]
+            after.state = begun * np.reshape(factors, (len(begun), 1))
+            after.parameters = self.program.parameters.copy()
+            off = signs[0] * (e_g + 8 * eps * np.abs(g))
+            reference.apply_gradients(after, g + off, numbers, 1)
+            found.append((after.parameters, after.state))
+        w, state = found[0]
+        e_w, e_state = (
+            2 * np.max([np.abs(one[part] - found[0][part]) for one in found], axis=0)
+            for part in (0, 1)
+        )
+        moved = np.abs(w) + np.abs(self.program.parameters)
+        return (
+            w,
+            e_w + 16 * eps * moved,
+            state,
+            e_state + 16 * eps * (np.abs(state) + np.abs(begun)),
+        )
 
 
 def assert_within(found, expected, error, dtype):

@@ -1,11 +1,14 @@
 """Optimizers: the numbers that they hand to an engine."""
 
+import math
+
 import numpy as np
 import pytest
 
 import fastnn
 from fastnn import optimizers
 from fastnn.optimizers import OPTIMIZERS
+from fastnn.program import EPSILON, RATE, A, B, C, D, E
 
 
 @pytest.mark.parametrize(
@@ -15,6 +18,15 @@ from fastnn.optimizers import OPTIMIZERS
         (fastnn.SGD(momentum=0.9), 1, 1),
         (fastnn.SGD(momentum=0.9, nesterov=True), 2, 1),
         (fastnn.Adam(), 3, 2),
+        (fastnn.AMSGrad(), 4, 3),
+        (fastnn.Adamax(), 5, 2),
+        (fastnn.Nadam(), 6, 2),
+        (fastnn.RMSprop(), 7, 1),
+        (fastnn.RMSprop(momentum=0.5), 8, 2),
+        (fastnn.RMSprop(centered=True), 9, 3),
+        (fastnn.Adagrad(), 10, 1),
+        (fastnn.Adadelta(), 11, 2),
+        (fastnn.Lion(), 12, 1),
     ],
 )
 def test_codes_and_slots(optimizer, code, slots):
@@ -23,16 +35,27 @@ def test_codes_and_slots(optimizer, code, slots):
 
 def test_sgd_hands_over_rate_and_momentum():
     table = fastnn.SGD(momentum=0.5).coefficients(np.arange(2), np.array([0.1, 0.2]))
-    assert table.tolist() == [[0.1, 0.5, 0, 0, 0], [0.2, 0.5, 0, 0, 0]]
+    assert table[:, [RATE, A]].tolist() == [[0.1, 0.5], [0.2, 0.5]]
 
 
 def test_adam_hands_over_the_corrections_of_its_means():
     steps, rates = np.array([0, 1, 999]), np.array([0.1, 0.2, 0.3])
     table = fastnn.Adam(beta_1=0.8, beta_2=0.99, epsilon=1e-7).coefficients(steps, rates)
-    for (c0, c1, *rest), t, rate in zip(table.tolist(), [1, 2, 1000], rates, strict=True):
+    chosen = table[:, [RATE, A, B, C, EPSILON]].tolist()
+    for (c0, c1, *rest), t, rate in zip(chosen, [1, 2, 1000], rates, strict=True):
         assert c0 == pytest.approx(rate / (1 - 0.8**t), rel=1e-14)
         assert c1 == pytest.approx((1 - 0.99**t) ** -0.5, rel=1e-14)
-        assert rest == [0.8, 0.99, 1e-7]
+        assert rest == [1 - 0.8, 1 - 0.99, 1e-7]
+
+
+def test_nadam_hands_over_the_momentum_of_the_next_step():
+    steps, rates = np.array([0, 1, 1999]), np.ones(3)
+    table = fastnn.Nadam(beta_1=0.99).coefficients(steps, rates)
+    u = [0.99 * (1 - 0.5 * 0.96**t) for t in range(1, 2002)]
+    for row, t in zip(table, [1, 2, 2000], strict=True):
+        assert row[RATE] == 1
+        assert row[D] == pytest.approx(u[t] / (1 - math.prod(u[: t + 1])), rel=1e-12)
+        assert row[E] == pytest.approx((1 - u[t - 1]) / (1 - math.prod(u[:t])), rel=1e-12)
 
 
 def test_adam_gives_the_same_bits_however_the_steps_are_cut():
@@ -59,8 +82,8 @@ def test_get_takes_a_name_or_an_optimizer():
 
 
 def test_unknown_name_suggests_the_nearest():
-    with pytest.raises(ValueError, match=r"^unknown optimizer 'adma'; did you mean 'adam'\?"):
-        optimizers.get("adma")
+    with pytest.raises(ValueError, match=r"^unknown optimizer 'adm'; did you mean 'adam'\?"):
+        optimizers.get("adm")
 
 
 def test_another_type():
@@ -82,6 +105,18 @@ def test_another_type():
         (lambda: fastnn.SGD(10**400), "expected learning_rate within float64, got 1000"),
         (lambda: fastnn.Adam(epsilon=float("inf")), "expected a positive epsilon, got inf"),
         (lambda: fastnn.Adam(epsilon=0), "expected a positive epsilon, got 0"),
+        (lambda: fastnn.AMSGrad(beta_1=1), "expected beta_1 in [0, 1), got 1"),
+        (lambda: fastnn.RMSprop(rho=1), "expected rho in [0, 1), got 1"),
+        (lambda: fastnn.RMSprop(momentum=1), "expected momentum in [0, 1), got 1"),
+        (lambda: fastnn.RMSprop(epsilon=0), "expected a positive epsilon, got 0"),
+        (
+            lambda: fastnn.Adagrad(initial_accumulator_value=-1),
+            "expected initial_accumulator_value of at least 0, got -1",
+        ),
+        (lambda: fastnn.Adagrad(epsilon=0), "expected a positive epsilon, got 0"),
+        (lambda: fastnn.Adadelta(rho=-1), "expected rho in [0, 1), got -1"),
+        (lambda: fastnn.Adadelta(epsilon=0), "expected a positive epsilon, got 0"),
+        (lambda: fastnn.Lion(beta_2=1), "expected beta_2 in [0, 1), got 1"),
     ],
 )
 def test_bad_numbers(make, message):
@@ -91,19 +126,22 @@ def test_bad_numbers(make, message):
 
 
 NUMBER = "expected {} to be a number, got {}"
-RATE = "expected learning_rate to be a number or a schedule, got {}"
+LEARNING = "expected learning_rate to be a number or a schedule, got {}"
 FLAG = "expected nesterov to be True or False, got {}"
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: fastnn.SGD("0.1"), RATE.format("str '0.1'")),
-        (lambda: fastnn.Adam(True), RATE.format("bool True")),
-        (lambda: fastnn.Adam(None), RATE.format("NoneType None")),
-        (lambda: fastnn.Adam(1j), RATE.format("complex 1j")),
-        (lambda: fastnn.Adam(np.ones(1)), RATE.format("ndarray array([1.])")),
-        (lambda: fastnn.SGD(fastnn.Cosine), RATE.format("type <class 'fastnn.schedules.Cosine'>")),
+        (lambda: fastnn.SGD("0.1"), LEARNING.format("str '0.1'")),
+        (lambda: fastnn.Adam(True), LEARNING.format("bool True")),
+        (lambda: fastnn.Adam(None), LEARNING.format("NoneType None")),
+        (lambda: fastnn.Adam(1j), LEARNING.format("complex 1j")),
+        (lambda: fastnn.Adam(np.ones(1)), LEARNING.format("ndarray array([1.])")),
+        (
+            lambda: fastnn.SGD(fastnn.Cosine),
+            LEARNING.format("type <class 'fastnn.schedules.Cosine'>"),
+        ),
         (lambda: fastnn.SGD(momentum="0.9"), NUMBER.format("momentum", "str '0.9'")),
         (lambda: fastnn.SGD(momentum=False), NUMBER.format("momentum", "bool False")),
         (lambda: fastnn.SGD(momentum=0.5, nesterov="no"), FLAG.format("str 'no'")),
