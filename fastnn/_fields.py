@@ -18,7 +18,7 @@ from ._errors import FormatError, held, shown, unknown
 from .columns import KINDS, MOST_CATEGORIES, Column, Columns, OneHot
 from .layers import Dense, Dropout, Layer
 from .losses import Loss
-from .optimizers import OPTIMIZERS
+from .optimizers import OPTIMIZERS, Group
 from .schedules import SCHEDULES, is_schedule
 from .training import Place, State
 
@@ -121,13 +121,17 @@ def _dropout(i: int, entry: Description) -> Dropout:
 def _dense(i: int, entry: Description) -> Dense:
     with_slope = entry.get("activation") in ("leaky_relu", "elu")
     names = {"units", "activation", "initializer", *(["slope"] if with_slope else [])}
-    expect_names(f"layer {i}", entry.keys(), names)
+    expect_names(f"layer {i}", entry.keys(), names, {"l1", "l2", "max_norm"})
+    penalties = {name: entry[name] for name in ("l1", "l2", "max_norm") if name in entry}
+    for name, value in penalties.items():
+        _positive(f"a positive {name} of layer {i}")(value)
     units = _whole(f"a positive size of layer {i}", 1)(entry["units"])
     activation = activations.get(_is(str, "the name of an activation")(entry["activation"]))
     if with_slope:
         slope = _positive("a positive slope")(entry["slope"])
         activation = dataclasses.replace(activation, slope=slope)
-    return Dense(units, activation, _is(str, "the name of an initializer")(entry["initializer"]))
+    initializer = _is(str, "the name of an initializer")(entry["initializer"])
+    return Dense(units, activation, initializer, **penalties)
 
 
 LAYERS: dict[str, Callable[[int, Description], Layer]] = {"dense": _dense, "dropout": _dropout}
@@ -147,6 +151,13 @@ def _kind_entry(what: str, kinds: Mapping[str, type], value: Any) -> Description
             entry[field.name] = bool(found)
         elif is_schedule(found):
             entry[field.name] = _kind_entry("a schedule", SCHEDULES, found)
+        elif field.name == "groups":
+            entry[field.name] = {
+                key: {name: float(value) for name, value in dataclasses.asdict(group).items()}
+                for key, group in found.items()
+            }
+        elif field.type == "int":
+            entry[field.name] = int(found)
         else:
             entry[field.name] = float(found)
     return entry
@@ -166,10 +177,28 @@ def _kind(what: str, kinds: Mapping[str, type], entry: Any) -> Any:
         value = entry.get(key, field.default)
         if key == "learning_rate" and isinstance(value, dict):
             values[key] = _kind("a schedule", SCHEDULES, value)
+        elif key == "groups" and value is not None:
+            values[key] = _groups(value)
+        elif value is None and field.default is None:
+            values[key] = value
         else:
-            kind = bool if isinstance(field.default, bool) else float
+            kind = {"bool": bool, "int": int}.get(str(field.type), float)
             values[key] = _is(kind, f"{key} of {name} as a {kind.__name__}")(value)
     return kinds[name](**values)
+
+
+def _groups(value: Any) -> dict[str, Group]:
+    """Groups of an optimizer by their names."""
+    expect(isinstance(value, dict), "groups as an object", value)
+    found = {}
+    for key, factors in value.items():
+        where = f"group {shown(key)}"
+        expect(isinstance(factors, dict), f"{where} as an object", factors)
+        expect_names(where, factors.keys(), {field.name for field in dataclasses.fields(Group)})
+        for name, factor in factors.items():
+            _is(float, f"{name} of {where} as a float")(factor)
+        found[key] = Group(**factors)
+    return found
 
 
 def _kind_since(value: Any) -> int:

@@ -31,10 +31,13 @@ from .optimizers import Adadelta as Adadelta
 from .optimizers import Adagrad as Adagrad
 from .optimizers import Adam as Adam
 from .optimizers import Adamax as Adamax
+from .optimizers import AdamW as AdamW
 from .optimizers import AMSGrad as AMSGrad
+from .optimizers import Group as Group
 from .optimizers import Lion as Lion
 from .optimizers import Nadam as Nadam
 from .optimizers import RMSprop as RMSprop
+from .optimizers import ScheduleFreeAdamW as ScheduleFreeAdamW
 from .range_test import find_learning_rate as find_learning_rate
 from .schedules import Constant as Constant
 from .schedules import Cosine as Cosine

@@ -284,13 +284,15 @@ class Network:
         program, optimizer = self.program, model["optimizer"]
         self.trained = training.State()  # until all is there
         if optimizer is not None:
-            prepare(program, optimizer.code, optimizer.slots)
+            factors = optimizer.factors(program.names)
+            prepare(program, optimizer.code, optimizer.slots, factors)
         for name, view in files.views(program, program.parameters, program.state).items():
             view[...] = tensors.pop(name)
         self.output_center = tensors.get("outputs.center")
         self.output_scale = model["output_scale"]
         program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")
         self.trained = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
+        self.trained.seen = training.fingerprint(program)
 
     def predict(self, x: ArrayLike, out: Array | None = None) -> Array:
         """The outputs (B, O), probabilities after softmax or sigmoid; they fill `out` if given.

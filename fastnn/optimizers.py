@@ -7,16 +7,37 @@ updates from 1; defaults and formulas are Keras's but where a docstring says mor
 from __future__ import annotations
 
 import numbers
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import ClassVar, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from ._errors import flag, fraction, number, positive, shown, unknown
-from .program import EPSILON, RATE, WIDTH_OF_ROW, A, B, C, D, E
+from ._errors import count, flag, fraction, not_negative, positive, shown, unknown, whole
+from .program import (
+    ACCUMULATES,
+    AVERAGE,
+    AVERAGES,
+    CLIP,
+    CLIPS,
+    CLIPS_GLOBAL_NORM,
+    CLIPS_NORM,
+    DECAY,
+    DECAYS,
+    EPSILON,
+    PENALTY,
+    RATE,
+    SCHEDULE_FREE,
+    SHARE,
+    WIDTH_OF_ROW,
+    A,
+    B,
+    C,
+    D,
+    E,
+)
 from .schedules import Schedule, is_schedule
 
 BLOCK = 1024  # steps whose numbers are had at once
@@ -42,6 +63,9 @@ class Optimizer(Protocol):
 
     def coefficients(self, steps: Steps, rates: Table) -> Table:
         """The rows (S, n) of steps (S,), in order from 0 on, at these rates (S,)."""
+
+    def factors(self, names: tuple[str, ...]) -> Table | None:
+        """Factors (m, 3) on rate, epsilon and decay of blocks of these names; None: all are 1."""
 
 
 def power(base: float, exponents: Steps) -> Table:
@@ -93,10 +117,35 @@ def nadam(t: Steps, beta_1: float, beta_2: float, epsilon: float) -> Columns:
     }
 
 
+def schedule_free(
+    t: Steps, beta_1: float, beta_2: float, epsilon: float, warmup_steps: int
+) -> Columns:
+    """rate_t is a share of the rate, min(1, t / n); c_t as the sum of squares up to n has it."""
+    n = max(warmup_steps, 1)
+    share = np.minimum(t, n) / n
+    rising = np.minimum(t, n).astype(np.float64)
+    squares = rising * (rising + 1) * (2 * rising + 1) / (6.0 * n * n) + np.maximum(t - n, 0)
+    return {
+        **adam(t, beta_1, beta_2, epsilon),
+        RATE: 1.0 / share,
+        B: beta_1,
+        AVERAGE: share * share / squares,
+    }
+
+
+CLIPPING = {"clipvalue": CLIPS, "clipnorm": CLIPS_NORM, "global_clipnorm": CLIPS_GLOBAL_NORM}
+
+
+def later(default: Any) -> Any:
+    """A field that optimizers have since format 5, by name alone."""
+    return field(default=default, kw_only=True, hash=False, metadata={"since": 5})
+
+
 @lru_cache(maxsize=4, typed=True)  # the powers of a float32 have other bits
 def table(make: Callable[..., Columns], first: int, *numbers: float, **named: float) -> Table:
     """The rows (BLOCK, n) of updates from the first on."""
     found = np.zeros((BLOCK, WIDTH_OF_ROW))
+    found[:, [SHARE, PENALTY]] = 1.0
     for column, values in make(np.arange(first, first + BLOCK) + 1, *numbers, **named).items():
         found[:, column] = values
     return found
@@ -113,38 +162,156 @@ def rows(make: Callable[..., Columns], steps: Steps, *numbers: float, **named: f
 
 
 @dataclass(frozen=True)
+class Group:
+    """Factors on an optimizer's rate, epsilon and weight decay, of some blocks of parameters.
+
+    A rate of 0 freezes them. Raises ValueError for a negative factor, or an epsilon of 0.
+    """
+
+    rate: float = 1.0
+    epsilon: float = 1.0
+    decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        not_negative("rate", self.rate)
+        positive("epsilon", self.epsilon)
+        not_negative("decay", self.decay)
+
+
+@dataclass(frozen=True)
 class Rule:
-    """What all optimizers have: a class adds its numbers and its columns."""
+    """What all optimizers have, as keyword arguments with Keras's names.
+
+    weight_decay: w -= rate * weight_decay * w before the update, biases too: see groups.
+    clipvalue: gradients are clipped to so much; clipnorm: a block's gradient (that of a layer's W,
+    or of its b) is scaled down to this norm; global_clipnorm: all together are. One of them at
+    most. gradient_accumulation_steps: an update follows so many steps, from the mean of their
+    gradients, at the rate of the last; what is left at the end of a fit goes on in the next.
+    use_ema: the network has the running means of the weights, average += (1 - ema_momentum) *
+    (w - average) after each update, from the first w on; training goes on by w itself, which is
+    kept as state. (Keras overwrites w with them at the end of a fit, and validates by w.)
+    groups: factors by the name of a kind of blocks, "weights" or "biases"; of a layer, "layers.0"
+    or 0; or of a block, "layers.0.biases". Where several name a block they are multiplied.
+    Weights that were set by hand after a fit are where training by averages begins anew.
+    Raises ValueError for numbers out of their range, or clips that exclude each other.
+    """
 
     PEAK: ClassVar[float]  # of a schedule that suits most
+    KEPT: ClassVar[bool] = False  # whether the update makes averages by itself
     learning_rate: Rate = 1e-3
+    weight_decay: float = later(0.0)
+    clipvalue: float | None = later(None)
+    clipnorm: float | None = later(None)
+    global_clipnorm: float | None = later(None)
+    gradient_accumulation_steps: int = later(1)
+    use_ema: bool = later(False)
+    ema_momentum: float = later(0.99)
+    groups: Mapping[str | int, Group] | None = later(None)
 
     def __post_init__(self) -> None:
         check_rate(self.learning_rate)
         self._check()
+        not_negative("weight_decay", self.weight_decay)
+        clips = {name: getattr(self, name) for name in CLIPPING if getattr(self, name) is not None}
+        for name, value in clips.items():
+            positive(name, value)
+        if len(clips) > 1:
+            raise ValueError(f"expected one of {', '.join(CLIPPING)} at most, got {shown(clips)}")
+        count("gradient_accumulation_steps", self.gradient_accumulation_steps, 1 << 31)
+        flag("use_ema", self.use_ema)
+        fraction("ema_momentum", self.ema_momentum)
+        if self.groups is not None:
+            object.__setattr__(self, "groups", checked_groups(self.groups))
 
     def _check(self) -> None:
         """Raise for numbers that do not fit."""
 
     @property
-    def code(self) -> int:
-        """The number that engines know the update by."""
+    def kind(self) -> int:
+        """The kind of the update."""
         raise NotImplementedError
 
     @property
-    def slots(self) -> int:
-        """How many arrays of state the update keeps."""
+    def own_slots(self) -> int:
+        """How many arrays of state that keeps."""
         raise NotImplementedError
 
-    def _rows(self, steps: Steps) -> Table:
+    def _rows(self, updates: Steps) -> Table:
         """Its own numbers, (S, n)."""
         raise NotImplementedError
 
+    @property
+    def code(self) -> int:
+        """The number that engines know the update by: its kind, and what there is besides."""
+        clips = [bit for name, bit in CLIPPING.items() if getattr(self, name) is not None]
+        return (
+            self.kind
+            + sum(clips)
+            + DECAYS * (self.weight_decay > 0)
+            + ACCUMULATES * (self.gradient_accumulation_steps > 1)
+            + AVERAGES * (self.use_ema or self.KEPT)
+        )
+
+    @property
+    def slots(self) -> int:
+        """Its own, then the sum of gradients, and last the weights that there are averages of."""
+        sums = self.gradient_accumulation_steps > 1
+        return self.own_slots + sums + (self.use_ema or self.KEPT)
+
     def coefficients(self, steps: Steps, rates: Table) -> Table:
         """The rows (S, n) of steps (S,), in order from 0 on, at these rates (S,)."""
-        found = self._rows(steps)
+        every, updates = self.gradient_accumulation_steps, steps
+        if every > 1:
+            updates = np.maximum((steps + 1) // every - 1, 0)
+        found = self._rows(updates)
+        if every > 1:
+            found[:, SHARE] = np.where((steps + 1) % every == 0, 1.0 / every, 0.0)
+        if self.weight_decay > 0:
+            found[:, DECAY] = rates * self.weight_decay
+        for name in CLIPPING:
+            if getattr(self, name) is not None:
+                found[:, CLIP] = getattr(self, name)
+        if self.use_ema:
+            found[:, AVERAGE] = np.where(updates == 0, 1.0, 1.0 - self.ema_momentum)
         found[:, RATE] = rates / found[:, RATE]
         return found
+
+    def factors(self, names: tuple[str, ...]) -> Table | None:
+        """The groups' factors (m, 3) on rate, epsilon and decay of blocks of these names.
+
+        Raises ValueError for a group that names none of them.
+        """
+        if not self.groups:
+            return None
+        found = np.ones((len(names), 3))
+        for key, group in sorted(self.groups.items(), key=str):
+            chosen = [i for i, name in enumerate(names) if str(key) in called(name)]
+            if not chosen:
+                known = dict.fromkeys(one for name in names for one in called(name))
+                raise unknown("group", key, known)
+            found[chosen] *= group.rate, group.epsilon, group.decay
+        return found
+
+
+def called(name: str) -> tuple[str, str, str]:
+    """What a block may be called: by its kind, its layer, or in full."""
+    layer, _, kind = name.rpartition(".")
+    return kind, layer, name
+
+
+def checked_groups(groups: Mapping[str | int, Group]) -> dict[str | int, Group]:
+    """A copy, in which a layer's number is its name. TypeError for what is no group."""
+    if not isinstance(groups, Mapping):
+        raise TypeError(f"expected groups as a dict of Group, got {shown(groups)}")
+    found: dict[str | int, Group] = {}
+    for key, group in groups.items():
+        if not isinstance(group, Group):
+            raise TypeError(f"expected groups[{key!r}] as a Group, got {shown(group)}")
+        number = isinstance(key, int) and not isinstance(key, bool)
+        if not (number or isinstance(key, str)):
+            raise TypeError(f"expected the names or numbers of groups, got {shown(key)}")
+        found[f"layers.{key}" if number else key] = group
+    return found
 
 
 @dataclass(frozen=True)
@@ -170,17 +337,17 @@ class SGD(Rule):
             raise ValueError("expected a positive momentum with nesterov, got 0")
 
     @property
-    def code(self) -> int:
+    def kind(self) -> int:
         """0 plain, 1 momentum, 2 Nesterov."""
         return 0 if self.momentum == 0 else 2 if self.nesterov else 1
 
     @property
-    def slots(self) -> int:
+    def own_slots(self) -> int:
         """v, if there is momentum."""
         return int(self.momentum > 0)
 
-    def _rows(self, steps: Steps) -> Table:
-        return rows(constant, steps, A=self.momentum)
+    def _rows(self, updates: Steps) -> Table:
+        return rows(constant, updates, A=self.momentum)
 
 
 @dataclass(frozen=True)
@@ -206,17 +373,17 @@ class Adam(Rule):
         positive("epsilon", self.epsilon)
 
     @property
-    def code(self) -> int:
+    def kind(self) -> int:
         """3."""
         return 3
 
     @property
-    def slots(self) -> int:
+    def own_slots(self) -> int:
         """m and v."""
         return 2
 
-    def _rows(self, steps: Steps) -> Table:
-        return rows(adam, steps, self.beta_1, self.beta_2, self.epsilon)
+    def _rows(self, updates: Steps) -> Table:
+        return rows(adam, updates, self.beta_1, self.beta_2, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -229,12 +396,12 @@ class AMSGrad(Adam):
     SINCE: ClassVar[int] = 5
 
     @property
-    def code(self) -> int:
+    def kind(self) -> int:
         """4."""
         return 4
 
     @property
-    def slots(self) -> int:
+    def own_slots(self) -> int:
         """m, v and the largest v."""
         return 3
 
@@ -253,12 +420,12 @@ class Adamax(Adam):
     epsilon: float = 1e-7
 
     @property
-    def code(self) -> int:
+    def kind(self) -> int:
         """5."""
         return 5
 
-    def _rows(self, steps: Steps) -> Table:
-        return rows(adamax, steps, self.beta_1, self.beta_2, self.epsilon)
+    def _rows(self, updates: Steps) -> Table:
+        return rows(adamax, updates, self.beta_1, self.beta_2, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -277,12 +444,12 @@ class Nadam(Adam):
     epsilon: float = 1e-7
 
     @property
-    def code(self) -> int:
+    def kind(self) -> int:
         """6."""
         return 6
 
-    def _rows(self, steps: Steps) -> Table:
-        return rows(nadam, steps, self.beta_1, self.beta_2, self.epsilon)
+    def _rows(self, updates: Steps) -> Table:
+        return rows(nadam, updates, self.beta_1, self.beta_2, self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -310,17 +477,17 @@ class RMSprop(Rule):
         flag("centered", self.centered)
 
     @property
-    def code(self) -> int:
+    def kind(self) -> int:
         """7 plain, 8 with momentum, 9 centered."""
         return 9 if self.centered else 7 + (self.momentum > 0)
 
     @property
-    def slots(self) -> int:
+    def own_slots(self) -> int:
         """v, the change, a: as many as there are."""
-        return self.code - 6
+        return self.kind - 6
 
-    def _rows(self, steps: Steps) -> Table:
-        return rows(constant, steps, A=self.momentum, C=1.0 - self.rho, epsilon=self.epsilon)
+    def _rows(self, updates: Steps) -> Table:
+        return rows(constant, updates, A=self.momentum, C=1.0 - self.rho, epsilon=self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -339,21 +506,21 @@ class Adagrad(Rule):
     epsilon: float = 1e-7
 
     def _check(self) -> None:
-        at_least_zero("initial_accumulator_value", self.initial_accumulator_value)
+        not_negative("initial_accumulator_value", self.initial_accumulator_value)
         positive("epsilon", self.epsilon)
 
     @property
-    def code(self) -> int:
+    def kind(self) -> int:
         """10."""
         return 10
 
     @property
-    def slots(self) -> int:
+    def own_slots(self) -> int:
         """v, less what it begins with."""
         return 1
 
-    def _rows(self, steps: Steps) -> Table:
-        return rows(constant, steps, A=self.initial_accumulator_value, epsilon=self.epsilon)
+    def _rows(self, updates: Steps) -> Table:
+        return rows(constant, updates, A=self.initial_accumulator_value, epsilon=self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -377,17 +544,17 @@ class Adadelta(Rule):
         positive("epsilon", self.epsilon)
 
     @property
-    def code(self) -> int:
+    def kind(self) -> int:
         """11."""
         return 11
 
     @property
-    def slots(self) -> int:
+    def own_slots(self) -> int:
         """v and d."""
         return 2
 
-    def _rows(self, steps: Steps) -> Table:
-        return rows(constant, steps, C=1.0 - self.rho, epsilon=self.epsilon)
+    def _rows(self, updates: Steps) -> Table:
+        return rows(constant, updates, C=1.0 - self.rho, epsilon=self.epsilon)
 
 
 @dataclass(frozen=True)
@@ -410,17 +577,75 @@ class Lion(Rule):
         fraction("beta_2", self.beta_2)
 
     @property
-    def code(self) -> int:
+    def kind(self) -> int:
         """12."""
         return 12
 
     @property
-    def slots(self) -> int:
+    def own_slots(self) -> int:
         """m."""
         return 1
 
-    def _rows(self, steps: Steps) -> Table:
-        return rows(constant, steps, B=1.0 - self.beta_1, C=1.0 - self.beta_2)
+    def _rows(self, updates: Steps) -> Table:
+        return rows(constant, updates, B=1.0 - self.beta_1, C=1.0 - self.beta_2)
+
+
+@dataclass(frozen=True)
+class AdamW(Adam):
+    """Adam with weight decay apart from the gradient: see `weight_decay` of all optimizers.
+
+    Source: Loshchilov, Hutter, Decoupled weight decay regularization (2019).
+    """
+
+    SINCE: ClassVar[int] = 5
+    weight_decay: float = 0.004
+
+
+@dataclass(frozen=True)
+class ScheduleFreeAdamW(Adam):
+    """Adam whose weights are means over training, which do without a schedule that falls.
+
+    y = (1 - beta_1) * z + beta_1 * x is what gradients are taken of;  v as Adam's;
+    z -= rate_t * (g / (sqrt(v / (1 - beta_2^t)) + epsilon) + weight_decay * y);
+    x += c_t * (z - x), c_t = rate_t^2 / (rate_1^2 + ... + rate_t^2).
+    x are the network's weights, in callbacks and validation too; y and z are kept as state.
+    learning_rate: a number; rate_t grows to it along a line in warmup_steps updates.
+    Raises ValueError for a schedule, for use_ema, a beta_1 of 0, or warmup_steps below 0.
+
+    Source: Defazio et al., The road less scheduled (2024).
+    """
+
+    SINCE: ClassVar[int] = 5
+    KEPT: ClassVar[bool] = True
+    learning_rate: Rate = 2.5e-3
+    weight_decay: float = 0.0
+    warmup_steps: int = 0
+
+    def _check(self) -> None:
+        super()._check()
+        if is_schedule(self.learning_rate):
+            found = shown(self.learning_rate)
+            raise ValueError(f"expected a number as learning_rate without a schedule, got {found}")
+        if self.use_ema:
+            raise ValueError("expected no use_ema where weights are means already, got True")
+        positive("beta_1", self.beta_1)
+        if whole("warmup_steps", self.warmup_steps) < 0:
+            raise ValueError(f"expected warmup_steps of at least 0, got {self.warmup_steps}")
+
+    @property
+    def kind(self) -> int:
+        """13."""
+        return SCHEDULE_FREE
+
+    def _rows(self, updates: Steps) -> Table:
+        numbers = self.beta_1, self.beta_2, self.epsilon, self.warmup_steps
+        return rows(schedule_free, updates, *numbers)
+
+    def coefficients(self, steps: Steps, rates: Table) -> Table:
+        """The rows (S, n); the decay warms up as the rate does."""
+        found = super().coefficients(steps, rates)
+        found[:, DECAY] = found[:, RATE] * self.weight_decay
+        return found
 
 
 OPTIMIZERS: dict[str, type[Rule]] = {
@@ -429,17 +654,13 @@ OPTIMIZERS: dict[str, type[Rule]] = {
     "adagrad": Adagrad,
     "adadelta": Adadelta,
     "adam": Adam,
+    "adamw": AdamW,
     "nadam": Nadam,
     "amsgrad": AMSGrad,
     "adamax": Adamax,
     "lion": Lion,
+    "schedule_free_adamw": ScheduleFreeAdamW,
 }
-
-
-def at_least_zero(name: str, value: float) -> None:
-    """Raise unless the number is finite and not negative."""
-    if not 0 <= number(name, value) < np.inf:
-        raise ValueError(f"expected {name} of at least 0, got {value}")
 
 
 def check_rate(rate: Rate) -> None:

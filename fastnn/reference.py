@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,17 +24,30 @@ from numpy.typing import NDArray
 
 from ._random import DROP, words
 from .program import (
+    ACCUMULATES,
     ACTIVATE,
     ADD,
+    AVERAGE,
+    AVERAGES,
     BLOCK,
+    CLIP,
+    CLIPS,
+    CLIPS_GLOBAL_NORM,
+    CLIPS_NORM,
     CODE,
+    DECAY,
+    DECAYS,
     DENSE,
     DROPOUT,
     EPSILON,
     INPUT,
     KIND,
+    KINDS_OF_UPDATE,
     OTHER,
+    PENALTY,
     RATE,
+    SCHEDULE_FREE,
+    SHARE,
     SOFTMAX,
     SOURCE,
     A,
@@ -43,10 +57,12 @@ from .program import (
     E,
     Program,
     check,
+    in_training,
     views,
 )
 
 Array = NDArray[Any]
+Slots = list[Array]
 
 NAME = "reference"
 
@@ -257,26 +273,26 @@ SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD, ADAMAX, NADAM = range(7)
 RMSPROP, RMSPROP_MOMENTUM, RMSPROP_CENTERED, ADAGRAD, ADADELTA, LION = range(7, 13)
 
 
-def sgd(w: Array, g: Array, state: Array, c: Array) -> None:
+def sgd(w: Array, g: Array, state: Slots, c: Array) -> None:
     """w -= rate * g."""
     w -= c[RATE] * g
 
 
-def momentum(w: Array, g: Array, state: Array, c: Array) -> None:
+def momentum(w: Array, g: Array, state: Slots, c: Array) -> None:
     """v = momentum * v - rate * g, w += v."""
     (v,) = state
     v[:] = c[A] * v - c[RATE] * g
     w += v
 
 
-def nesterov(w: Array, g: Array, state: Array, c: Array) -> None:
+def nesterov(w: Array, g: Array, state: Slots, c: Array) -> None:
     """v as above, w += momentum * v - rate * g."""
     (v,) = state
     v[:] = c[A] * v - c[RATE] * g
     w += c[A] * v - c[RATE] * g
 
 
-def adam(w: Array, g: Array, state: Array, c: Array) -> None:
+def adam(w: Array, g: Array, state: Slots, c: Array) -> None:
     """w -= rate * m / (sqrt(v) + epsilon), corrected."""
     m, v = state
     m += c[B] * (g - m)
@@ -284,7 +300,7 @@ def adam(w: Array, g: Array, state: Array, c: Array) -> None:
     w -= c[RATE] * m / (np.sqrt(v) * c[A] + c[EPSILON])
 
 
-def amsgrad(w: Array, g: Array, state: Array, c: Array) -> None:
+def amsgrad(w: Array, g: Array, state: Slots, c: Array) -> None:
     """The same by the largest v so far."""
     m, v, largest = state
     m += c[B] * (g - m)
@@ -293,7 +309,7 @@ def amsgrad(w: Array, g: Array, state: Array, c: Array) -> None:
     w -= c[RATE] * m / (np.sqrt(largest) * c[A] + c[EPSILON])
 
 
-def adamax(w: Array, g: Array, state: Array, c: Array) -> None:
+def adamax(w: Array, g: Array, state: Slots, c: Array) -> None:
     """w -= rate * m / (u + epsilon), u the largest |g|, which fades."""
     m, u = state
     m += c[B] * (g - m)
@@ -301,7 +317,7 @@ def adamax(w: Array, g: Array, state: Array, c: Array) -> None:
     w -= c[RATE] * m / (u + c[EPSILON])
 
 
-def nadam(w: Array, g: Array, state: Array, c: Array) -> None:
+def nadam(w: Array, g: Array, state: Slots, c: Array) -> None:
     """Adam's, with the momentum that the next step will have."""
     m, v = state
     m += c[B] * (g - m)
@@ -309,14 +325,14 @@ def nadam(w: Array, g: Array, state: Array, c: Array) -> None:
     w -= c[RATE] * (c[D] * m + c[E] * g) / (np.sqrt(v) * c[A] + c[EPSILON])
 
 
-def rmsprop(w: Array, g: Array, state: Array, c: Array) -> None:
+def rmsprop(w: Array, g: Array, state: Slots, c: Array) -> None:
     """w -= rate * g / sqrt(v + epsilon)."""
     (v,) = state
     v += c[C] * (g * g - v)
     w -= c[RATE] * g / np.sqrt(v + c[EPSILON])
 
 
-def rmsprop_momentum(w: Array, g: Array, state: Array, c: Array) -> None:
+def rmsprop_momentum(w: Array, g: Array, state: Slots, c: Array) -> None:
     """The same change, a running sum of it."""
     v, change = state
     v += c[C] * (g * g - v)
@@ -324,7 +340,7 @@ def rmsprop_momentum(w: Array, g: Array, state: Array, c: Array) -> None:
     w -= change
 
 
-def rmsprop_centered(w: Array, g: Array, state: Array, c: Array) -> None:
+def rmsprop_centered(w: Array, g: Array, state: Slots, c: Array) -> None:
     """The same, by the variance of g instead of the mean of its square."""
     v, change, mean = state
     v += c[C] * (g * g - v)
@@ -334,14 +350,14 @@ def rmsprop_centered(w: Array, g: Array, state: Array, c: Array) -> None:
     w -= change
 
 
-def adagrad(w: Array, g: Array, state: Array, c: Array) -> None:
+def adagrad(w: Array, g: Array, state: Slots, c: Array) -> None:
     """w -= rate * g / sqrt(the sum of g^2, which begins at A, + epsilon)."""
     (v,) = state
     v += g * g
     w -= c[RATE] * g / np.sqrt(v + c[A] + c[EPSILON])
 
 
-def adadelta(w: Array, g: Array, state: Array, c: Array) -> None:
+def adadelta(w: Array, g: Array, state: Slots, c: Array) -> None:
     """w -= rate * change, the change of g's scale made one of the changes' before."""
     v, changes = state
     v += c[C] * (g * g - v)
@@ -350,14 +366,23 @@ def adadelta(w: Array, g: Array, state: Array, c: Array) -> None:
     w -= c[RATE] * change
 
 
-def lion(w: Array, g: Array, state: Array, c: Array) -> None:
+def lion(w: Array, g: Array, state: Slots, c: Array) -> None:
     """w -= rate * sign(a mean of g and of those before)."""
     (m,) = state
     w -= c[RATE] * np.sign(m + c[B] * (g - m))
     m += c[C] * (g - m)
 
 
-UPDATES: dict[int, Callable[[Array, Array, Array, Array], None]] = {
+def schedule_free(y: Array, g: Array, state: Slots, c: Array, x: Array) -> None:
+    """z -= rate * (g / (sqrt(v) + epsilon) + decay * y), x their mean, y between the two."""
+    z, v = state
+    v += c[C] * (g * g - v)
+    z -= c[RATE] * g / (np.sqrt(v) * c[A] + c[EPSILON]) + c[DECAY] * y
+    x += c[AVERAGE] * (z - x)
+    y[:] = z + c[B] * (x - z)
+
+
+UPDATES: dict[int, Callable[[Array, Array, Slots, Array], None]] = {
     SGD: sgd,
     MOMENTUM: momentum,
     NESTEROV: nesterov,
@@ -374,14 +399,92 @@ UPDATES: dict[int, Callable[[Array, Array, Array, Array], None]] = {
 }
 
 
+def penalty(program: Program, weights: Array) -> float:
+    """l1 * sum |W| + l2 * sum W^2 over all blocks."""
+    total = 0.0
+    if program.penalties is not None:
+        blocks = views(program, weights).values()
+        for W, (l1, l2, _) in zip(blocks, program.penalties, strict=True):
+            W64 = W.astype(np.float64)
+            total += float(l1 * np.abs(W64).sum() + l2 * (W64 * W64).sum())
+    return total
+
+
+def penalize(program: Program, weights: Array, gradients: Array, factor: float) -> None:
+    """Add the gradient of a factor times the penalty."""
+    if program.penalties is not None:
+        d_blocks = views(program, gradients).values()
+        for W, dW, own in zip(
+            views(program, weights).values(), d_blocks, program.penalties, strict=True
+        ):
+            l1, l2, _ = (factor * own).astype(W.dtype)
+            dW += l1 * np.sign(W) + 2 * l2 * W
+
+
+def clipped(program: Program, g: Array, c: Array) -> Array:
+    """The gradients by value, or none of their norms above what is wanted."""
+    rule, limit = program.optimizer, c[CLIP]
+    if rule & CLIPS:
+        return np.clip(g, -limit, limit)
+    if rule & (CLIPS_NORM | CLIPS_GLOBAL_NORM):
+        parts = [g] if rule & CLIPS_GLOBAL_NORM else list(views(program, g).values())
+        for part in parts:
+            norm = np.sqrt((part.astype(np.float64) ** 2).sum())
+            part *= g.dtype.type(limit / norm if norm > limit else 1)
+    return g
+
+
 def apply_gradients(
     program: Program, gradients: Array, coefficients: NDArray[np.float64], threads: int
 ) -> None:
-    """Change the weights and the optimizer's state in place."""
-    w, state = program.parameters, program.state
-    UPDATES[program.optimizer](w, gradients, state, coefficients.astype(program.dtype))
-    flushed(w)
-    flushed(state)
+    """Change the weights and the optimizer's state in place; the gradients are used up."""
+    w, g, c = in_training(program), gradients, coefficients.astype(program.dtype)
+    code, rule = program.optimizer % KINDS_OF_UPDATE, program.optimizer
+    if rule & ACCUMULATES:
+        so_far = program.state[-2 if rule & AVERAGES else -1]
+        g += so_far
+        so_far[:] = 0 if c[SHARE] > 0 else g
+        if c[SHARE] == 0:
+            return
+        g *= c[SHARE]
+    g = clipped(program, g, c)
+    blocks = [views(program, array).values() for array in (w, g, program.parameters)]
+    slots = [views(program, slot).values() for slot in program.state[: slots_of(rule)]]
+    for b, (W, dW, average, *state) in enumerate(zip(*blocks, *slots, strict=True)):
+        own = c.copy()
+        if program.factors is not None:
+            rate, epsilon, decay = program.factors[b].astype(c.dtype)
+            own[[RATE, EPSILON, DECAY]] *= np.array([rate, epsilon, rate * decay])
+        if code == SCHEDULE_FREE:
+            schedule_free(W, dW, state, own, average)
+            continue
+        if rule & DECAYS:
+            W -= own[DECAY] * W
+        UPDATES[code](W, dW, state, own)
+        if rule & AVERAGES:
+            average += own[AVERAGE] * (W - average)
+    for array in (w, program.parameters, program.state):
+        flushed(array)
+    constrain(program, w)
+
+
+def slots_of(rule: int) -> int:
+    """How many slots of the state belong to the update itself."""
+    kinds = {SGD: 0, AMSGRAD: 3, RMSPROP_CENTERED: 3}
+    single = (MOMENTUM, NESTEROV, RMSPROP, ADAGRAD, LION)
+    code = rule % KINDS_OF_UPDATE
+    return kinds.get(code, 1 if code in single else 2)
+
+
+def constrain(program: Program, weights: Array) -> None:
+    """Scale columns of W down to max_norm."""
+    if program.penalties is not None:
+        for W, (_, _, most) in zip(
+            views(program, weights).values(), program.penalties, strict=True
+        ):
+            norms = np.sqrt((W.astype(np.float64) ** 2).sum(axis=0))
+            long = (norms > most) & (most > 0)
+            W *= np.where(long, most / np.where(long, norms, 1), 1).astype(W.dtype)
 
 
 # Ops: h from the values before, and the gradients of the values that it was made of.
@@ -537,6 +640,32 @@ def judged(program: Program, h: Values, y: Array) -> tuple[float, int]:
     return loss, agreeing(program, h[-1], y)
 
 
+def with_penalty(
+    program: Program,
+    x: Array,
+    y: Array,
+    gradients: Array,
+    first_row: int | None,
+    factor: float,
+) -> tuple[float, int]:
+    """The same; loss and gradients are those of the mean loss plus a factor times the penalty."""
+    trained = program if first_row is None else with_weights(program, in_training(program))
+    chain = ops(trained, gradients, first_row)
+    h = forward_pass(trained, x, chain)
+    cancels = program.loss in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY)
+    backward_pass(trained, h, chain, error(program.loss, h[-1], targets(program, y)), int(cancels))
+    loss, agree = judged(trained, h, y)
+    penalize(program, trained.parameters, gradients, factor)
+    return loss + len(x) * factor * penalty(program, trained.parameters), agree
+
+
+def with_weights(program: Program, weights: Array) -> Program:
+    """The same program at these weights."""
+    other = copy(program)
+    other.parameters = weights
+    return other
+
+
 # The calls that every engine offers. Arrays named out, outs, gradients, d_input are filled.
 
 
@@ -566,7 +695,8 @@ def activations(program: Program, x: Array, outs: list[Array], threads: int) -> 
 
 def evaluate(program: Program, x: Array, y: Array, threads: int) -> tuple[float, int]:
     """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
-    return judged(program, forward_pass(program, x, ops(program)), y)
+    loss, agree = judged(program, forward_pass(program, x, ops(program)), y)
+    return loss + len(x) * penalty(program, program.parameters), agree
 
 
 def backward(
@@ -594,13 +724,10 @@ def gradients(
 ) -> tuple[float, int]:
     """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees.
 
-    Where first_row says which row of its batch x begins with, dropout is on.
+    Where first_row says which row of its batch x begins with, dropout is on, and the weights are
+    those in training.
     """
-    chain = ops(program, gradients, first_row)
-    h = forward_pass(program, x, chain)
-    cancels = program.loss in (CROSS_ENTROPY, BINARY_CROSS_ENTROPY)
-    backward_pass(program, h, chain, error(program.loss, h[-1], targets(program, y)), int(cancels))
-    return judged(program, h, y)
+    return with_penalty(program, x, y, gradients, first_row, 1.0)
 
 
 def train(
@@ -624,7 +751,9 @@ def train(
         for step, numbers in enumerate(coefficients):
             batch = slice(step * batch_size, (step + 1) * batch_size)
             program.update = first + step
-            batch_loss, batch_agree = gradients(program, x[rows[batch]], y[batch], g, threads, 0)
+            batch_loss, batch_agree = with_penalty(
+                program, x[rows[batch]], y[batch], g, 0, numbers[PENALTY]
+            )
             apply_gradients(program, g, numbers, threads)
             loss, agree = loss + batch_loss, agree + batch_agree
     finally:

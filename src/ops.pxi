@@ -204,23 +204,17 @@ cdef Py_ssize_t bias_gradient(const Instruction* i, Worker* me, real[::1] work) 
     return db
 
 
-cdef inline Span span_of(const Worker* me, Py_ssize_t w, Py_ssize_t g, Py_ssize_t n) noexcept nogil:
-    """n weights from w on, whose gradients begin at g."""
-    cdef Span s
-    s.w, s.g, s.slot, s.n = w, g, me.call.slot, n
-    return s
-
-
 cdef void learn_rows(const Instruction* i, Worker* me, Range mine, real[::1] parameters, real[::1] state, real[::1] work) noexcept nogil:
     """dW of these rows, and their update; the gradient never leaves the cache."""
     cdef Py_ssize_t block = me.scratch + PACKED, p, q, r, flat
     cdef Range rows, columns
     cdef Product g
+    cdef const Weights* of = me.call.blocks + i.block
     cdef Span s
-    if me.call.optimizer == SGD:            # W += -rate dW in the tile itself
+    if me.call.optimizer == SGD and me.call.rule == 0 and not of.penalized:     # W += -rate dW in the tile itself
         columns.first, columns.end = 0, i.outputs
         g = gradient_of(i, me, weights_from(i, mine.first), mine, columns)
-        g.alpha, g.add = -me.block.c[RATE], True
+        g.alpha, g.add = -me.block.c[RATE] * of.rate, True
         multiply(work, work, parameters, &g, work, me.scratch)
         return
     for q in range(ceil_div(i.outputs, GRADIENT_COLUMNS)):
@@ -231,10 +225,11 @@ cdef void learn_rows(const Instruction* i, Worker* me, Range mine, real[::1] par
             rows.end = smaller(mine.end, rows.first + GRADIENT_ROWS)
             g = gradient_of(i, me, matrix(block, columns.end - columns.first), rows, columns)
             multiply(work, work, work, &g, work, me.scratch)
-            flat = g.rows if g.columns == i.outputs else 1      # whole rows follow each other in memory
+            # whole rows follow each other in memory
+            flat = g.rows if g.columns == i.outputs and not of.penalized else 1
             for r in range(g.rows // flat):
                 s = span_of(me, i.weights + (rows.first + r) * i.outputs + columns.first, block + r * g.columns, flat * g.columns)
-                update(me.call.optimizer, parameters, work, state, &s, me.block.c)
+                update(me, of, parameters, work, state, &s)
 
 
 cdef void accumulate_rows(const Instruction* i, Worker* me, Range rows, bint add, real[::1] gradients, real[::1] work) noexcept nogil:
@@ -255,23 +250,37 @@ cdef void learn(const Instruction* i, Worker* me, real[::1] parameters, real[::1
                 real[::1] work) noexcept nogil:
     """LEARN: this thread's rows of dW, their update or what goes before it; db with the first row."""
     cdef Range rows = neurons_of_mine(me, i.cut_in)
-    cdef bint at_once = me.call.learning and me.block.rows == me.block.batch, owner = rows.first == 0 < rows.end
+    cdef const Weights* of = me.call.blocks + i.block
+    cdef bint owner = rows.first == 0 < rows.end
     cdef Py_ssize_t db
     cdef Span s
-    if at_once:
+    if me.call.learning and me.block.rows == me.block.batch and not me.call.waits:
         learn_rows(i, me, rows, parameters, state, work)
         if owner:
             db = bias_gradient(i, me, work)
             s = span_of(me, i.biases, db, i.outputs)
-            update(me.call.optimizer, parameters, work, state, &s, me.block.c)
+            update(me, of + 1, parameters, work, state, &s)
         return
     accumulate_rows(i, me, rows, me.block.first > 0, gradients, work)
-    if me.call.learning and me.block.first + me.block.rows == me.block.batch:
-        s = span_of(me, i.weights + rows.first * i.outputs, i.weights + rows.first * i.outputs, (rows.end - rows.first) * i.outputs)
-        update(me.call.optimizer, parameters, gradients, state, &s, me.block.c)
+    if me.call.learning and batch_ends(me):
+        settle(me, of, rows, parameters, gradients, state)
         if owner:
-            s = span_of(me, i.biases, i.biases, i.outputs)
-            update(me.call.optimizer, parameters, gradients, state, &s, me.block.c)
+            settle(me, of + 1, all_of(1), parameters, gradients, state)
+
+
+cdef inline bint batch_ends(const Worker* me) noexcept nogil:
+    """Whether the rows at hand are the last of their batch."""
+    return me.block.first + me.block.rows == me.block.batch
+
+
+cdef void update_dense(const Instruction* i, Worker* me, real[::1] parameters, real[::1] state, real[::1] gradients) noexcept nogil:
+    """UPDATE: of this thread's rows of W, and of b with the first."""
+    cdef Range rows = neurons_of_mine(me, i.cut_in)
+    cdef const Weights* of = me.call.blocks + i.block
+    if batch_ends(me) and rows.first < rows.end:
+        update_rows(me, of, rows, parameters, gradients, state)
+        if rows.first == 0:
+            update_rows(me, of + 1, all_of(1), parameters, gradients, state)
 
 
 # --- along the columns: activations, dropout, sums of values -------------------------------------------------------

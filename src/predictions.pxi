@@ -108,7 +108,7 @@ def evaluate(program, x, y, Py_ssize_t threads):
     cdef Py_ssize_t row
     for row in range(call.samples):
         total += call.losses[row]
-    return total, int(np.sum(judged.agreeing))
+    return total + _penalty(plan, program, plan.weights, None) * call.samples, int(np.sum(judged.agreeing))
 
 
 def activations(program, x, outs, threads):

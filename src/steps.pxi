@@ -42,6 +42,12 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
             exchange(work, me, here(me, i.target), i.cut_out)
     elif i.kind == LEARN:
         learn(i, me, parameters, state, gradients, work)
+    elif i.kind == UPDATE:
+        update_dense(i, me, parameters, state, gradients)
+    elif i.kind == MEASURE and batch_ends(me):
+        measure(me, me.call.blocks + i.block, pieces_of_mine(me, i.cut_in), parameters)
+    elif i.kind == CONSTRAIN and batch_ends(me):
+        constrain(me, me.call.blocks + i.block, neurons_of_mine(me, i.cut_in), parameters)
     elif i.kind == GIVE:
         give(i, me, work)
 
@@ -219,19 +225,4 @@ cdef void predict_together(Region r, Worker me) noexcept nogil:
     if is_first(&me):
         for j in range(call.outputs):
             call.out[j] = r.work[call.output.start + j]
-    leave_mode(mode)
-
-
-cdef void update_claimed(Region r, Worker me) noexcept nogil:
-    """One thread's part of an update of all parameters."""
-    cdef const Call* call = me.call
-    cdef Range mine = claim(r, call.slot, UPDATED)
-    cdef real c[COEFFICIENTS]
-    cdef uint64_t mode = enter_mode()
-    cdef Span s
-    coefficients_of(call.coefficients, c)
-    while mine.first < mine.end:
-        s.w, s.g, s.slot, s.n = mine.first, mine.first, call.slot, mine.end - mine.first
-        update(call.optimizer, r.parameters, r.gradients, r.state, &s, c)
-        mine = claim(r, call.slot, UPDATED)
     leave_mode(mode)

@@ -22,11 +22,25 @@ cdef enum:
     PASS                        # an op's d -> that of a value that others read as well
     EXCHANGE                    # a barrier, then the others' columns (or rows) -> target
     LEARN                       # h, and dz in other -> W and b, or their gradients
+    UPDATE                      # gradients that LEARN has left, and norms of all -> W and b
+    MEASURE                     # W -> sums of the squares of its columns
+    CONSTRAIN                   # those -> W, its columns no longer than its max_norm
     GIVE                        # d of h_0 -> the call
     # ACTIVATE, SOFTMAX: z -> h; DROPOUT: x -> h, the mask in other; ADD: x, and y in other -> h
 
 cdef struct Cut:                # a layer's neurons, in pieces
     Py_ssize_t neurons, pieces
+
+cdef struct Weights:            # a block of parameters, and what is its own
+    Py_ssize_t start, rows, columns
+    Py_ssize_t first_row        # among the rows of all blocks
+    Cut cut                     # of its rows, as threads share them
+    bint has_factors            # on an optimizer's numbers:
+    real rate, epsilon, decay
+    bint penalized
+    double l1, l2
+    double max_norm             # of a column; 0: none
+    Py_ssize_t first_sum        # among the sums of MEASURE
 
 cdef struct Instruction:
     int kind, code              # code: the activation
@@ -40,6 +54,7 @@ cdef struct Instruction:
     Py_ssize_t inputs, outputs
     Cut cut_in, cut_out         # how the threads share them
     Py_ssize_t weights, biases  # in the parameters
+    Py_ssize_t block            # the number of W among the blocks; b is the next
     Py_ssize_t panels           # not 0: where W lies in panels, and b behind it, in a copy of the parameters
     Matrix source, other, target        # in a thread's part of the work arena
     real number                 # the slope, or what dropout multiplies by
@@ -73,6 +88,16 @@ cdef struct Call:               # the same for all threads and steps
     uint64_t seed, update       # of the call's first step, for random numbers,
     Py_ssize_t first_row        # and which row of its batch the first is
     Py_ssize_t slot             # between two slots of the optimizer's state
+    const Weights* blocks       # of parameters,
+    Py_ssize_t blocks_count, block_rows         # so many, of so many rows together
+    int rule                    # what of DECAYS to AVERAGES there is
+    bint plain                  # whether a gradient is complete as it is,
+    bint waits                  # or the update waits for all of them
+    Py_ssize_t accumulated      # the slot of the sum of gradients, in elements of the state
+    real* averages              # of the weights, which else are the parameters
+    double* penalties           # of each row of all blocks, times rows of the batch, summed over steps; NULL: none
+    double* squares             # the sum of the squares of each row's gradients
+    double* columns             # and of columns of W: see MEASURE
     double* losses              # a number for each row at hand, and
     int64_t* agreeing           # what agrees of it
     Result* result              # their sums

@@ -25,10 +25,12 @@ from fastnn.optimizers import (
     Adagrad,
     Adam,
     Adamax,
+    AdamW,
     AMSGrad,
     Lion,
     Nadam,
     RMSprop,
+    ScheduleFreeAdamW,
 )
 from fastnn.program import WIDTH, build, pairs, prepare, zeros_like_parameters
 from fastnn.training import shuffle
@@ -50,6 +52,15 @@ OPTIMIZERS = [
     Adamax(0.01),
     Nadam(0.01),
     Lion(0.001),
+    AdamW(0.01, weight_decay=0.5),
+    SGD(0.05, weight_decay=0.5),
+    SGD(0.05, clipvalue=0.01),
+    Adam(0.01, clipnorm=0.05),
+    SGD(0.05, momentum=0.5, global_clipnorm=0.1),
+    SGD(0.05, gradient_accumulation_steps=3),
+    Adam(0.01, gradient_accumulation_steps=2, global_clipnorm=0.1, use_ema=True),
+    SGD(0.05, use_ema=True, ema_momentum=0.9),
+    ScheduleFreeAdamW(0.01, weight_decay=0.5, warmup_steps=3),
 ]
 FITTING = [
     (output, loss)
@@ -193,10 +204,10 @@ def everything(core, program, x, y, threads):
     return [out, *outs, np.array(figures), np.array(loss), gradients, by_hand, d_input]
 
 
-def trained(core, program, x, y, batch_size, optimizer, threads):
+def trained(core, program, x, y, batch_size, optimizer, threads, factors=None):
     """Weights, state, loss and hits of three rounds over the rows, each with a short last batch."""
     program = copy.deepcopy(program)
-    prepare(program, optimizer.code, optimizer.slots)
+    prepare(program, optimizer.code, optimizer.slots, factors)
     steps = -(-len(x) // batch_size)
     sums = []
     for epoch in range(3):
@@ -462,6 +473,35 @@ def test_every_optimizer(sizes, rows, batch_size, dtype, optimizer):
 
     def compute(core, threads):
         return trained(core, program, x, y, batch_size, optimizer, threads)
+
+    agree(compute, dtype)
+
+
+@pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], OPTIMIZERS[3], OPTIMIZERS[17]], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("sizes", "rows", "batch_size"),
+    [
+        ([7, 9, 3], 50, 3),
+        ([119, 134, 3], 700, CHUNK + 61),
+        ([70, 129, 601], 75, 31),
+        ([907, 37, 14, 5], 100, 29),
+    ],
+)
+def test_penalties_and_groups(sizes, rows, batch_size, dtype, optimizer):
+    names = ["tanh", "relu", "sigmoid"][: len(sizes) - 2]
+    program = make_program(sizes, [*names, "softmax"], "cross_entropy", dtype)
+    blocks = len(program.names)
+    program.penalties = np.tile([[1e-3, 2e-3, 1.5], [0, 0, 0]], (blocks // 2, 1))
+    program.penalties[-2] = 0, 1e-3, 0
+    factors = 1 + np.arange(3 * blocks).reshape(blocks, 3) / 8
+    x, y = make_data(sizes, rows, dtype)
+
+    def compute(core, threads):
+        return [
+            *trained(core, program, x, y, batch_size, optimizer, threads, factors),
+            *everything(core, program, x, y, threads),
+        ]
 
     agree(compute, dtype)
 

@@ -32,10 +32,12 @@ from fastnn.optimizers import (
     Adagrad,
     Adam,
     Adamax,
+    AdamW,
     AMSGrad,
     Lion,
     Nadam,
     RMSprop,
+    ScheduleFreeAdamW,
 )
 from fastnn.program import (
     ACTIVATE,
@@ -45,6 +47,7 @@ from fastnn.program import (
     B,
     C,
     build,
+    in_training,
     pairs,
     prepare,
     zeros_like_parameters,
@@ -66,6 +69,15 @@ TRAINED = [
     Adamax(0.01),
     Nadam(0.01),
     Lion(0.001),
+    AdamW(0.01, weight_decay=0.5),
+    SGD(0.05, weight_decay=0.5),
+    SGD(0.05, clipvalue=0.01),
+    Adam(0.01, clipnorm=0.05),
+    SGD(0.05, momentum=0.5, global_clipnorm=0.1),
+    SGD(0.05, gradient_accumulation_steps=3),
+    Adam(0.01, gradient_accumulation_steps=2, global_clipnorm=0.1, use_ema=True),
+    SGD(0.05, use_ema=True, ema_momentum=0.9),
+    ScheduleFreeAdamW(0.01, weight_decay=0.5, warmup_steps=3),
 ]
 FITTING = [
     (output, loss)
@@ -153,11 +165,12 @@ class Expected:
         self.program.input_scale = float(program.dtype.type(program.input_scale))
         self.names, self.slopes = names, [ACTIVATIONS[name].slope for name in names]
         self.x = x.astype(program.dtype).astype("float64")
-        values = reference.forward_pass(self.program, self.x, reference.ops(self.program))
+        trained = reference.with_weights(self.program, in_training(self.program))
+        values = reference.forward_pass(trained, self.x, reference.ops(trained))
         self.h = [values[value] for value in self.program.layers]
         self.e_h = [4 * self.eps * np.abs(self.h[0])]
         self.z, self.e_z = [None], [None]
-        self.weights = pairs(self.program, self.program.parameters)
+        self.weights = pairs(self.program, trained.parameters)
         for layer, (W, b) in enumerate(self.weights):
             h, e_h = self.h[layer], self.e_h[layer]
             z = h @ W + b
@@ -269,7 +282,7 @@ class Expected:
             after.state = begun * np.reshape(factors, (len(begun), 1))
             after.parameters = self.program.parameters.copy()
             off = signs[0] * (e_g + 8 * eps * np.abs(g))
-            reference.apply_gradients(after, g + off, numbers, 1)
+            reference.apply_gradients(after, g + off, numbers, 1)  # a sum: g itself stays
             found.append((after.parameters, after.state))
         w, state = found[0]
         e_w, e_state = (

@@ -78,6 +78,8 @@ OPTIMIZERS = [
     fastnn.SGD(fastnn.Constant(0.125), momentum=0.75, nesterov=True),
     fastnn.Adam(0.0625, beta_1=0.75, beta_2=0.875, epsilon=1e-6),
     fastnn.AMSGrad(0.0625),
+    fastnn.Adam(0.0625, gradient_accumulation_steps=3, use_ema=True, clipvalue=0.5),
+    fastnn.ScheduleFreeAdamW(0.0625, groups={"biases": fastnn.Group(decay=0)}, warmup_steps=2),
     fastnn.RMSprop(0.0625, momentum=0.5, centered=True),
 ]
 SCHEDULES = [fastnn.Constant(0.5), fastnn.Cosine(0.5, 0.25), fastnn.OneCycle(0.5, warmup=0.125)]
@@ -273,6 +275,8 @@ def test_places_that_cannot_be(path: Path, change: Any, words: list[str]) -> Non
         (fastnn.Dense(4, "gelu"), 3),
         (fastnn.Dense(4, fastnn.ELU(0.5)), 4),
         (fastnn.Dense(4, "silu"), 4),
+        (fastnn.Dense(4, l1=0.5, l2=0.25), 5),
+        (fastnn.Dense(4, max_norm=2.0), 5),
     ],
     ids=str,
 )

@@ -66,6 +66,9 @@ def without(history, *names):
         fastnn.Adam(fastnn.OneCycle(0.05)),
         fastnn.SGD(fastnn.Cosine(0.1), momentum=0.9),
         fastnn.SGD(0.1),
+        fastnn.SGD(0.1, use_ema=True, ema_momentum=0.9),
+        fastnn.Adam(0.01, gradient_accumulation_steps=3, global_clipnorm=0.5),
+        fastnn.ScheduleFreeAdamW(0.05, weight_decay=0.1, groups={0: fastnn.Group(rate=0.5)}),
     ],
     ids=str,
 )
