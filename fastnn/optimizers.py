@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numbers
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from functools import lru_cache
 from typing import Any, ClassVar, Protocol
 
@@ -178,7 +178,7 @@ class Group:
         not_negative("decay", self.decay)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Rule:
     """What all optimizers have, as keyword arguments with Keras's names.
 
@@ -222,6 +222,14 @@ class Rule:
         fraction("ema_momentum", self.ema_momentum)
         if self.groups is not None:
             object.__setattr__(self, "groups", checked_groups(self.groups))
+
+    def __repr__(self) -> str:
+        shown = [
+            f"{one.name}={getattr(self, one.name)!r}"
+            for one in sorted(fields(self), key=lambda one: one.kw_only)
+            if not one.kw_only or getattr(self, one.name) != one.default
+        ]
+        return f"{type(self).__name__}({', '.join(shown)})"
 
     def _check(self) -> None:
         """Raise for numbers that do not fit."""
@@ -314,7 +322,7 @@ def checked_groups(groups: Mapping[str | int, Group]) -> dict[str | int, Group]:
     return found
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class SGD(Rule):
     """Stochastic gradient descent, with momentum or Nesterov's variant of it.
 
@@ -350,7 +358,7 @@ class SGD(Rule):
         return rows(constant, updates, A=self.momentum)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adam(Rule):
     """Adam: steps scaled by running means of the gradient and of its square.
 
@@ -386,7 +394,7 @@ class Adam(Rule):
         return rows(adam, updates, self.beta_1, self.beta_2, self.epsilon)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AMSGrad(Adam):
     """Adam, whose v in the update is the largest so far (Keras's `Adam(amsgrad=True)`).
 
@@ -406,7 +414,7 @@ class AMSGrad(Adam):
         return 3
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adamax(Adam):
     """Adam by the largest |g|, which fades, instead of the mean square.
 
@@ -428,7 +436,7 @@ class Adamax(Adam):
         return rows(adamax, updates, self.beta_1, self.beta_2, self.epsilon)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Nadam(Adam):
     """Adam with Nesterov's momentum.
 
@@ -452,7 +460,7 @@ class Nadam(Adam):
         return rows(nadam, updates, self.beta_1, self.beta_2, self.epsilon)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class RMSprop(Rule):
     """Steps scaled by a running mean of the gradient's square.
 
@@ -490,7 +498,7 @@ class RMSprop(Rule):
         return rows(constant, updates, A=self.momentum, C=1.0 - self.rho, epsilon=self.epsilon)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adagrad(Rule):
     """Steps scaled by the sum of all squares of the gradient.
 
@@ -523,7 +531,7 @@ class Adagrad(Rule):
         return rows(constant, updates, A=self.initial_accumulator_value, epsilon=self.epsilon)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Adadelta(Rule):
     """Steps scaled by the gradient's running mean square, and by that of the steps before.
 
@@ -557,7 +565,7 @@ class Adadelta(Rule):
         return rows(constant, updates, C=1.0 - self.rho, epsilon=self.epsilon)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Lion(Rule):
     """Steps of one length: the sign of a running mean.
 
@@ -590,7 +598,7 @@ class Lion(Rule):
         return rows(constant, updates, B=1.0 - self.beta_1, C=1.0 - self.beta_2)
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class AdamW(Adam):
     """Adam with weight decay apart from the gradient: see `weight_decay` of all optimizers.
 
@@ -601,7 +609,7 @@ class AdamW(Adam):
     weight_decay: float = 0.004
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ScheduleFreeAdamW(Adam):
     """Adam whose weights are means over training, which do without a schedule that falls.
 

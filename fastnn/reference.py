@@ -752,7 +752,7 @@ def train(
             batch = slice(step * batch_size, (step + 1) * batch_size)
             program.update = first + step
             batch_loss, batch_agree = with_penalty(
-                program, x[rows[batch]], y[batch], g, 0, numbers[PENALTY]
+                program, x[rows[batch]], y[batch], g, 0, numbers[PENALTY].item()
             )
             apply_gradients(program, g, numbers, threads)
             loss, agree = loss + batch_loss, agree + batch_agree

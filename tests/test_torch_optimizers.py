@@ -289,7 +289,7 @@ def test_penalties_and_max_norm(engine_name, dtype, batch_size):
     assert history["loss"][0] == pytest.approx(mean, rel=1e-6)
     for one, w in zip(ours.get_weights(), parameters, strict=True):
         np.testing.assert_allclose(one, w.detach().numpy(), atol=TOLERANCE[dtype])
-    assert shortened > 20  # or nothing is tried
+    assert shortened > 3  # or nothing is tried
 
 
 @pytest.mark.parametrize("case", CASES)
