@@ -273,29 +273,28 @@ class Expected:
         return after.parameters, error, after.state, np.stack([e_m, e_v])
 
     def updated(self, g, e_g, numbers):
-        """The same of any optimizer: how far a step goes off if what it begins with is off."""
-        eps, begun = self.eps, self.program.state
-        found = []
-        for signs in itertools.product((0, -1, 1), repeat=1 + len(begun)):
-            after = copy.copy(self.program)
-            factors = [1 + 8 * eps * sign for sign in signs[1:]]
-            after.state = begun * np.reshape(factors, (len(begun), 1))
-            after.parameters = self.program.parameters.copy()
-            off = signs[0] * (e_g + 8 * eps * np.abs(g))
-            reference.apply_gradients(after, g + off, numbers, 1)  # a sum: g itself stays
-            found.append((after.parameters, after.state))
-        w, state = found[0]
-        e_w, e_state = (
-            2 * np.max([np.abs(one[part] - found[0][part]) for one in found], axis=0)
-            for part in (0, 1)
-        )
-        moved = np.abs(w) + np.abs(self.program.parameters)
-        return (
-            w,
-            e_w + 16 * eps * moved,
-            state,
-            e_state + 16 * eps * (np.abs(state) + np.abs(begun)),
-        )
+        """The same of any optimizer: how far a step goes off if one thing that goes in is off."""
+        eps, program = self.eps, self.program
+        w, state = self.stepped(g, program.state, numbers)
+        e_w, e_state = np.zeros_like(w), np.zeros_like(state)
+        off_g = e_g + 8 * eps * np.abs(g)
+        for slot, sign in itertools.product(range(-1, len(state)), (-1, 1)):
+            begun = program.state.copy()
+            if slot >= 0:
+                begun[slot] *= 1 + 8 * eps * sign
+            w_off, state_off = self.stepped(g + sign * off_g * (slot < 0), begun, numbers)
+            e_w += np.abs(w_off - w)  # of both signs
+            e_state += np.abs(state_off - state)
+        moved = np.abs(w) + np.abs(program.parameters)
+        kept = np.abs(state) + np.abs(program.state)
+        return w, e_w + 16 * eps * moved, state, e_state + 16 * eps * kept
+
+    def stepped(self, g, state, numbers):
+        """Parameters and state after an update from these gradients and this state."""
+        after = copy.copy(self.program)
+        after.parameters, after.state = after.parameters.copy(), state.copy()
+        reference.apply_gradients(after, g.copy(), numbers, 1)
+        return after.parameters, after.state
 
 
 def assert_within(found, expected, error, dtype):
