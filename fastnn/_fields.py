@@ -17,6 +17,7 @@ from . import activations, losses
 from ._errors import FormatError, held, shown, unknown
 from .columns import KINDS, MOST_CATEGORIES, Column, Columns, OneHot
 from .layers import Dense, Dropout, Layer
+from .lbfgs import LBFGS
 from .losses import Loss
 from .optimizers import OPTIMIZERS, Group
 from .schedules import SCHEDULES, is_schedule
@@ -26,6 +27,7 @@ if TYPE_CHECKING:
     from .network import Network
 
 DTYPES = ("float32", "float64")
+SAVED_OPTIMIZERS: dict[str, type] = {**OPTIMIZERS, "lbfgs": LBFGS}
 MEANINGS = ("class", "classes", "numbers")  # of targets, as in `training`
 LARGEST_COUNT = 1 << 62  # of epochs and steps, so that sums stay below 2^63
 REQUIRED = object()  # the default of what must be there
@@ -214,12 +216,12 @@ def _kind_since(value: Any) -> int:
 
 
 def _optimizer(value: Any) -> Any:
-    return _kind("an optimizer", OPTIMIZERS, value)
+    return _kind("an optimizer", SAVED_OPTIMIZERS, value)
 
 
 def _optimizer_entry(network: Network, training: State) -> Description | None:
     optimizer = training.optimizer
-    return None if optimizer is None else _kind_entry("an optimizer", OPTIMIZERS, optimizer)
+    return None if optimizer is None else _kind_entry("an optimizer", SAVED_OPTIMIZERS, optimizer)
 
 
 def _place_entry(_: Network, training: State) -> Description | None:

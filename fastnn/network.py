@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _arrays, _statistics, losses, optimizers, structure, training
+from . import _arrays, _statistics, lbfgs, losses, optimizers, structure, training
 from . import engine as engines
 from . import metrics as metrics_of
 from ._arrays import Array
@@ -207,13 +207,15 @@ class Network:
         settings = training.Settings(
             epochs=count("epochs", epochs),
             batch_size=count("batch_size", batch_size),
-            optimizer=optimizers.get(optimizer),
+            optimizer=lbfgs.LBFGS() if optimizer == "lbfgs" else optimizers.get(optimizer),
             shuffle=flag("shuffle", shuffle),
             seed=self.seed,
             listener=Callbacks(callbacks, self),
             verbose=verbose,
             metrics=metrics_of.get(metrics),
         )
+        if resume is not None and isinstance(settings.optimizer, lbfgs.LBFGS):
+            raise ValueError(f"expected no resume with LBFGS, got {shown(resume)}")
         share = self._split_share(validation_split, validation_data, settings.metrics)
         hold = training.Hold(self._holder)
         try:
@@ -233,7 +235,8 @@ class Network:
                 if validation is not None:
                     metrics_of.check(settings.metrics, validation.meaning)
                 runner, trained = self._runner(), self.trained
-                run = training.Run(runner, data, validation, trained, settings, place)
+                kind = lbfgs.Fit if isinstance(settings.optimizer, lbfgs.LBFGS) else training.Run
+                run = kind(runner, data, validation, trained, settings, place)
                 self.history = run.history
                 return run.all_epochs()
         finally:

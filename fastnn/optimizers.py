@@ -226,7 +226,7 @@ class Rule:
     def __repr__(self) -> str:
         shown = [
             f"{one.name}={getattr(self, one.name)!r}"
-            for one in sorted(fields(self), key=lambda one: one.kw_only)
+            for one in sorted(fields(self), key=lambda one: one.kw_only is True)
             if not one.kw_only or getattr(self, one.name) != one.default
         ]
         return f"{type(self).__name__}({', '.join(shown)})"

@@ -453,7 +453,7 @@ def test_optimizers_have_names_in_files(path: Path) -> None:
     """All that the package offers; who adds one adds it to the table."""
     offered = [getattr(fastnn, name) for name in fastnn.__all__]
     assert {kind for kind in offered if hasattr(kind, "coefficients")} == {
-        *fastnn.optimizers.OPTIMIZERS.values()
+        *_fields.SAVED_OPTIMIZERS.values()
     }
     names = [value.__name__ for value in fastnn.schedules.SCHEDULES.values()]
     assert {name for name in fastnn.__all__ if hasattr(getattr(fastnn, name), "rates")} == {*names}
