@@ -85,6 +85,14 @@ def held(name: str, value: float, dtype: np.dtype[Any]) -> float:
     return result
 
 
+def not_negative(name: str, value: float) -> float:
+    """The value as a float. Raises ValueError unless it is finite and at least 0."""
+    result = number(name, value)
+    if not 0 <= result < math.inf:
+        raise ValueError(f"expected {name} of at least 0, got {value}")
+    return result
+
+
 def fraction(name: str, value: float) -> float:
     """The value as a float. Raises ValueError unless it lies in [0, 1)."""
     result = number(name, value)

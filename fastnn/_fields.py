@@ -33,8 +33,9 @@ from .layers import (
 )
 from .layers.embed import check_codes
 from .layers.residual import DEEPEST
+from .lbfgs import LBFGS
 from .losses import Loss
-from .optimizers import OPTIMIZERS
+from .optimizers import OPTIMIZERS, Group
 from .schedules import SCHEDULES, is_schedule
 from .training import Place, State
 
@@ -42,8 +43,10 @@ if TYPE_CHECKING:
     from .network import Network
 
 DTYPES = ("float32", "float64")
+SAVED_OPTIMIZERS: dict[str, type] = {**OPTIMIZERS, "lbfgs": LBFGS}
 MEANINGS = ("class", "classes", "numbers")  # of targets, as in `training`
 LARGEST_COUNT = 1 << 62  # of epochs and steps, so that sums stay below 2^63
+PENALTIES = ("l1", "l2", "max_norm")  # of a dense layer
 REQUIRED = object()  # the default of what must be there
 
 Description = dict[str, Any]  # as JSON has it
@@ -185,12 +188,17 @@ def _blend(where: str, entry: Description) -> Blend:
 
 def _dense(where: str, entry: Description) -> Dense:
     names = {"units", "initializer", *_names_of_activation(entry)}
-    expect_names(where, entry.keys(), names, {"use_bias"})
+    expect_names(where, entry.keys(), names, {"use_bias", *PENALTIES})
+    penalties = {
+        name: _positive(f"a positive {name} of {where}")(entry[name])
+        for name in PENALTIES
+        if name in entry
+    }
     bare = entry.get("use_bias", False)
     expect(bare is False, f"use_bias of {where} as false, where it is said", bare)
     units = _whole(f"a positive size of {where}", 1)(entry["units"])
     initializer = _is(str, "the name of an initializer")(entry["initializer"])
-    return Dense(units, _activation(entry), initializer, "use_bias" not in entry)
+    return Dense(units, _activation(entry), initializer, "use_bias" not in entry, **penalties)
 
 
 def _embed(where: str, entry: Description) -> Embed:
@@ -247,6 +255,13 @@ def _kind_entry(what: str, kinds: Mapping[str, type], value: Any) -> Description
             entry[field.name] = bool(found)
         elif is_schedule(found):
             entry[field.name] = _kind_entry("a schedule", SCHEDULES, found)
+        elif field.name == "groups":
+            entry[field.name] = {
+                key: {name: float(value) for name, value in dataclasses.asdict(group).items()}
+                for key, group in found.items()
+            }
+        elif field.type == "int":
+            entry[field.name] = int(found)
         else:
             entry[field.name] = float(found)
     return entry
@@ -266,10 +281,28 @@ def _kind(what: str, kinds: Mapping[str, type], entry: Any) -> Any:
         value = entry.get(key, field.default)
         if key == "learning_rate" and isinstance(value, dict):
             values[key] = _kind("a schedule", SCHEDULES, value)
+        elif key == "groups" and value is not None:
+            values[key] = _groups(value)
+        elif value is None and field.default is None:
+            values[key] = value
         else:
-            kind = bool if isinstance(field.default, bool) else float
+            kind = {"bool": bool, "int": int}.get(str(field.type), float)
             values[key] = _is(kind, f"{key} of {name} as a {kind.__name__}")(value)
     return kinds[name](**values)
+
+
+def _groups(value: Any) -> dict[str, Group]:
+    """Groups of an optimizer by their names."""
+    expect(isinstance(value, dict), "groups as an object", value)
+    found = {}
+    for key, factors in value.items():
+        where = f"group {shown(key)}"
+        expect(isinstance(factors, dict), f"{where} as an object", factors)
+        expect_names(where, factors.keys(), {field.name for field in dataclasses.fields(Group)})
+        for name, factor in factors.items():
+            _is(float, f"{name} of {where} as a float")(factor)
+        found[key] = Group(**factors)
+    return found
 
 
 def _kind_since(value: Any) -> int:
@@ -285,12 +318,12 @@ def _kind_since(value: Any) -> int:
 
 
 def _optimizer(value: Any) -> Any:
-    return _kind("an optimizer", OPTIMIZERS, value)
+    return _kind("an optimizer", SAVED_OPTIMIZERS, value)
 
 
 def _optimizer_entry(network: Network, training: State) -> Description | None:
     optimizer = training.optimizer
-    return None if optimizer is None else _kind_entry("an optimizer", OPTIMIZERS, optimizer)
+    return None if optimizer is None else _kind_entry("an optimizer", SAVED_OPTIMIZERS, optimizer)
 
 
 def _place_entry(_: Network, training: State) -> Description | None:

@@ -11,7 +11,7 @@ import numpy as np
 
 from . import _atomic
 from ._arrays import Array
-from ._errors import count, file_name, flag, fraction, number, shown, unknown, whole
+from ._errors import count, file_name, flag, fraction, not_negative, shown, unknown, whole
 
 if TYPE_CHECKING:
     from .network import Network
@@ -151,14 +151,6 @@ def yes(answer: object) -> bool:
     return isinstance(answer, bool | np.bool_) and bool(answer)
 
 
-def least(name: str, value: float) -> float:
-    """The value as a float. Raises ValueError unless it is finite and at least 0."""
-    result = number(name, value)
-    if not 0 <= result < math.inf:
-        raise ValueError(f"expected {name} of at least 0, got {value}")
-    return result
-
-
 def waiting(name: str, value: int) -> int:
     """The value as an int. Raises ValueError unless it is at least 0."""
     result = whole(name, value)
@@ -178,7 +170,7 @@ class Monitor(Callback):
         if mode not in MODES:
             raise unknown("mode", mode, MODES)
         self.monitor, self.mode = monitor, mode
-        self.min_delta = least("min_delta", min_delta)
+        self.min_delta = not_negative("min_delta", min_delta)
         rising = mode == "max" or (mode == "auto" and monitor.endswith(RISING))
         self.sign = -1.0 if rising else 1.0
         self.best = math.inf  # times the sign
@@ -324,7 +316,7 @@ class ReduceLROnPlateau(Monitor):
         super().__init__(monitor, mode, min_delta)
         self.factor = fraction("factor", factor)
         self.patience, self.cooldown = waiting("patience", patience), waiting("cooldown", cooldown)
-        self.min_lr = least("min_lr", min_lr)
+        self.min_lr = not_negative("min_lr", min_lr)
         self.wait, self.cooling = 0, 0
 
     def on_train_begin(self, logs: Logs) -> object:

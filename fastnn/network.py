@@ -12,7 +12,7 @@ import numpy as np
 from numpy import ndarray
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from . import _arrays, _statistics, losses, optimizers, structure, training
+from . import _arrays, _statistics, lbfgs, losses, optimizers, structure, training
 from . import engine as engines
 from . import metrics as metrics_of
 from ._arrays import Array
@@ -241,6 +241,8 @@ class Network:
             metrics=metrics,
             augment=self._augment(augment, getattr(x, "shape", ())),
         )
+        if resume is not None and isinstance(settings.optimizer, lbfgs.LBFGS):
+            raise ValueError(f"expected no resume with LBFGS, got {shown(resume)}")
         share = self._split_share(validation_split, validation_data, settings.metrics)
         hold = training.Hold(self._holder)
         try:
@@ -326,13 +328,15 @@ class Network:
         program, optimizer = self.program, model["optimizer"]
         self.trained = training.State()  # until all is there
         if optimizer is not None:
-            prepare(program, optimizer.code, optimizer.slots)
+            factors = optimizer.factors(program.names)
+            prepare(program, optimizer.code, optimizer.slots, factors)
         for name, view in files.views(program, program.parameters, program.state).items():
             view[...] = tensors.pop(name)
         self.output_center = tensors.get("outputs.center")
         self.output_scale = model["output_scale"]
         program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")
         self.trained = training.State(model["epochs"], model["steps"], optimizer, model["meaning"])
+        self.trained.seen = training.fingerprint(program)
 
     def predict(self, x: ArrayLike, out: Array | None = None) -> Array:
         """The outputs (B, O), probabilities after softmax or sigmoid; they fill `out` if given.
@@ -767,7 +771,8 @@ class Network:
         runner = self._runner()
         if threads is not None:
             runner = replace(runner, threads=threads)
-        run = training.Run(runner, data, validation, self.trained, settings, place)
+        kind = lbfgs.Fit if isinstance(settings.optimizer, lbfgs.LBFGS) else training.Run
+        run = kind(runner, data, validation, self.trained, settings, place)
         self.history = run.history
         return run
 
@@ -1018,7 +1023,7 @@ def settings_of(
     return training.Settings(
         epochs=count("epochs", epochs),
         batch_size=count("batch_size", batch_size),
-        optimizer=optimizers.get(optimizer),
+        optimizer=lbfgs.LBFGS() if optimizer == "lbfgs" else optimizers.get(optimizer),
         shuffle=flag("shuffle", shuffle),
         seed=network.seed,
         listener=Callbacks(callbacks, network),

@@ -61,6 +61,19 @@ LAST = {
     FOCAL: ACTIVATE,
 }
 
+# A row of an optimizer's numbers, one for each step: the rate, and what each optimizer makes of the
+# letters; rate times weight decay, what clips, the share of each of the accumulated gradients in
+# their mean (0: no update yet), of the weights in their averages, and what penalties are times.
+RATE, A, B, C, D, E, EPSILON, DECAY, CLIP, SHARE, AVERAGE, PENALTY = range(12)
+WIDTH_OF_ROW = 12
+
+# An optimizer's code: the kind of its update, and what it has besides.
+KINDS_OF_UPDATE = 256
+SCHEDULE_FREE = 13  # a kind
+DECAYS, CLIPS, CLIPS_NORM, CLIPS_GLOBAL_NORM, ACCUMULATES, AVERAGES = (
+    KINDS_OF_UPDATE << bit for bit in range(6)
+)
+
 ALIGNMENT = 16  # elements: each block starts at a multiple of this
 PADDING = 64  # elements of readable memory behind every arena, for whole-vector loads
 CACHE_LINE = 64  # bytes
@@ -92,6 +105,8 @@ class Program:
     optimizer: int  # code
     state: NDArray[Any]  # (slots, P + PADDING), the optimizer's
     seed: int = 0
+    penalties: NDArray[np.float64] | None = None  # (m, 3): l1, l2 and max_norm of each block
+    factors: NDArray[np.float64] | None = None  # (m, 3): on the optimizer's rate, epsilon, decay
     update: int = 0  # what random numbers of the next call's first update are drawn by
     loss_numbers: NDArray[np.float64] = field(default_factory=lambda: np.zeros(0))  # the loss's
     augmentation: NDArray[np.float64] | None = None  # (9, 2): how rows to learn from are deformed
@@ -130,6 +145,7 @@ class Builder:
     momenta: list[float] = field(default_factory=list)
     blocks: list[tuple[int, int, int]] = field(default_factory=list)
     names: list[str] = field(default_factory=list)
+    penalties: list[tuple[float, float, float]] = field(default_factory=list)
     end: int = 0  # of the arena
 
     def __post_init__(self) -> None:
@@ -147,15 +163,28 @@ class Builder:
         """The columns of a value."""
         return self.ops[value][WIDTH]
 
-    def _block(self, name: str, rows: int, columns: int) -> int:
+    def _block(
+        self, name: str, rows: int, columns: int, penalty: tuple[float, float, float] = (0, 0, 0)
+    ) -> int:
         self.names.append(name)
+        self.penalties.append(penalty)
         self.blocks.append((self.end, rows, columns))
         self.end += -(-rows * columns // ALIGNMENT) * ALIGNMENT
         return len(self.blocks) - 1
 
-    def dense(self, source: int, units: int, name: str, use_bias: bool = True) -> int:
-        """x @ W + b; the blocks are called `name`.weights and `name`.biases."""
-        block = self._block(f"{name}.weights", self.width(source), units)
+    def dense(
+        self,
+        source: int,
+        units: int,
+        name: str,
+        use_bias: bool = True,
+        penalty: tuple[float, float, float] = (0, 0, 0),
+    ) -> int:
+        """x @ W + b; the blocks are called `name`.weights and `name`.biases.
+
+        penalty: l1, l2 and max_norm of W.
+        """
+        block = self._block(f"{name}.weights", self.width(source), units, penalty)
         if use_bias:
             self._block(f"{name}.biases", 1, units)
         return self._append(DENSE, source, units, block=block, code=0 if use_bias else BARE)
@@ -255,6 +284,7 @@ class Builder:
             state=aligned_zeros((0, self.end + PADDING), dtype),
             seed=seed,
             loss_numbers=np.array(loss_numbers, np.float64),
+            penalties=np.array(self.penalties, np.float64) if np.any(self.penalties) else None,
         )
 
 
@@ -362,6 +392,11 @@ def check(program: Program, dtype: np.dtype[Any], activations: int, losses: int)
         raise ValueError(f"expected a loss's code below {losses}, got {program.loss}")
     _check_loss(program, rows[-1][KIND], rows[-1][WIDTH])
     _check_scales(program, rows[0][WIDTH])
+    for name in ("penalties", "factors"):
+        own = getattr(program, name)
+        shape = len(program.blocks), 3
+        if own is not None and not (own.shape == shape and (own >= 0).all()):
+            raise ValueError(f"expected {name} {shape} of at least 0, got {own}")
     if not set(np.asarray(program.layers).tolist()) <= set(range(len(rows))):
         raise ValueError(f"expected layers' values below {len(rows)}, got {program.layers}")
 
@@ -525,15 +560,31 @@ def flops(program: Program) -> int:
     return 2 * sum(ops[op[SOURCE]][WIDTH] * op[WIDTH] for op in ops if op[KIND] == DENSE)
 
 
-def prepare(program: Program, optimizer: int, slots: int) -> None:
-    """Make the program ready for an optimizer, its state zero."""
-    program.state = zero_state(program, slots)
-    program.optimizer = optimizer
+def prepare(
+    program: Program, optimizer: int, slots: int, factors: NDArray[np.float64] | None = None
+) -> None:
+    """Make the program ready for an optimizer of this code, its state as it begins."""
+    program.state = first_state(program, optimizer, slots)
+    program.optimizer, program.factors = optimizer, factors
 
 
-def zero_state(program: Program, slots: int) -> NDArray[Any]:
-    """The state (slots, P + PADDING) that an optimizer begins with."""
-    return aligned_zeros((slots, len(program.parameters)), program.dtype)
+def first_state(program: Program, optimizer: int, slots: int) -> NDArray[Any]:
+    """The state (slots, P + PADDING) that an optimizer begins with: zeros, or weights.
+
+    Where the parameters are averages, the weights that training goes by are the last slot.
+    """
+    state = aligned_zeros((slots, len(program.parameters)), program.dtype)
+    if optimizer & AVERAGES:
+        state[-1] = program.parameters
+    if optimizer % KINDS_OF_UPDATE == SCHEDULE_FREE:
+        state[0] = program.parameters
+    return state
+
+
+def in_training(program: Program) -> NDArray[Any]:
+    """The weights that training goes by: the parameters, or what they are averages of."""
+    last: NDArray[Any] = program.state[-1] if program.optimizer & AVERAGES else program.parameters
+    return last
 
 
 def zeros_like_parameters(program: Program) -> NDArray[Any]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from contextlib import suppress
-from dataclasses import dataclass, is_dataclass, replace
+from dataclasses import dataclass, fields, is_dataclass, replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -90,7 +90,7 @@ def find_learning_rate(
     if count("steps", steps) < 2:
         raise ValueError(f"expected steps to be at least 2, got {steps}")
     wanted = optimizers.get(optimizer)
-    if not is_dataclass(wanted):
+    if not is_dataclass(wanted) or "learning_rate" not in {field.name for field in fields(wanted)}:
         found = type(wanted).__name__
         raise TypeError(f"expected an optimizer of fastnn, whose rate can be set, got {found}")
     growth = math.log(high / low) / (steps - 1)

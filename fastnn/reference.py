@@ -9,12 +9,14 @@ Source: Goodfellow, Bengio, Courville, Deep learning (2016), section 6.5.
 """
 
 
+# ruff: noqa: N806 (the textbook's capital letters)
 # mypy: disable-error-code="no-any-return"
 
 from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,50 +25,73 @@ from numpy.typing import NDArray
 
 from ._random import AUGMENT, DROP, words
 from .program import (
+    ACCUMULATES,
     ACTIVATE,
     ADD,
     ALPHA,
+    AVERAGE,
+    AVERAGES,
     BINARY_CROSS_ENTROPY,
     BINARY_CROSS_ENTROPY_LOGITS,
     BLEND,
     BLOCK,
+    CLIP,
+    CLIPS,
+    CLIPS_GLOBAL_NORM,
+    CLIPS_NORM,
     CODE,
     COLUMN_NORM,
     CROSS_ENTROPY,
     CROSS_ENTROPY_LOGITS,
+    DECAY,
+    DECAYS,
     DENSE,
     DROPOUT,
     ELASTIC,
     EMBED,
+    EPSILON,
     FOCAL,
     GAUSSIAN,
     HINGE,
     HUBER,
     INPUT,
     KIND,
+    KINDS_OF_UPDATE,
     LAST,
     LOG_COSH,
     MEAN_ABSOLUTE_ERROR,
     MEAN_SQUARED_ERROR,
     NOISE,
     OTHER,
+    PENALTY,
     POISSON,
     PRELU,
     QUANTILE,
+    RATE,
     ROW_NORM,
     SCALE,
+    SCHEDULE_FREE,
     SHAPE,
+    SHARE,
     SHEAR,
     SHIFT_X,
     SOFTMAX,
     SOURCE,
+    A,
+    B,
+    C,
+    D,
+    E,
     Program,
     check,
     check_augmentation,
+    in_training,
     shapes,
+    views,
 )
 
 Array = NDArray[Any]
+Slots = list[Array]
 
 NAME = "reference"
 
@@ -383,31 +408,226 @@ def agreeing(program: Program, h: Array, y: Array) -> Array:
     return (h.argmax(axis=1) == t.argmax(axis=1)).astype(np.int64)
 
 
-# Optimizers: one update of w from g, with a row (5,) of the numbers of optimizers.py.
+# Optimizers: one update of w from g, with a row c of the numbers of optimizers.py.
 
-SGD, MOMENTUM, NESTEROV, ADAM = range(4)
+SGD, MOMENTUM, NESTEROV, ADAM, AMSGRAD, ADAMAX, NADAM = range(7)
+RMSPROP, RMSPROP_MOMENTUM, RMSPROP_CENTERED, ADAGRAD, ADADELTA, LION = range(7, 13)
+
+
+def sgd(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """w -= rate * g."""
+    w -= c[RATE] * g
+
+
+def momentum(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """v = momentum * v - rate * g, w += v."""
+    (v,) = state
+    v[:] = c[A] * v - c[RATE] * g
+    w += v
+
+
+def nesterov(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """v as above, w += momentum * v - rate * g."""
+    (v,) = state
+    v[:] = c[A] * v - c[RATE] * g
+    w += c[A] * v - c[RATE] * g
+
+
+def adam(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """w -= rate * m / (sqrt(v) + epsilon), corrected."""
+    m, v = state
+    m += c[B] * (g - m)
+    v += c[C] * (g * g - v)
+    w -= c[RATE] * m / (np.sqrt(v) * c[A] + c[EPSILON])
+
+
+def amsgrad(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """The same by the largest v so far."""
+    m, v, largest = state
+    m += c[B] * (g - m)
+    v += c[C] * (g * g - v)
+    largest[:] = np.maximum(largest, v)
+    w -= c[RATE] * m / (np.sqrt(largest) * c[A] + c[EPSILON])
+
+
+def adamax(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """w -= rate * m / (u + epsilon), u the largest |g|, which fades."""
+    m, u = state
+    m += c[B] * (g - m)
+    u[:] = np.maximum(c[C] * u, np.abs(g))
+    w -= c[RATE] * m / (u + c[EPSILON])
+
+
+def nadam(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """Adam's, with the momentum that the next step will have."""
+    m, v = state
+    m += c[B] * (g - m)
+    v += c[C] * (g * g - v)
+    w -= c[RATE] * (c[D] * m + c[E] * g) / (np.sqrt(v) * c[A] + c[EPSILON])
+
+
+def rmsprop(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """w -= rate * g / sqrt(v + epsilon)."""
+    (v,) = state
+    v += c[C] * (g * g - v)
+    w -= c[RATE] * g / np.sqrt(v + c[EPSILON])
+
+
+def rmsprop_momentum(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """The same change, a running sum of it."""
+    v, change = state
+    v += c[C] * (g * g - v)
+    change[:] = c[A] * change + c[RATE] * g / np.sqrt(v + c[EPSILON])
+    w -= change
+
+
+def rmsprop_centered(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """The same, by the variance of g instead of the mean of its square."""
+    v, change, mean = state
+    v += c[C] * (g * g - v)
+    mean += c[C] * (g - mean)
+    variance = np.maximum(v - mean * mean, 0)
+    change[:] = c[A] * change + c[RATE] * g / np.sqrt(variance + c[EPSILON])
+    w -= change
+
+
+def adagrad(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """w -= rate * g / sqrt(the sum of g^2, which begins at A, + epsilon)."""
+    (v,) = state
+    v += g * g
+    w -= c[RATE] * g / np.sqrt(v + c[A] + c[EPSILON])
+
+
+def adadelta(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """w -= rate * change, the change of g's scale made one of the changes' before."""
+    v, changes = state
+    v += c[C] * (g * g - v)
+    change = np.sqrt(changes + c[EPSILON]) * g / np.sqrt(v + c[EPSILON])
+    changes += c[C] * (change * change - changes)
+    w -= c[RATE] * change
+
+
+def lion(w: Array, g: Array, state: Slots, c: Array) -> None:
+    """w -= rate * sign(a mean of g and of those before)."""
+    (m,) = state
+    w -= c[RATE] * np.sign(m + c[B] * (g - m))
+    m += c[C] * (g - m)
+
+
+def schedule_free(y: Array, g: Array, state: Slots, c: Array, x: Array) -> None:
+    """z -= rate * (g / (sqrt(v) + epsilon) + decay * y), x their mean, y between the two."""
+    z, v = state
+    v += c[C] * (g * g - v)
+    z -= c[RATE] * g / (np.sqrt(v) * c[A] + c[EPSILON]) + c[DECAY] * y
+    x += c[AVERAGE] * (z - x)
+    y[:] = z + c[B] * (x - z)
+
+
+UPDATES: dict[int, Callable[[Array, Array, Slots, Array], None]] = {
+    SGD: sgd,
+    MOMENTUM: momentum,
+    NESTEROV: nesterov,
+    ADAM: adam,
+    AMSGRAD: amsgrad,
+    ADAMAX: adamax,
+    NADAM: nadam,
+    RMSPROP: rmsprop,
+    RMSPROP_MOMENTUM: rmsprop_momentum,
+    RMSPROP_CENTERED: rmsprop_centered,
+    ADAGRAD: adagrad,
+    ADADELTA: adadelta,
+    LION: lion,
+}
+
+
+def penalty(program: Program, weights: Array) -> float:
+    """l1 * sum |W| + l2 * sum W^2 over all blocks."""
+    total = 0.0
+    if program.penalties is not None:
+        blocks = views(program, weights).values()
+        for W, (l1, l2, _) in zip(blocks, program.penalties, strict=True):
+            W64 = W.astype(np.float64)
+            total += float(l1 * np.abs(W64).sum() + l2 * (W64 * W64).sum())
+    return total
+
+
+def penalize(program: Program, weights: Array, gradients: Array, factor: float) -> None:
+    """Add the gradient of a factor times the penalty."""
+    if program.penalties is not None:
+        d_blocks = views(program, gradients).values()
+        for W, dW, own in zip(
+            views(program, weights).values(), d_blocks, program.penalties, strict=True
+        ):
+            l1, l2, _ = (factor * own).astype(W.dtype)
+            dW += l1 * np.sign(W) + 2 * l2 * W
+
+
+def clipped(program: Program, g: Array, c: Array) -> Array:
+    """The gradients by value, or none of their norms above what is wanted."""
+    rule, limit = program.optimizer, c[CLIP]
+    if rule & CLIPS:
+        return np.clip(g, -limit, limit)
+    if rule & (CLIPS_NORM | CLIPS_GLOBAL_NORM):
+        parts = [g] if rule & CLIPS_GLOBAL_NORM else list(views(program, g).values())
+        for part in parts:
+            norm = np.sqrt((part.astype(np.float64) ** 2).sum())
+            part *= g.dtype.type(limit / norm if norm > limit else 1)
+    return g
 
 
 def apply_gradients(
     program: Program, gradients: Array, coefficients: NDArray[np.float64], threads: int
 ) -> None:
-    """Change the weights and the optimizer's state in place."""
-    w, g, state = program.parameters, gradients, program.state
-    c = coefficients.astype(program.dtype)
-    if program.optimizer == SGD:
-        w -= c[0] * g
-    elif program.optimizer in (MOMENTUM, NESTEROV):
-        rate, momentum, v = c[0], c[1], state[0]
-        v[:] = momentum * v - rate * g
-        w += v if program.optimizer == MOMENTUM else momentum * v - rate * g
-    else:
-        m, v = state
-        decay_1, decay_2 = (1 - coefficients[2:4]).astype(program.dtype)
-        m += decay_1 * (g - m)
-        v += decay_2 * (g * g - v)
-        w -= c[0] * m / (np.sqrt(v) * c[1] + c[4])
-    flushed(w)
-    flushed(state)
+    """Change the weights and the optimizer's state in place; the gradients are used up."""
+    w, g, c = in_training(program), gradients, coefficients.astype(program.dtype)
+    code, rule = program.optimizer % KINDS_OF_UPDATE, program.optimizer
+    if rule & ACCUMULATES:
+        so_far = program.state[-2 if rule & AVERAGES else -1]
+        g += so_far
+        so_far[:] = 0 if c[SHARE] > 0 else g
+        if c[SHARE] == 0:
+            return
+        g *= c[SHARE]
+    g = clipped(program, g, c)
+    blocks = [views(program, array).values() for array in (w, g, program.parameters)]
+    slots = [views(program, slot).values() for slot in program.state[: slots_of(rule)]]
+    for b, (W, dW, average, *state) in enumerate(zip(*blocks, *slots, strict=True)):
+        if program.names[b].endswith(STATISTICS):
+            continue
+        own = c.copy()
+        if program.factors is not None:
+            rate, epsilon, decay = program.factors[b].astype(c.dtype)
+            own[[RATE, EPSILON, DECAY]] *= np.array([rate, epsilon, rate * decay])
+        if code == SCHEDULE_FREE:
+            schedule_free(W, dW, state, own, average)
+            continue
+        if rule & DECAYS:
+            W -= own[DECAY] * W
+        UPDATES[code](W, dW, state, own)
+        if rule & AVERAGES:
+            average += own[AVERAGE] * (W - average)
+    for array in (w, program.parameters, program.state):
+        flushed(array)
+    constrain(program, w)
+
+
+def slots_of(rule: int) -> int:
+    """How many slots of the state belong to the update itself."""
+    kinds = {SGD: 0, AMSGRAD: 3, RMSPROP_CENTERED: 3}
+    single = (MOMENTUM, NESTEROV, RMSPROP, ADAGRAD, LION)
+    code = rule % KINDS_OF_UPDATE
+    return kinds.get(code, 1 if code in single else 2)
+
+
+def constrain(program: Program, weights: Array) -> None:
+    """Scale columns of W down to max_norm."""
+    if program.penalties is not None:
+        for W, (_, _, most) in zip(
+            views(program, weights).values(), program.penalties, strict=True
+        ):
+            norms = np.sqrt((W.astype(np.float64) ** 2).sum(axis=0))
+            long = (norms > most) & (most > 0)
+            W *= np.where(long, most / np.where(long, norms, 1), 1).astype(W.dtype)
 
 
 # Ops: h from the values before, and the gradients of the values that it was made of.
@@ -657,8 +877,8 @@ def ops(program: Program, gradients: Array | None = None, first_row: int | None 
         )
         for block in range(row[BLOCK], row[BLOCK] + len(shapes(rows, number))):
             start, n, m = program.blocks[block].tolist()
-            for arena, views in zip(arenas, (op.blocks, op.gradients), strict=False):
-                views.append(arena[start : start + n * m].reshape(n, m))
+            for arena, found_views in zip(arenas, (op.blocks, op.gradients), strict=False):
+                found_views.append(arena[start : start + n * m].reshape(n, m))
         if first_row is not None:
             op.draws = program.seed, program.update, np.array(first_row)
         if op.kind != INPUT:
@@ -823,6 +1043,18 @@ def judged(
     return float(losses.sum()), float((weights * agree).sum()), d.astype(program.dtype)
 
 
+def total(x: Array, weights: Weights | None) -> float:
+    """What the rows weigh together."""
+    return float(len(x)) if weights is None else float(np.sum(weights))
+
+
+def with_weights(program: Program, weights: Array) -> Program:
+    """The same program at these weights."""
+    other = copy(program)
+    other.parameters = weights
+    return other
+
+
 # The calls that every engine offers. Arrays named out, outs, gradients, d_input are filled.
 
 
@@ -857,7 +1089,8 @@ def evaluate(
 
     Both are sums of the rows' weights (B,), where they have some.
     """
-    return judged(program, forward_pass(program, x, ops(program)), y, weights)[:2]
+    loss, agree, _ = judged(program, forward_pass(program, x, ops(program)), y, weights)
+    return loss + total(x, weights) * penalty(program, program.parameters), agree
 
 
 def backward(
@@ -887,11 +1120,15 @@ def gradients(
     """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees.
 
     Where first_row says which row of its batch x begins with, it is as in training: dropout and
-    augmentation are on, and COLUMN_NORM goes by the statistics of these rows. The running ones stay
-    as they are. weights (B,): of the rows; the mean is sum(w l) / sum(w), and 0 if that is 0 / 0.
+    augmentation are on, the weights are those in training, and COLUMN_NORM goes by the statistics
+    of these rows. The running ones stay as they are. weights (B,): of the rows; the mean is
+    sum(w l) / sum(w), and 0 if that is 0 / 0.
     """
-    chain = ops(program, gradients, first_row)
-    return differentiated(program, augmented(program, x, first_row), y, chain, weights)
+    trained = program if first_row is None else with_weights(program, in_training(program))
+    chain = ops(trained, gradients, first_row)
+    loss, agree = differentiated(trained, augmented(program, x, first_row), y, chain, weights)
+    penalize(program, trained.parameters, gradients, 1.0)
+    return loss + total(x, weights) * penalty(program, trained.parameters), agree
 
 
 def differentiated(
@@ -914,7 +1151,7 @@ def train(
     threads: int,
     weights: Weights | None = None,
 ) -> tuple[float, float]:
-    """One update for every row of coefficients (S, 5).
+    """One update for every row of coefficients.
 
     Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y and of
     weights, which are already gathered: len(y) == len(rows). Returns the sum of the losses and what
@@ -927,9 +1164,13 @@ def train(
             batch = slice(step * batch_size, (step + 1) * batch_size)
             program.update = first + step
             w = None if weights is None else weights[batch]
-            chain = ops(program, g, 0)
+            trained = with_weights(program, in_training(program))
+            chain = ops(trained, g, 0)
             deformed = augmented(program, x[rows[batch]], 0)
-            batch_loss, batch_agree = differentiated(program, deformed, y[batch], chain, w)
+            batch_loss, batch_agree = differentiated(trained, deformed, y[batch], chain, w)
+            factor = numbers[PENALTY].item()
+            penalize(program, trained.parameters, g, factor)
+            batch_loss += total(deformed, w) * factor * penalty(program, trained.parameters)
             for op in chain:
                 if op.kind == COLUMN_NORM:
                     op.remember(program.momenta[op.number], len(rows[batch]))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
 from dataclasses import dataclass, field
 from itertools import chain, starmap
@@ -25,7 +26,15 @@ from .augmentation import Augment
 from .engine import Engine
 from .metrics import Metric
 from .optimizers import Optimizer
-from .program import WIDTH, Program, flops, normalises, zero_state, zeros_like_parameters
+from .program import (
+    AVERAGES,
+    WIDTH,
+    Program,
+    first_state,
+    flops,
+    normalises,
+    zeros_like_parameters,
+)
 from .rows import Meaning, Rows
 
 Logs = dict[str, float]  # figures of an epoch, by name
@@ -93,6 +102,7 @@ class State:
     optimizer: Optimizer | None = None
     meaning: Meaning | None = None  # of the targets of the latest fit
     place: Place | None = None  # in a checkpoint: where its fit stands
+    seen: int | None = None  # the fingerprint of the weights as they were left
 
 
 class Stream:
@@ -361,7 +371,7 @@ class Run:
         program = runner.program
         program.augmentation = None if settings.augment is None else settings.augment.numbers()
         self.largest = float(np.finfo(program.dtype).max)  # of a weight
-        if state.optimizer != settings.optimizer:
+        if state.optimizer != settings.optimizer or state.seen != fingerprint(program):
             prepare(program, state, settings.optimizer)
         state.meaning = rows.meaning
         self.now = Epoch(program.parameters, state.steps)  # none yet: nothing to go back to
@@ -563,6 +573,7 @@ class Run:
         state, weights = self.state, self.runner.program.parameters
         state.steps = self.now.steps + sum(steps for steps, _ in self.now.calls)
         loss = sum(loss for _, (loss, _) in self.now.calls)
+        state.seen = fingerprint(self.runner.program)
         if math.isfinite(loss) and self.runner.engine.within(weights[None], self.largest):
             return True
         weights[:] = self.now.weights
@@ -633,12 +644,25 @@ def one_step(runner: Runner, rows: Rows, state: State, settings: Settings) -> Lo
     return rows.figures(loss, agreeing, rows.total())
 
 
+def fingerprint(program: Program) -> int | None:
+    """A number of the weights, by which it is seen that somebody set them, where that matters.
+
+    Where they are averages, training goes by other weights.
+    """
+    return zlib.crc32(program.parameters.data) if program.optimizer & AVERAGES else None
+
+
 def prepare(program: Program, state: State, optimizer: Optimizer) -> None:
-    """Begin anew with another optimizer, its state zero; while that is done there is none."""
-    zeros = zero_state(program, optimizer.slots)
+    """Begin anew with another optimizer; while that is done there is none."""
+    if optimizer.code & AVERAGES and normalises(program):
+        found = type(optimizer).__name__
+        raise ValueError(f"expected no averages of weights with BatchNorm, got those of {found}")
+    factors = optimizer.factors(program.names)
+    begun = first_state(program, optimizer.code, optimizer.slots)
     state.optimizer = None  # first: an interrupt may come after any of these
     state.steps = 0
-    program.optimizer, program.state = optimizer.code, zeros
+    program.optimizer, program.state, program.factors = optimizer.code, begun, factors
+    state.seen = fingerprint(program)
     state.optimizer = optimizer
 
 

@@ -116,9 +116,25 @@ cdef void learn_columns(const Instruction* i, Worker* me, real[::1] parameters, 
     cdef Range columns = neurons_of_mine(me, i.cut_out)
     cdef Matrix sums = lines_here(me, i.source)
     cdef Py_ssize_t n = columns.end - columns.first, first = columns.first
-    learn_sums(me, span_of(me, i.weights + first, sums.start + first, n), parameters, state, gradients, work)
+    cdef const Weights* of = me.call.blocks + i.block
+    cdef Span s = span_of(me, i.weights + first, sums.start + first, n)
+    learn_sums(me, of, &s, parameters, state, gradients, work)
     if i.biases >= 0:
-        learn_sums(me, span_of(me, i.biases + first, sums.start + sums.row + first, n), parameters, state, gradients, work)
+        s = span_of(me, i.biases + first, sums.start + sums.row + first, n)
+        learn_sums(me, of + 1, &s, parameters, state, gradients, work)
+
+
+cdef void update_columns(const Instruction* i, Worker* me, real[::1] parameters, real[::1] state, real[::1] gradients) noexcept nogil:
+    """UPDATE_COLUMNS: of this thread's columns."""
+    cdef Range columns = neurons_of_mine(me, i.cut_out)
+    cdef const Weights* of = me.call.blocks + i.block
+    cdef Span s = span_of(me, i.weights + columns.first, i.weights + columns.first, columns.end - columns.first)
+    if not completes(me):
+        return
+    update_span(me, of, &s, parameters, gradients, state)
+    if i.biases >= 0:
+        s.w = s.g = i.biases + columns.first
+        update_span(me, of + 1, &s, parameters, gradients, state)
 
 
 # --- a row by its own mean and deviation: Ba, Kiros, Hinton, Layer normalization (2016) ------------------------------
@@ -223,6 +239,7 @@ cdef void learn_table(const Instruction* i, Worker* me, real[::1] parameters, re
     cdef Matrix x = here(me, i.source), d = here(me, i.other), sums = here(me, i.target)
     cdef Range mine = rows_of_mine(me, i.codes)
     cdef Py_ssize_t r, j, code, b, width = vector_of(i)
+    cdef Span s
     for j in range(mine.first * width, mine.end * width):
         work[sums.start + j] = 0
     for r in range(me.block.rows):
@@ -231,4 +248,11 @@ cdef void learn_table(const Instruction* i, Worker* me, real[::1] parameters, re
             for j in range(width):
                 work[sums.start + code * width + j] += work[b + j]
     code = mine.first * width
-    learn_sums(me, span_of(me, i.weights + code, sums.start + code, mine.end * width - code), parameters, state, gradients, work)
+    s = span_of(me, i.weights + code, sums.start + code, mine.end * width - code)
+    learn_sums(me, me.call.blocks + i.block, &s, parameters, state, gradients, work)
+
+
+cdef void update_table(const Instruction* i, Worker* me, real[::1] parameters, real[::1] state, real[::1] gradients) noexcept nogil:
+    """UPDATE_TABLE: of this thread's rows."""
+    if completes(me):
+        update_rows(me, me.call.blocks + i.block, rows_of_mine(me, i.codes), parameters, gradients, state)

@@ -69,6 +69,7 @@ include "tape.pxi"
 include "team.pxi"
 include "random.pxi"
 include "augmentation.pxi"
+include "updates.pxi"
 include "ops.pxi"
 include "statistics.pxi"
 include "columns.pxi"
@@ -169,6 +170,10 @@ cdef class Judged:
         call.losses, call.agreeing = <double*> start_of(self.losses), <double*> start_of(self.agreeing)
         call.result = &self.result
 
+    cdef double total(self, Py_ssize_t rows):
+        """What the rows weigh together."""
+        return rows if self.weights is None else np.sum(self.weights)
+
     cdef tuple sums(self):
         """Of the losses, and of what agrees: a count where rows have no weights."""
         agreeing = self.result.agreeing
@@ -226,18 +231,19 @@ cdef Py_ssize_t trainers(Plan plan, Py_ssize_t rows, Py_ssize_t threads) except 
 
 
 cdef real[::1] no_state = _zeros(1)     # and no gradients: what a call does not touch
-cdef _learn(Plan plan, Call* call, real[::1] state, real[::1] gradients, Py_ssize_t threads):
-    """train, gradients and backward: the same steps, with or without updates."""
+cdef _learn(Plan plan, Call* call, weights, real[::1] state, real[::1] gradients, Py_ssize_t threads):
+    """train, gradients and backward: the same steps, with or without updates of the weights."""
     global callers
     cdef Py_ssize_t rows = smaller(CHUNK, smaller(call.batch_size, call.samples))
-    key = (rows, call.batch_size, call.drops, call.loss, call.judge == OUTPUT_GRADIENT, call.d_input != NULL)
+    key = (rows, call.batch_size, call.drops, call.loss, call.judge == OUTPUT_GRADIENT, call.d_input != NULL, call.learning,
+           call.waits)
     cdef Tape tape = plan.tapes.get(key) or plan.remember(key, learning_tape(plan, rows, call.batch_size, call))
     threads = trainers(plan, rows, threads)
     use(call, tape)
     cdef Region r = plan.region or Region()
     plan.region = None
     r.reserve(trainer(plan, tape, call, threads), threads)
-    r.parameters, r.state, r.gradients = plan.parameters, state, gradients
+    r.parameters, r.state, r.gradients = weights, state, gradients
     cdef Py_ssize_t steps = ceil_div(call.samples, call.batch_size)
     cdef int64_t patience = patience_for(3.0 * plan.flops * call.samples)
     callers += 1
@@ -260,7 +266,7 @@ def backward(program, x, d_output, gradients, d_input, threads):
     if d_input is not None:
         d_rows = _is(d_input, "d_input", REAL, (call.samples, plan.inputs)).reshape(-1)
         call.d_input = &d_rows[0]
-    _learn(plan, &call, no_state, gradients, threads)
+    _learn(plan, &call, plan.parameters, no_state, gradients, threads)
 
 
 def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None, weights=None):
@@ -279,40 +285,81 @@ def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None, weig
     if first_row is not None:
         call.drops, call.first_row, call.seed, call.update = True, first_row, program.seed, program.update
         augmenting = augmenting_of(program, &call)
-    _learn(plan, &call, no_state, gradients, threads)
-    return judged.sums()
+    trained = _in_training(program) if call.drops else plan.parameters
+    _learn(plan, &call, trained, no_state, gradients, threads)
+    loss, agreeing = judged.sums()
+    return loss + _penalty(plan, program, trained, gradients) * judged.total(call.samples), agreeing
 
 
-def _rule(program):
-    """(code, state as one row) of the program's optimizer, read once; refuses a state that does not fit."""
+def _penalty(Plan plan, program, const real[::1] weights, real[::1] gradients):
+    """The penalty of the weights; its gradient is added to those, unless they are None."""
+    cdef double penalty = 0
+    cdef uint64_t mode
+    if program.penalties is not None:
+        plan.look_at_blocks(program)
+        mode = enter_mode()
+        penalty = penalty_of(plan.of, plan.blocks_count, weights)
+        if gradients is not None:
+            penalize_all(plan.of, plan.blocks_count, weights, gradients)
+        leave_mode(mode)
+    return penalty
+
+
+def _in_training(program):
+    """The weights that training goes by: where the parameters are averages of them, the last of the state."""
+    return program.state[len(program.state) - 1] if program.optimizer // KINDS_OF_UPDATE & AVERAGES else program.parameters
+
+
+cdef tuple rule_of(Plan plan, program, Call* call):
+    """Tells the call of the program's optimizer, read once; (weights in training, state as one row, memory to keep)."""
     optimizer, state = program.optimizer, program.state
-    if not 0 <= optimizer < OPTIMIZERS:
-        raise ValueError(f"expected an optimizer's code below {OPTIMIZERS}, got {optimizer}")
+    if not 0 <= optimizer < KINDS_OF_UPDATE * RULES or optimizer % KINDS_OF_UPDATE >= OPTIMIZERS:
+        raise ValueError(f"expected an optimizer's code below {OPTIMIZERS}, or with its rules, got {optimizer}")
     _is(state, "state", REAL, (slots_of(optimizer), len(program.parameters)))
-    return optimizer, state.reshape(-1)
+    plan.look_at_blocks(program)
+    call.optimizer, call.rule = optimizer % KINDS_OF_UPDATE, optimizer // KINDS_OF_UPDATE
+    call.slot, call.blocks, call.blocks_count, call.block_rows = len(plan.parameters), plan.of, plan.blocks_count, plan.block_rows
+    call.block_parts = plan.block_parts
+    call.accumulated = slots_of_kind(call.optimizer) * call.slot
+    call.waits = call.rule & (CLIPS_NORM | CLIPS_GLOBAL_NORM)
+    call.plain = not call.rule & ACCUMULATES
+    squares = columns = None
+    if call.rule & AVERAGES:
+        call.averages = <real*> start_of(plan.parameters)
+    if call.waits:
+        squares = np.zeros(call.block_parts)
+        call.squares = <double*> start_of(squares)
+    if plan.column_sums > 0:
+        columns = np.zeros(plan.column_sums)
+        call.columns = <double*> start_of(columns)
+    return _in_training(program), state.reshape(-1), (squares, columns)
 
 
 def apply_gradients(program, gradients, coefficients, threads):
-    """One update of all parameters from an arena of gradients, with one row of coefficients (5,)."""
+    """One update of all parameters from an arena of gradients, which are used up, with one row of coefficients."""
     global callers
     cdef Plan plan = plan_of(program)
     cdef Call call
+    memset(&call, 0, sizeof(call))
     _check_threads(threads)
     cdef const double[::1] row = _is(coefficients, "coefficients", cnp.NPY_FLOAT64, (COEFFICIENTS,))
     _is(gradients, "gradients", REAL, program.parameters.shape)
-    call.optimizer, state = _rule(program)
-    call.slot, call.coefficients = len(program.parameters), &row[0]
+    weights, state, kept = rule_of(plan, program, &call)
+    call.coefficients = &row[0]
     threads = team_of(min(threads, ceil_div(call.slot, UPDATED)))
     cdef Region r = Region().reserve(worker_of(&call, 0, 0, 0), threads)
-    r.parameters, r.gradients, r.state = plan.parameters, gradients, state
+    r.parameters, r.gradients, r.state = weights, gradients, state
     callers += 1
     with nogil:
+        if call.waits:
+            settle_all(r, r.me)
         share(r, update_claimed)
+        constrain_all(r, r.me)
     callers -= 1
 
 
 def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t threads, weights=None):
-    """One update for every row of coefficients (S, 5); returns the sum of losses and what agrees.
+    """One update for every row of coefficients; returns the sum of losses and what agrees.
 
     Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y and weights.
     """
@@ -327,15 +374,23 @@ def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t t
     call.order = <const int32_t*> start_of(order)
     if not all_below(call.order, m, call.data.rows):
         raise ValueError(f"expected rows from 0 to {call.data.rows - 1}, got {np.min(order)} to {np.max(order)}")
-    call.optimizer, state = _rule(program)
+    trained, state, kept = rule_of(plan, program, &call)
+    if program.penalties is not None:
+        penalties = np.zeros(plan.block_rows)
+        call.penalties, call.plain = <double*> start_of(penalties), False
     call.samples, call.batch_size = m, smaller(batch_size, m)
-    call.coefficients, call.learning, call.slot = <const double*> start_of(coefficients), True, len(plan.parameters)
+    call.coefficients, call.learning = <const double*> start_of(coefficients), True
     call.drops, call.seed, call.update, call.loss = True, program.seed, program.update, program.loss
     cdef Augmenting augmenting = augmenting_of(program, &call)
     cdef Judged judged = Judged(plan, y, weights, m, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.batch_size))
     judged.tell(&call)
-    _learn(plan, &call, state, no_state if call.batch_size <= CHUNK else _zeros(len(plan.parameters)), threads)
-    return judged.sums()
+    arena = no_state if call.batch_size <= CHUNK and not call.waits else _zeros(len(plan.parameters))
+    _learn(plan, &call, trained, state, arena, threads)
+    loss, agreeing = judged.sums()
+    if program.penalties is not None:
+        for penalty in penalties.tolist():
+            loss += penalty
+    return loss, agreeing
 
 
 def rest(program):

@@ -204,23 +204,17 @@ cdef Py_ssize_t bias_gradient(const Instruction* i, Worker* me, real[::1] work) 
     return db
 
 
-cdef inline Span span_of(const Worker* me, Py_ssize_t w, Py_ssize_t g, Py_ssize_t n) noexcept nogil:
-    """n weights from w on, whose gradients begin at g."""
-    cdef Span s
-    s.w, s.g, s.m, s.v, s.n = w, g, w, w + me.call.slot, n
-    return s
-
-
 cdef void learn_rows(const Instruction* i, Worker* me, Range mine, real[::1] parameters, real[::1] state, real[::1] work) noexcept nogil:
     """dW of these rows, and their update; the gradient never leaves the cache."""
     cdef Py_ssize_t block = me.scratch + PACKED, p, q, r, flat
     cdef Range rows, columns
     cdef Product g
+    cdef const Weights* of = me.call.blocks + i.block
     cdef Span s
-    if me.call.optimizer == SGD:            # W += -rate dW in the tile itself
+    if me.call.optimizer == SGD and me.call.rule == 0 and not of.penalized:     # W += -rate dW in the tile itself
         columns.first, columns.end = 0, i.outputs
         g = gradient_of(i, me, weights_from(i, mine.first), mine, columns)
-        g.alpha, g.add = -me.block.c[0], True
+        g.alpha, g.add = -me.block.c[RATE] * of.rate, True
         multiply(work, work, parameters, &g, work, me.scratch)
         return
     for q in range(ceil_div(i.outputs, GRADIENT_COLUMNS)):
@@ -231,32 +225,34 @@ cdef void learn_rows(const Instruction* i, Worker* me, Range mine, real[::1] par
             rows.end = smaller(mine.end, rows.first + GRADIENT_ROWS)
             g = gradient_of(i, me, matrix(block, columns.end - columns.first), rows, columns)
             multiply(work, work, work, &g, work, me.scratch)
-            flat = g.rows if g.columns == i.outputs else 1      # whole rows follow each other in memory
+            # whole rows follow each other in memory
+            flat = g.rows if g.columns == i.outputs and not of.penalized else 1
             for r in range(g.rows // flat):
                 s = span_of(me, i.weights + (rows.first + r) * i.outputs + columns.first, block + r * g.columns, flat * g.columns)
-                update(me.call.optimizer, parameters, work, state, &s, me.block.c)
+                update(me, of, parameters, work, state, &s)
 
 
 cdef inline bint at_once(const Worker* me) noexcept nogil:
     """Whether the rows at hand are the whole batch, whose gradients are used where they are made."""
-    return me.call.learning and me.block.rows == me.block.batch
+    return me.call.learning and me.block.rows == me.block.batch and not me.call.waits
 
 cdef inline bint completes(const Worker* me) noexcept nogil:
     """Whether the gradients of a batch in blocks are complete with these rows, and it learns."""
     return me.call.learning and me.block.first + me.block.rows == me.block.batch
 
 
-cdef void learn_sums(Worker* me, Span s, real[::1] parameters, real[::1] state, real[::1] gradients, real[::1] work) noexcept nogil:
+cdef void learn_sums(Worker* me, const Weights* of, Span* s, real[::1] parameters, real[::1] state, real[::1] gradients,
+                     real[::1] work) noexcept nogil:
     """Parameters whose gradients of the rows at hand lie in `work`: their update, or what goes before it."""
     cdef Py_ssize_t j
     if at_once(me):
-        update(me.call.optimizer, parameters, work, state, &s, me.block.c)
+        update(me, of, parameters, work, state, s)
         return
     for j in range(s.n):
         gradients[s.w + j] = work[s.g + j] + (gradients[s.w + j] if me.block.first > 0 else 0)
     if completes(me):
         s.g = s.w
-        update(me.call.optimizer, parameters, gradients, state, &s, me.block.c)
+        settle_span(me, of, s, parameters, gradients, state)
 
 
 cdef void accumulate_rows(const Instruction* i, Worker* me, Range rows, real[::1] gradients, real[::1] work) noexcept nogil:
@@ -272,17 +268,30 @@ cdef void learn(const Instruction* i, Worker* me, real[::1] parameters, real[::1
                 real[::1] work) noexcept nogil:
     """LEARN: this thread's rows of dW, their update or what goes before it; db with the first row."""
     cdef Range rows = neurons_of_mine(me, i.cut_in)
-    cdef Py_ssize_t w = i.weights + rows.first * i.outputs
+    cdef const Weights* of = me.call.blocks + i.block
     cdef Span s
     if at_once(me):
         learn_rows(i, me, rows, parameters, state, work)
     else:
         accumulate_rows(i, me, rows, gradients, work)
         if completes(me):
-            s = span_of(me, w, w, (rows.end - rows.first) * i.outputs)
-            update(me.call.optimizer, parameters, gradients, state, &s, me.block.c)
+            settle(me, of, rows, parameters, gradients, state)
     if i.biases >= 0 and rows.first == 0 < rows.end:
-        learn_sums(me, span_of(me, i.biases, bias_gradient(i, me, work), i.outputs), parameters, state, gradients, work)
+        s = span_of(me, i.biases, bias_gradient(i, me, work), i.outputs)
+        learn_sums(me, of + 1, &s, parameters, state, gradients, work)
+
+
+cdef void update_dense(const Instruction* i, Worker* me, real[::1] parameters, real[::1] state, real[::1] gradients) noexcept nogil:
+    """UPDATE: of this thread's rows of W, and of b with the first."""
+    cdef Range rows = neurons_of_mine(me, i.cut_in)
+    cdef const Weights* of = me.call.blocks + i.block
+    cdef Span s
+    if not completes(me) or rows.first >= rows.end:
+        return
+    update_rows(me, of, rows, parameters, gradients, state)
+    if rows.first == 0 and i.biases >= 0:
+        s = span_of(me, i.biases, i.biases, i.outputs)
+        update_span(me, of + 1, &s, parameters, gradients, state)
 
 
 # --- along the columns: activations, dropout, sums of values -------------------------------------------------------

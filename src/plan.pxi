@@ -15,6 +15,10 @@ cdef class Plan:
     cdef const double[::1] centers, factors, loss_numbers
     cdef list table, users                          # of each op: its columns in Program.ops, and the ops that read it
     cdef object numbers, momenta, block_table, shown
+    cdef object penalties, own_factors  # the program's, as the blocks have them
+    cdef object memory          # of the blocks,
+    cdef Weights* of            # which say what is their own
+    cdef Py_ssize_t blocks_count, block_rows, block_parts, column_sums
     cdef list cuts              # how threads share each value
     cdef Tape prediction
     cdef Tape by_panels         # that of many rows, once somebody has asked for it
@@ -52,6 +56,52 @@ cdef class Plan:
         self.idle, self.tapes = [], {}
         self.most_pieces = max([self.cuts[op[SOURCE]]['pieces'] for op in self.table if op[KIND] == DENSE])
         self.scratch = scratch_of(self)
+        self.lay_out_blocks()
+
+    cdef lay_out_blocks(self):
+        """Where the blocks lie, and how threads share their rows."""
+        cdef Weights* of
+        cdef Py_ssize_t b
+        self.blocks_count = len(self.block_table)
+        self.memory = np.zeros(self.blocks_count * sizeof(Weights), np.uint8)
+        self.of = <Weights*> <char*> cnp.PyArray_DATA(self.memory)
+        for b, (start, rows, columns) in enumerate(self.block_table):
+            of = self.of + b
+            of.start, of.rows, of.columns, of.first_row = start, rows, columns, self.block_rows
+            of.cut.neurons, of.cut.pieces, of.rate, of.epsilon, of.decay = rows, 1, 1, 1, 1
+            self.block_rows += rows
+        for v, op in enumerate(self.table):
+            for b in range(op[BLOCK], op[BLOCK] + len(shapes(self.table, v))):
+                of = self.of + b
+                of.fixed, of.by_pieces = op[KIND] == COLUMN_NORM, is_columnwise(op[KIND])
+                if of.by_pieces:
+                    of.cut = self.cuts[v]
+            if op[KIND] == DENSE:
+                self.of[<Py_ssize_t> op[BLOCK]].cut = self.cuts[op[SOURCE]]
+        for b in range(self.blocks_count):
+            of = self.of + b
+            of.first_part, of.parts = self.block_parts, of.cut.pieces if of.by_pieces else of.rows
+            self.block_parts += of.parts
+
+    cdef look_at_blocks(self, program):
+        """Take the blocks' penalties and factors, if they are others than before."""
+        cdef Weights* of
+        cdef Py_ssize_t b, n = self.blocks_count
+        if program.penalties is self.penalties and program.factors is self.own_factors:
+            return
+        if program.penalties is not self.penalties:
+            self.tapes.clear()
+        self.penalties, self.own_factors, self.column_sums = program.penalties, program.factors, 0
+        penalties = [(0, 0, 0)] * n if self.penalties is None else self.penalties.tolist()
+        factors = [(1, 1, 1)] * n if self.own_factors is None else self.own_factors.tolist()
+        for b in range(n):
+            of = self.of + b
+            of.l1, of.l2, of.max_norm = penalties[b]
+            of.rate, of.epsilon, of.decay = factors[b]
+            of.penalized, of.has_factors = of.l1 > 0 or of.l2 > 0, self.own_factors is not None
+            of.first_sum = self.column_sums
+            if of.max_norm > 0:
+                self.column_sums += of.cut.pieces * of.columns
 
     def __reduce__(self):       # a copied or pickled program makes its own
         return type(None), ()
@@ -84,7 +134,7 @@ cdef class Plan:
         i.cut_in, i.cut_out = self.cuts[op[SOURCE]], self.cuts[v]
         i.number = <real> <double> self.numbers[v]
         starts = self.starts(v)
-        i.weights, i.biases = starts[0], starts[1]
+        i.block, i.weights, i.biases = op[BLOCK], starts[0], starts[1]
         if op[KIND] == EMBED:
             i.codes = self.block_table[op[BLOCK]][1]
         i.epsilon, i.momentum = self.numbers[v], self.momenta[v]
@@ -236,7 +286,7 @@ cdef class Learning:
     def __init__(self, Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, bint drops):
         n = len(plan.table)
         kept = batch_size if drops and any(op[KIND] == COLUMN_NORM for op in plan.table) else rows
-        self.plan, self.tape, self.drops = plan, Tape(12 * n + 4, rows, kept), drops
+        self.plan, self.tape, self.drops = plan, Tape(16 * n + 6, rows, kept), drops
         self.needs = plan.with_weights()
         self.small = [plan.kind(v) == DENSE and self.needs[plan.source(v)]
                       and batch_size * plan.width(plan.source(v)) * plan.width(v) <= SMALL for v in range(n)]
@@ -428,6 +478,20 @@ cdef backward_ops(Learning self, bint cancelled):
         tape.append(MEET, 0)            # the next step reads them before its threads meet
 
 
+cdef write_updates(Learning self, bint waits):
+    """What follows all gradients: updates that wait for their norms, and columns of weights no longer than they may be."""
+    cdef Plan plan = self.plan
+    learned = [v for v in range(1, len(plan.table)) if shapes(plan.table, v) and plan.kind(v) != COLUMN_NORM]
+    layers = [v for v in learned if plan.kind(v) == DENSE]
+    long = [v for v in layers if plan.of[<Py_ssize_t> plan.table[v][BLOCK]].max_norm > 0]
+    for kind, ops in ((UPDATE, learned if waits else []), (MEASURE, long), (CONSTRAIN, long)):
+        if ops and kind != MEASURE:
+            self.tape.append(MEET, 0)
+        for v in ops:
+            columnwise = kind == UPDATE and is_columnwise(plan.kind(v))
+            plan.write(self.tape, UPDATE_COLUMNS if columnwise else UPDATE_TABLE if plan.kind(v) == EMBED else kind, v)
+
+
 cdef write_learn(Learning self, v):
     kind = self.plan.kind(v)
     cdef Instruction* i = self.plan.write(self.tape, LEARN if kind == DENSE else LEARN_TABLE if kind == EMBED else LEARN_COLUMNS, v)
@@ -451,6 +515,8 @@ cdef Tape learning_tape(Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, const
     making.lay_out(call.d_input != NULL)
     forward_ops(making, call.loss, call.judge)
     backward_ops(making, cancels(call.loss) and call.judge != OUTPUT_GRADIENT)
+    if call.learning:
+        write_updates(making, call.waits)
     if call.d_input != NULL:
         i = plan.write(making.tape, GIVE, 0)
         i.source = making.d[0]

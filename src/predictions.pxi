@@ -104,7 +104,8 @@ def evaluate(program, x, y, Py_ssize_t threads, weights=None):
         share(r, predict_claimed)
     callers -= 1
     add_up(&call, call.samples)
-    return judged.sums()
+    loss, agreeing = judged.sums()
+    return loss + _penalty(plan, program, plan.weights, None) * judged.total(call.samples), agreeing
 
 
 def activations(program, x, outs, threads):

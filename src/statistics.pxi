@@ -53,7 +53,7 @@ cdef inline void remember(real* running, double momentum, double of_batch) noexc
     running[0] = <real> (running[0] + momentum * (of_batch - running[0]))
 
 
-cdef void measure(const Instruction* i, Worker* me, real[::1] parameters, real[::1] work) noexcept nogil:
+cdef void take_statistics(const Instruction* i, Worker* me, real[::1] parameters, real[::1] work) noexcept nogil:
     """STATISTICS: of the batch, once its last block is here; in training also the running ones, whose variance is unbiased."""
     cdef Matrix x = here(me, i.source)
     cdef Range columns = columns_of_mine(me, i.cut_out, i.whole)

@@ -22,7 +22,7 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
     elif i.kind == ADD:
         add_rows(i, me, work)
     elif i.kind == STATISTICS:
-        measure(i, me, parameters, work)
+        take_statistics(i, me, parameters, work)
     elif i.kind == COLUMN_NORM:
         normalise_rows(i, me, parameters, work)
     elif i.kind == ROW_NORM:
@@ -69,6 +69,16 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
         learn_table(i, me, parameters, state, gradients, work)
     elif i.kind == LEARN_COLUMNS:
         learn_columns(i, me, parameters, state, gradients, work)
+    elif i.kind == UPDATE:
+        update_dense(i, me, parameters, state, gradients)
+    elif i.kind == UPDATE_COLUMNS:
+        update_columns(i, me, parameters, state, gradients)
+    elif i.kind == UPDATE_TABLE:
+        update_table(i, me, parameters, state, gradients)
+    elif i.kind == MEASURE and completes(me):
+        measure(me, me.call.blocks + i.block, pieces_of_mine(me, i.cut_in), parameters)
+    elif i.kind == CONSTRAIN and completes(me):
+        constrain(me, me.call.blocks + i.block, neurons_of_mine(me, i.cut_in), parameters)
     elif i.kind == GIVE:
         give(i, me, work)
 
@@ -87,8 +97,8 @@ cdef inline double weight_of_rows(const Call* call, Py_ssize_t first, Py_ssize_t
 cdef inline void begin_step(Worker* me, Py_ssize_t step) noexcept nogil:
     cdef const Call* call = me.call
     me.block.batch = smaller(call.batch_size, call.samples - step * call.batch_size)
-    me.block.weight = weight_of(call.loss, weight_of_rows(call, step * call.batch_size, me.block.batch), call.outputs,
-                                call.targets_of_row)
+    me.block.total = weight_of_rows(call, step * call.batch_size, me.block.batch)
+    me.block.weight = weight_of(call.loss, me.block.total, call.outputs, call.targets_of_row)
     me.block.update = call.update + step
     if call.learning:
         coefficients_of(call.coefficients + step * COEFFICIENTS, me.block.c)
@@ -290,19 +300,4 @@ cdef void predict_together(Region r, Worker me) noexcept nogil:
     if is_first(&me):
         for j in range(call.outputs):
             call.out[j] = r.work[call.output.start + j]
-    leave_mode(mode)
-
-
-cdef void update_claimed(Region r, Worker me) noexcept nogil:
-    """One thread's part of an update of all parameters."""
-    cdef const Call* call = me.call
-    cdef Range mine = claim(r, call.slot, UPDATED)
-    cdef real c[COEFFICIENTS + 2]
-    cdef uint64_t mode = enter_mode()
-    cdef Span s
-    coefficients_of(call.coefficients, c)
-    while mine.first < mine.end:
-        s.w, s.g, s.m, s.v, s.n = mine.first, mine.first, mine.first, mine.first + call.slot, mine.end - mine.first
-        update(call.optimizer, r.parameters, r.gradients, r.state, &s, c)
-        mine = claim(r, call.slot, UPDATED)
     leave_mode(mode)

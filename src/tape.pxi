@@ -29,12 +29,31 @@ cdef enum:
     EMBED_BACK                  # an op's d in source -> that of x, whose codes have none
     LEARN_TABLE                 # x, and d in other -> the table, or its gradient; the sums of its rows in target
     LEARN_COLUMNS               # sums over rows -> gamma and beta, slopes, ..., or their gradients
+    UPDATE                      # gradients that LEARN has left, and norms of all -> W and b
+    UPDATE_COLUMNS              # the same of gamma and beta, slopes, ...,
+    UPDATE_TABLE                # and of a table
+    MEASURE                     # W -> sums of the squares of its columns
+    CONSTRAIN                   # those -> W, its columns no longer than its max_norm
     GIVE                        # d of h_0 -> the call
     # ACTIVATE, SOFTMAX, SCALE, PRELU, BLEND, COLUMN_NORM, EMBED: x -> h; DROPOUT: x -> h, the mask in other;
     # ADD: x, and y in other -> h; ROW_NORM: x -> h, one by the deviations in other
 
 cdef struct Cut:                # a layer's neurons, in pieces
     Py_ssize_t neurons, pieces
+
+cdef struct Weights:            # a block of parameters, and what is its own
+    Py_ssize_t start, rows, columns
+    Py_ssize_t first_row        # among the rows of all blocks
+    Cut cut                     # of its rows, or of its columns, as threads share them
+    bint by_pieces              # of its columns
+    bint fixed                  # running statistics: no optimizer updates them
+    Py_ssize_t first_part, parts        # whose squares are had, where updates wait for norms: among those of all blocks
+    bint has_factors            # on an optimizer's numbers:
+    real rate, epsilon, decay
+    bint penalized
+    double l1, l2
+    double max_norm             # of a column; 0: none
+    Py_ssize_t first_sum        # among the sums of MEASURE
 
 cdef struct Instruction:
     int kind, code              # code: the activation, or EMBED's column
@@ -52,6 +71,7 @@ cdef struct Instruction:
     Py_ssize_t codes            # rows of EMBED's table
     Cut cut_in, cut_out         # how the threads share them
     Py_ssize_t weights, biases  # the op's first block and its second in the parameters; -1: it has none
+    Py_ssize_t block            # the number of the first among the blocks; the second is the next
     Py_ssize_t panels           # not 0: where W lies in panels, and b behind it, in a copy of the parameters
     Matrix source, other, target        # in a thread's part of the work arena
     double epsilon, momentum    # of ROW_NORM and COLUMN_NORM; the share of a batch in the running statistics
@@ -63,8 +83,9 @@ cdef struct Block:              # one thread's rows at hand
     Py_ssize_t start, rows      # from which row of the call on, how many
     Py_ssize_t first, batch     # which of its batch is the first, and that batch's rows
     Py_ssize_t at               # which row of each value's room is the first
+    double total                # what its rows weigh together
     double weight               # of each row's error in the gradient, where rows have none of their own
-    real c[COEFFICIENTS + 2]    # of the optimizer
+    real c[COEFFICIENTS]        # of the optimizer
     uint64_t update             # its number
     Py_ssize_t losses_from      # where the losses of these rows go
 
@@ -95,6 +116,16 @@ cdef struct Call:               # the same for all threads and steps
     uint64_t seed, update       # of the call's first step, for random numbers,
     Py_ssize_t first_row        # and which row of its batch the first is
     Py_ssize_t slot             # between two slots of the optimizer's state
+    const Weights* blocks       # of parameters,
+    Py_ssize_t blocks_count, block_rows, block_parts         # so many, of so many rows together
+    int rule                    # what of DECAYS to AVERAGES there is
+    bint plain                  # whether a gradient is complete as it is,
+    bint waits                  # or the update waits for all of them
+    Py_ssize_t accumulated      # the slot of the sum of gradients, in elements of the state
+    real* averages              # of the weights, which else are the parameters
+    double* penalties           # of each row of all blocks, times rows of the batch, summed over steps; NULL: none
+    double* squares             # the sum of the squares of each row's gradients
+    double* columns             # and of columns of W: see MEASURE
     double* losses              # a number for each row at hand, and
     double* agreeing            # what agrees of it
     Result* result              # their sums

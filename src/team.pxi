@@ -95,6 +95,9 @@ cdef inline Range pieces_of_thread(Cut cut, Py_ssize_t thread, Py_ssize_t thread
     r.end = ceil_div(cut.pieces * (thread + 1), threads)
     return r
 
+cdef inline Range pieces_of_mine(const Worker* me, Cut cut) noexcept nogil:
+    return pieces_of_thread(cut, me.thread, me.threads)
+
 cdef inline Range neurons_of_thread(Cut cut, Py_ssize_t thread, Py_ssize_t threads) noexcept nogil:
     cdef Range r = pieces_of_thread(cut, thread, threads)
     r.first, r.end = piece_start(cut, r.first), piece_start(cut, r.end)

@@ -30,7 +30,19 @@ from fastnn import (
 from fastnn._random import SHUFFLE, stream
 from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
-from fastnn.optimizers import SGD, Adam
+from fastnn.optimizers import (
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    AMSGrad,
+    Lion,
+    Nadam,
+    RMSprop,
+    ScheduleFreeAdamW,
+)
 from fastnn.program import WIDTH, Builder, build, pairs, prepare, views, zeros_like_parameters
 from fastnn.training import shuffle
 
@@ -42,6 +54,24 @@ OPTIMIZERS = [
     SGD(0.05, momentum=0.9),
     SGD(0.05, momentum=0.9, nesterov=True),
     Adam(0.01),
+    RMSprop(0.01),
+    RMSprop(0.01, momentum=0.5),
+    RMSprop(0.01, centered=True, momentum=0.5),
+    Adagrad(0.05),
+    Adadelta(1.0),
+    AMSGrad(0.01),
+    Adamax(0.01),
+    Nadam(0.01),
+    Lion(0.001),
+    AdamW(0.01, weight_decay=0.5),
+    SGD(0.05, weight_decay=0.5),
+    SGD(0.05, clipvalue=0.01),
+    Adam(0.01, clipnorm=0.05),
+    SGD(0.05, momentum=0.5, global_clipnorm=0.1),
+    SGD(0.05, gradient_accumulation_steps=3),
+    Adam(0.01, gradient_accumulation_steps=2, global_clipnorm=0.1, use_ema=True),
+    SGD(0.05, use_ema=True, ema_momentum=0.9),
+    ScheduleFreeAdamW(0.01, weight_decay=0.5, warmup_steps=3),
 ]
 FITTING = [
     (output, loss)
@@ -194,10 +224,10 @@ def everything(core, program, x, y, threads):
     return [out, *outs, np.array(figures), np.array(loss), gradients, by_hand, d_input]
 
 
-def trained(core, program, x, y, batch_size, optimizer, threads):
+def trained(core, program, x, y, batch_size, optimizer, threads, factors=None):
     """Weights, state, loss and hits of three rounds over the rows, each with a short last batch."""
     program = copy.deepcopy(program)
-    prepare(program, optimizer.code, optimizer.slots)
+    prepare(program, optimizer.code, optimizer.slots, factors)
     steps = -(-len(x) // batch_size)
     sums = []
     for epoch in range(3):
@@ -515,6 +545,34 @@ def test_batches_that_are_normalised(sizes, rows, batch_size, dtype, optimizer):
     agree(compute, dtype)
     agree(lambda core, threads: everything(core, program, x, y, threads), dtype)
 
+
+@pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], OPTIMIZERS[3], OPTIMIZERS[17]], ids=str)
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    ("sizes", "rows", "batch_size"),
+    [
+        ([7, 9, 3], 50, 3),
+        ([119, 134, 3], 700, CHUNK + 61),
+        ([70, 129, 601], 75, 31),
+        ([907, 37, 14, 5], 100, 29),
+    ],
+)
+def test_penalties_and_groups(sizes, rows, batch_size, dtype, optimizer):
+    names = ["tanh", "relu", "sigmoid"][: len(sizes) - 2]
+    program = make_program(sizes, [*names, "softmax"], "cross_entropy", dtype)
+    blocks = len(program.names)
+    program.penalties = np.tile([[1e-3, 2e-3, 1.5], [0, 0, 0]], (blocks // 2, 1))
+    program.penalties[-2] = 0, 1e-3, 0
+    factors = 1 + np.arange(3 * blocks).reshape(blocks, 3) / 8
+    x, y = make_data(sizes, rows, dtype)
+
+    def compute(core, threads):
+        return [
+            *trained(core, program, x, y, batch_size, optimizer, threads, factors),
+            *everything(core, program, x, y, threads),
+        ]
+
+    agree(compute, dtype)
 
 @pytest.mark.parametrize(("output", "loss"), FITTING)
 def test_every_activation_and_loss_in_training(output, loss):

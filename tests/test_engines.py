@@ -25,8 +25,33 @@ from hypothesis import strategies as st
 from fastnn import engine, reference
 from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
-from fastnn.optimizers import OPTIMIZERS, SGD, Adam
-from fastnn.program import ACTIVATE, build, pairs, prepare, zeros_like_parameters
+from fastnn.optimizers import (
+    OPTIMIZERS,
+    SGD,
+    Adadelta,
+    Adagrad,
+    Adam,
+    Adamax,
+    AdamW,
+    AMSGrad,
+    Lion,
+    Nadam,
+    RMSprop,
+    ScheduleFreeAdamW,
+)
+from fastnn.program import (
+    ACTIVATE,
+    EPSILON,
+    RATE,
+    A,
+    B,
+    C,
+    build,
+    in_training,
+    pairs,
+    prepare,
+    zeros_like_parameters,
+)
 
 FUNCTION = 8  # eps: the error of one exp, tanh or log
 CURVED = {"gelu": 0.8, "gelu_tanh": 0.81, "silu": 0.51, "mish": 0.61}  # largest |g''|
@@ -35,6 +60,24 @@ TRAINED = [
     SGD(0.1, momentum=0.9),
     SGD(0.1, momentum=0.9, nesterov=True),
     Adam(0.01),
+    RMSprop(0.01),
+    RMSprop(0.01, momentum=0.5),
+    RMSprop(0.01, centered=True, momentum=0.5),
+    Adagrad(0.05),
+    Adadelta(1.0),
+    AMSGrad(0.01),
+    Adamax(0.01),
+    Nadam(0.01),
+    Lion(0.001),
+    AdamW(0.01, weight_decay=0.5),
+    SGD(0.05, weight_decay=0.5),
+    SGD(0.05, clipvalue=0.01),
+    Adam(0.01, clipnorm=0.05),
+    SGD(0.05, momentum=0.5, global_clipnorm=0.1),
+    SGD(0.05, gradient_accumulation_steps=3),
+    Adam(0.01, gradient_accumulation_steps=2, global_clipnorm=0.1, use_ema=True),
+    SGD(0.05, use_ema=True, ema_momentum=0.9),
+    ScheduleFreeAdamW(0.01, weight_decay=0.5, warmup_steps=3),
 ]
 FITTING = [
     (output, loss)
@@ -122,11 +165,12 @@ class Expected:
         self.program.input_scale = float(program.dtype.type(program.input_scale))
         self.names, self.slopes = names, [ACTIVATIONS[name].slope for name in names]
         self.x = x.astype(program.dtype).astype("float64")
-        values = reference.forward_pass(self.program, self.x, reference.ops(self.program))
+        trained = reference.with_weights(self.program, in_training(self.program))
+        values = reference.forward_pass(trained, self.x, reference.ops(trained))
         self.h = [values[value] for value in self.program.layers]
         self.e_h = [4 * self.eps * np.abs(self.h[0])]
         self.z, self.e_z = [None], [None]
-        self.weights = pairs(self.program, self.program.parameters)
+        self.weights = pairs(self.program, trained.parameters)
         for layer, (W, b) in enumerate(self.weights):
             h, e_h = self.h[layer], self.e_h[layer]
             z = h @ W + b
@@ -255,7 +299,10 @@ class Expected:
 
     def update(self, code, g, e_g, numbers):
         """(parameters, error, state, error) after one step from these gradients."""
-        w, eps, (c0, c1, c2, c3, c4) = self.program.parameters, self.eps, numbers
+        w, eps = self.program.parameters, self.eps
+        if code > reference.ADAM:
+            return self.updated(g, e_g, numbers)
+        c0, c1 = numbers[RATE], numbers[A]
         after = copy.copy(self.program)
         after.parameters, after.state = w.copy(), self.program.state.copy()
         reference.apply_gradients(after, g, numbers, 1)
@@ -272,13 +319,38 @@ class Expected:
                 e_step = c1 * e_v + c0 * e_g + 4 * eps * step
             return after.parameters, e_step + 4 * eps * (a_w + step), after.state, e_v[None]
         m, v = np.abs(after.state)
-        e_m = (1 - c2) * e_g + 4 * eps * (np.abs(state[0]) * (2 - c2) + a_g * (1 - c2))
-        e_v = (1 - c3) * (2 * a_g + e_g) * e_g + 4 * eps * (state[1] * (2 - c3) + g * g)
+        new, new_2, c4 = numbers[B], numbers[C], numbers[EPSILON]
+        e_m = new * e_g + 4 * eps * (np.abs(state[0]) * (1 + new) + a_g * new)
+        e_v = new_2 * (2 * a_g + e_g) * e_g + 4 * eps * (state[1] * (1 + new_2) + g * g)
         below = (c1 * np.sqrt(np.maximum(v - e_v, 0)) + c4) * (1 - 4 * eps)
         above = (c1 * np.sqrt(v + e_v) + c4) * (1 + 4 * eps)
         e_step = c0 * ((m + e_m) / below - m / above) + c0 * e_m / below
         error = e_step + 8 * eps * (a_w + c0 * m / below)
         return after.parameters, error, after.state, np.stack([e_m, e_v])
+
+    def updated(self, g, e_g, numbers):
+        """The same of any optimizer: how far a step goes off if one thing that goes in is off."""
+        eps, program = self.eps, self.program
+        w, state = self.stepped(g, program.state, numbers)
+        e_w, e_state = np.zeros_like(w), np.zeros_like(state)
+        off_g = e_g + 8 * eps * np.abs(g)
+        for slot, sign in itertools.product(range(-1, len(state)), (-1, 1)):
+            begun = program.state.copy()
+            if slot >= 0:
+                begun[slot] *= 1 + 8 * eps * sign
+            w_off, state_off = self.stepped(g + sign * off_g * (slot < 0), begun, numbers)
+            e_w += np.abs(w_off - w)  # of both signs
+            e_state += np.abs(state_off - state)
+        moved = np.abs(w) + np.abs(program.parameters)
+        kept = np.abs(state) + np.abs(program.state)
+        return w, e_w + 16 * eps * moved, state, e_state + 16 * eps * kept
+
+    def stepped(self, g, state, numbers):
+        """Parameters and state after an update from these gradients and this state."""
+        after = copy.copy(self.program)
+        after.parameters, after.state = after.parameters.copy(), state.copy()
+        reference.apply_gradients(after, g.copy(), numbers, 1)
+        return after.parameters, after.state
 
 
 def assert_within(found, expected, error, dtype):

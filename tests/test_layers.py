@@ -7,6 +7,19 @@ import fastnn
 from fastnn import reference
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"l1": -1}, "expected l1 of at least 0, got -1"),
+        ({"l2": float("inf")}, "expected l2 of at least 0, got inf"),
+        ({"max_norm": 0}, "expected a positive max_norm, got 0"),
+    ],
+)
+def test_penalties_that_cannot_be(options, message):
+    with pytest.raises(ValueError, match=f"^{message}$"):
+        fastnn.Dense(3, **options)
+
+
 def test_weights_are_views_of_the_network():
     net = fastnn.mlp([3, 4, 2], engine="reference")
     net.layers[0].weights[...] = 1

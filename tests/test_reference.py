@@ -7,7 +7,20 @@ import pytest
 
 from fastnn import ELU, LeakyReLU, activations, losses, reference
 from fastnn.activations import ACTIVATIONS
-from fastnn.program import build, pairs, prepare, zeros_like_parameters
+from fastnn.program import (
+    EPSILON,
+    RATE,
+    WIDTH_OF_ROW,
+    A,
+    B,
+    C,
+    D,
+    E,
+    build,
+    pairs,
+    prepare,
+    zeros_like_parameters,
+)
 
 
 def one_unit(activation="identity", loss=2, weight=2.0, bias=-1.0):
@@ -150,38 +163,46 @@ def test_gradients_of_one_unit():
     assert (weights.item(), biases.item()) == (13.0, 5.0)
 
 
+def row(numbers):
+    """A row (1, n) of these numbers, by column."""
+    found = np.zeros((1, WIDTH_OF_ROW))
+    found[:, list(numbers)] = list(numbers.values())
+    return found
+
+
 def train(program, optimizer, slots, numbers):
     """Two steps on x = 1, t = 0, one row each; returns the weight after each."""
     prepare(program, optimizer, slots)
     weights = []
     for _ in range(2):
         rows, t = np.zeros(1, np.int32), np.zeros((1, 1))
-        reference.train(program, np.ones((1, 1)), rows, t, 1, np.array([numbers]), 1)
+        reference.train(program, np.ones((1, 1)), rows, t, 1, row(numbers), 1)
         weights.append(program.parameters[0])
     return weights
 
 
 def test_two_steps_of_sgd():
     # h = w + b, g = 2 h for both: w = 2, b = -1 -> g = 2 -> w = 1.8, b = -1.2 -> g = 1.2
-    weights = train(one_unit(), reference.SGD, 0, [0.1, 0, 0, 0, 0])
+    weights = train(one_unit(), reference.SGD, 0, {RATE: 0.1})
     assert weights == pytest.approx([1.8, 1.68])
 
 
 def test_two_steps_of_momentum():
     # v = -0.2, then v = 0.5 * -0.2 - 0.1 * 1.2 = -0.22
-    weights = train(one_unit(), reference.MOMENTUM, 1, [0.1, 0.5, 0, 0, 0])
+    weights = train(one_unit(), reference.MOMENTUM, 1, {RATE: 0.1, A: 0.5})
     assert weights == pytest.approx([1.8, 1.58])
 
 
 def test_two_steps_of_nesterov():
     # v = -0.2, w += 0.5 v - 0.2 -> w = 1.7, b = -1.3, g = 0.8; v = -0.18, w += 0.5 v - 0.08
-    weights = train(one_unit(), reference.NESTEROV, 1, [0.1, 0.5, 0, 0, 0])
+    weights = train(one_unit(), reference.NESTEROV, 1, {RATE: 0.1, A: 0.5})
     assert weights == pytest.approx([1.7, 1.53])
 
 
 def test_the_first_step_of_adam_is_the_rate():
     # m / (1 - b1) = g, v / (1 - b2) = g^2: w -= rate * g / (|g| + eps)
-    numbers = [0.1 / (1 - 0.9), 1 / math.sqrt(1 - 0.99), 0.9, 0.99, 1e-8]
+    corrections = {RATE: 0.1 / (1 - 0.9), A: 1 / math.sqrt(1 - 0.99)}
+    numbers = {**corrections, B: 1 - 0.9, C: 1 - 0.99, EPSILON: 1e-8}
     program = one_unit()
     weights = train(program, reference.ADAM, 2, numbers)
     assert weights[0] == pytest.approx(1.9)
@@ -189,6 +210,86 @@ def test_the_first_step_of_adam_is_the_rate():
     m, v = 0.9 * 0.1 * 2 + 0.1 * 1.6, 0.99 * 0.01 * 4 + 0.01 * 1.6**2
     assert program.state[:, 0] == pytest.approx([m, v])
     assert weights[1] == pytest.approx(1.9 - 1.0 * m / (math.sqrt(v) * 10 + 1e-8))
+
+
+# x = 1, w = 2, b = -1, g = 2 h: the first gradient is 2; v = 0.1 * 4 where C = 0.1
+
+
+def test_two_steps_of_rmsprop():
+    weights = train(one_unit(), reference.RMSPROP, 1, {RATE: 0.1, C: 0.1, EPSILON: 0.01})
+    first = 0.1 * 2 / math.sqrt(0.4 + 0.01)
+    assert weights[0] == pytest.approx(2 - first)
+    g = 2 * (1 - 2 * first)
+    assert weights[1] == pytest.approx(weights[0] - 0.1 * g / math.sqrt(0.36 + 0.1 * g * g + 0.01))
+
+
+def test_two_steps_of_rmsprop_with_momentum():
+    numbers = {RATE: 0.1, A: 0.5, C: 0.1, EPSILON: 0.01}
+    weights = train(one_unit(), reference.RMSPROP_MOMENTUM, 2, numbers)
+    first = 0.1 * 2 / math.sqrt(0.4 + 0.01)
+    g = 2 * (1 - 2 * first)
+    second = 0.5 * first + 0.1 * g / math.sqrt(0.36 + 0.1 * g * g + 0.01)
+    assert weights == pytest.approx([2 - first, 2 - first - second])
+
+
+def test_two_steps_of_centered_rmsprop():
+    numbers = {RATE: 0.1, A: 0.5, C: 0.1, EPSILON: 0.01}
+    weights = train(one_unit(), reference.RMSPROP_CENTERED, 3, numbers)
+    first = 0.1 * 2 / math.sqrt(0.4 - 0.2**2 + 0.01)
+    g = 2 * (1 - 2 * first)
+    variance = 0.36 + 0.1 * g * g - (0.18 + 0.1 * g) ** 2
+    second = 0.5 * first + 0.1 * g / math.sqrt(variance + 0.01)
+    assert weights == pytest.approx([2 - first, 2 - first - second])
+
+
+def test_two_steps_of_adagrad():
+    weights = train(one_unit(), reference.ADAGRAD, 1, {RATE: 0.1, A: 0.5, EPSILON: 0.01})
+    first = 0.1 * 2 / math.sqrt(0.5 + 4 + 0.01)
+    g = 2 * (1 - 2 * first)
+    second = 0.1 * g / math.sqrt(0.5 + 4 + g * g + 0.01)
+    assert weights == pytest.approx([2 - first, 2 - first - second])
+
+
+def test_two_steps_of_adadelta():
+    weights = train(one_unit(), reference.ADADELTA, 2, {RATE: 1.0, C: 0.1, EPSILON: 0.01})
+    first = math.sqrt(0.01) * 2 / math.sqrt(0.4 + 0.01)
+    g, d = 2 * (1 - 2 * first), 0.1 * first**2
+    second = math.sqrt(d + 0.01) * g / math.sqrt(0.36 + 0.1 * g * g + 0.01)
+    assert weights == pytest.approx([2 - first, 2 - first - second])
+
+
+def test_two_steps_of_adamax():
+    weights = train(one_unit(), reference.ADAMAX, 2, {RATE: 0.1, B: 0.1, C: 0.5, EPSILON: 0.01})
+    first = 0.1 * 0.2 / (2 + 0.01)
+    g = 2 * (1 - 2 * first)
+    second = 0.1 * (0.9 * 0.2 + 0.1 * g) / (max(1, g) + 0.01)
+    assert weights == pytest.approx([2 - first, 2 - first - second])
+
+
+def test_two_steps_of_nadam():
+    numbers = {RATE: 0.1, A: 2.0, B: 0.1, C: 0.1, D: 0.7, E: 0.3, EPSILON: 0.01}
+    weights = train(one_unit(), reference.NADAM, 2, numbers)
+    first = 0.1 * (0.7 * 0.2 + 0.3 * 2) / (2 * math.sqrt(0.4) + 0.01)
+    g = 2 * (1 - 2 * first)
+    m, v = 0.18 + 0.1 * g, 0.36 + 0.1 * g * g
+    second = 0.1 * (0.7 * m + 0.3 * g) / (2 * math.sqrt(v) + 0.01)
+    assert weights == pytest.approx([2 - first, 2 - first - second])
+
+
+def test_amsgrad_goes_by_the_largest_v():
+    numbers = {RATE: 5.0, A: 2.0, B: 0.1, C: 0.9, EPSILON: 0.01}
+    weights = train(one_unit(), reference.AMSGRAD, 3, numbers)
+    first = 5 * 0.2 / (2 * math.sqrt(3.6) + 0.01)
+    g = 2 * (1 - 2 * first)
+    assert 0.36 + 0.9 * g * g < 3.6  # v falls
+    second = 5 * (0.18 + 0.1 * g) / (2 * math.sqrt(3.6) + 0.01)
+    assert weights == pytest.approx([2 - first, 2 - first - second])
+
+
+def test_lion_goes_by_the_sign():
+    # m = 0.2 after the first step; then 0.2 + 0.5 * (g - 0.2) with g = 2 * 0.8, negative at -1
+    weights = train(one_unit(), reference.LION, 1, {RATE: 0.75, B: 0.5, C: 0.1})
+    assert weights == pytest.approx([1.25, 2.0])  # h = 1, then -0.5: g = -1, m = 0.2 - 0.6 < 0
 
 
 def test_gaps_of_the_arenas_stay_zero():
@@ -200,7 +301,7 @@ def test_gaps_of_the_arenas_stay_zero():
     used = np.zeros(len(program.parameters), bool)
     for weights, biases in pairs(program, used):
         weights[...] = biases[...] = True
-    numbers = np.array([[0.01, 1.0, 0.9, 0.99, 1e-8]] * 4)
+    numbers = np.tile(row({RATE: 0.01, A: 1.0, B: 0.1, C: 0.01, EPSILON: 1e-8}), (4, 1))
     x, y = random.random((12, 3)), random.random((12, 2))
     reference.train(program, x, np.arange(12, dtype=np.int32), y, 3, numbers, 1)
     assert not program.parameters[~used].any()

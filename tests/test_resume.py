@@ -67,6 +67,13 @@ def without(history, *names):
         {"optimizer": fastnn.Adam(fastnn.OneCycle(0.05))},
         {"optimizer": fastnn.SGD(fastnn.Cosine(0.1), momentum=0.9)},
         {"optimizer": fastnn.SGD(0.1)},
+        {"optimizer": fastnn.SGD(0.1, use_ema=True, ema_momentum=0.9)},
+        {"optimizer": fastnn.Adam(0.01, gradient_accumulation_steps=3, global_clipnorm=0.5)},
+        {
+            "optimizer": fastnn.ScheduleFreeAdamW(
+                0.05, weight_decay=0.1, groups={0: fastnn.Group(rate=0.5)}
+            )
+        },
         {"augment": fastnn.Augment(0.5, 20, 0.1, 5, (1, 2), 0.1, (3, 3))},
     ],
     ids=str,

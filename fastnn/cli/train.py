@@ -160,8 +160,9 @@ def network_of(chosen: argparse.Namespace, plan: Plan, data: Learning) -> Networ
 
 
 def optimizer_of(chosen: argparse.Namespace, plan: Plan) -> Optimizer:
-    """The optimizer, with the schedule of its rate."""
-    return OPTIMIZERS[chosen.optimizer](SCHEDULES[chosen.schedule](plan.rate))
+    """The optimizer, with the schedule of its rate if it takes one."""
+    kind = OPTIMIZERS[chosen.optimizer]
+    return kind(plan.rate if kind.KEPT else SCHEDULES[chosen.schedule](plan.rate))
 
 
 def augment_of(chosen: argparse.Namespace, data: Learning) -> Augment | None:
@@ -237,7 +238,8 @@ def about_training(chosen: argparse.Namespace, plan: Plan, engine_name: str) -> 
     """How a network is trained, and by what."""
     threads = chosen.threads or engine.get_num_threads()
     deformed = ", deformed pictures" * getattr(chosen, "augment", False)
-    schedule = "" if chosen.schedule == "constant" else f" ({chosen.schedule})"
+    constant = chosen.schedule == "constant" or OPTIMIZERS[chosen.optimizer].KEPT
+    schedule = "" if constant else f" ({chosen.schedule})"
     return [
         f"training  {chosen.optimizer}, learning rate {plan.rate:g}{schedule}, "
         f"batches of {plan.batch_size}, seed {chosen.seed}{deformed}",
