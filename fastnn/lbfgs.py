@@ -114,7 +114,7 @@ class Fit(training.Run):
         if self.every:
             raise ValueError("expected callbacks without a batch's moments with LBFGS, got some")
         if normalises(self.runner.program):
-            raise ValueError("expected no BatchNorm with LBFGS, whose rows are no batches, got some")
+            raise ValueError("expected no BatchNorm with LBFGS, which has no batches, got some")
         ops, numbers = self.runner.program.ops, self.runner.program.numbers
         if (numbers[ops[:, KIND] == DROPOUT] > 0).any():
             raise ValueError("expected no dropout with LBFGS, which needs one loss, got some")

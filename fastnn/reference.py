@@ -77,6 +77,7 @@ from .program import (
     SHIFT_X,
     SOFTMAX,
     SOURCE,
+    STATISTICS,
     A,
     B,
     C,
