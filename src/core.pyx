@@ -75,6 +75,7 @@ include "statistics.pxi"
 include "columns.pxi"
 include "ends.pxi"
 include "plan.pxi"
+include "learning.pxi"
 include "steps.pxi"
 
 
