@@ -47,7 +47,7 @@ ANY = -1  # rows of a block
 # Rows of Program.augmentation: numbers are drawn from MIDDLE - SPREAD to MIDDLE + SPREAD
 SHIFT_X, SHIFT_Y, SCALE_X, SCALE_Y, ROTATION, SHEAR = range(6)  # pixels, factors, radians
 ELASTIC, NOISE, SHAPE = range(6, 9)  # (sigma, alpha), in units of x, (height, width)
-LONGEST_SIDE = (1 << 15) - 1  # of an image
+LONGEST_SIDE = 1 << 12  # of an image: weights of nodes for columns take up to 64 MB
 SMALLEST_SIGMA = 1.0
 
 # Losses whose numbers or last op must be of a kind; those of LAST read the last op's source.

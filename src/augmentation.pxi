@@ -22,8 +22,7 @@ cdef struct Augmentation:
     Py_ssize_t height, width, line      # of an image, and of its copy with a frame of zeros: elements of a line
     Py_ssize_t nodes_down, nodes        # of the noise
     const real* down            # (height, TAPS): what lines of nodes, from node_of on, weigh for each line,
-    const real* across          # (nodes, padded(width) + SEEN): what each node weighs for each column
-    # nodes for each column, 0 if they are not its own
+    const real* across          # (nodes, padded(width) + SEEN): what each node weighs for each column, most 0
 
 cdef struct Canvas:             # where a thread has what it needs for a row, in the work arena, and how random words are keyed
     Py_ssize_t image, numbers, sums
