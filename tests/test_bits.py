@@ -511,7 +511,7 @@ def test_every_optimizer(sizes, rows, batch_size, dtype, optimizer):
     agree(compute, dtype)
 
 
-@pytest.mark.parametrize("optimizer", [OPTIMIZERS[0], OPTIMIZERS[3]], ids=str)
+@pytest.mark.parametrize("optimizer", OPTIMIZERS[:2], ids=str)
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize(
     ("sizes", "rows", "batch_size"),
@@ -531,7 +531,8 @@ def test_batches_that_are_normalised(sizes, rows, batch_size, dtype, optimizer):
         value = builder.column_norm(value, 0.2, 0.1, f"layers.n{number}")
         value = builder.scale(value, f"layers.s{number}", shift=True)
         value = builder.activate(value, ACTIVATIONS["tanh"])
-        value = builder.dense(value, units, f"layers.{number}")
+        # before a norm a bias has no gradient but what is rounded, and Adam makes steps of that
+        value = builder.dense(value, units, f"layers.{number}", number == len(sizes) - 2)
     value = builder.activate(value, ACTIVATIONS["softmax"])
     program = builder.program([value], LOSSES["cross_entropy"].code, dtype)
     for block in views(program, program.parameters).values():
