@@ -27,6 +27,7 @@ from .program import (
     DECAY,
     DECAYS,
     EPSILON,
+    KINDS_OF_UPDATE,
     PENALTY,
     RATE,
     SCHEDULE_FREE,
@@ -207,6 +208,7 @@ class Rule:
     use_ema: bool = later(False)
     ema_momentum: float = later(0.99)
     groups: Mapping[str | int, Group] | None = later(None)
+    _has_rules: ClassVar[bool] = False
 
     def __post_init__(self) -> None:
         check_rate(self.learning_rate)
@@ -222,6 +224,7 @@ class Rule:
         fraction("ema_momentum", self.ema_momentum)
         if self.groups is not None:
             object.__setattr__(self, "groups", checked_groups(self.groups))
+        object.__setattr__(self, "_has_rules", self.code >= KINDS_OF_UPDATE)
 
     def __repr__(self) -> str:
         shown = [
@@ -268,10 +271,17 @@ class Rule:
 
     def coefficients(self, steps: Steps, rates: Table) -> Table:
         """The rows (S, n) of steps (S,), in order from 0 on, at these rates (S,)."""
-        every, updates = self.gradient_accumulation_steps, steps
-        if every > 1:
-            updates = np.maximum((steps + 1) // every - 1, 0)
+        every = self.gradient_accumulation_steps
+        updates = np.maximum((steps + 1) // every - 1, 0) if every > 1 else steps
         found = self._rows(updates)
+        found[:, RATE] = rates / found[:, RATE]
+        if self._has_rules:
+            self._add_rules(found, steps, updates, rates)
+        return found
+
+    def _add_rules(self, found: Table, steps: Steps, updates: Steps, rates: Table) -> None:
+        """The numbers of what there is besides the kind."""
+        every = self.gradient_accumulation_steps
         if every > 1:
             found[:, SHARE] = np.where((steps + 1) % every == 0, 1.0 / every, 0.0)
         if self.weight_decay > 0:
@@ -281,8 +291,6 @@ class Rule:
                 found[:, CLIP] = getattr(self, name)
         if self.use_ema:
             found[:, AVERAGE] = np.where(updates == 0, 1.0, 1.0 - self.ema_momentum)
-        found[:, RATE] = rates / found[:, RATE]
-        return found
 
     def factors(self, names: tuple[str, ...]) -> Table | None:
         """The groups' factors (m, 3) on rate, epsilon and decay of blocks of these names.

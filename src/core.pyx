@@ -16,6 +16,10 @@ them: rows of W for its neurons of the layer below. These weights never leave it
     ACTIVATE_BACK  dz = dh * g'(z)      its own neurons
     EXCHANGE                            all meet; each copies the others' neurons of dz
 
+Where updates wait for norms of all gradients, LEARN leaves these, and after a meeting
+
+    UPDATE    W, b                      its own rows; then MEASURE, a meeting and CONSTRAIN, where columns of W have a max-norm
+
 A layer so small that a meeting takes longer runs whole on every thread; its update waits until all have met.
 
 All steps of a call run in one region, and nothing is allocated in it. Threads come and go between two steps. Which thread
