@@ -14,7 +14,7 @@ import fastnn
 from fastnn import cli
 from fastnn.play import web
 from fastnn.play.description import described
-from fastnn.play.live import Rows
+from fastnn.play.live import Rows, Training
 from fastnn.play.session import Entry, Session, page, whole
 
 
@@ -121,9 +121,21 @@ def test_a_thousand_connections_do_not_shut_others_out(server):
     sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(1000)]
     try:
         assert server.ask("/api/session")[0] == 200
+        assert sum(map(ended, sockets)) > 700  # those that waited longest
     finally:
         for one in sockets:
             one.close()
+
+
+def ended(connection):
+    """Whether the other side has closed it."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 def test_garbage_is_no_news(server):
@@ -203,6 +215,18 @@ def test_a_training_is_paused_changed_and_ended(server, tmp_path):
     _, (x, y) = fastnn.datasets.load_digits()
     accuracy = fastnn.load(path).evaluate(x, y)["accuracy"]
     assert accuracy == pytest.approx(found["points"][-1]["val_accuracy"])
+
+
+def test_another_rate_is_that_of_the_next_steps():
+    (x, y), (x_test, y_test) = fastnn.datasets.load_digits()
+    net = fastnn.mlp([784, 4, 10], input_scale=1 / 255)
+    asked = {"optimizer": "sgd", "rate": 0.1, "slow": False, "epochs": 2, "batch": 64}
+    training = Training(net, Rows(x[:640], y[:640], x_test[:50], y_test[:50]), asked)
+    training.control({"rate": 0.02})
+    training.thread.start()
+    training.thread.join()
+    assert training.state == "done"
+    assert net.history.history["learning_rate"] == [pytest.approx(0.02)] * 2
 
 
 def test_a_training_is_stopped_and_goes_on(server):
