@@ -196,7 +196,9 @@ class Connection(H11Protocol):
         ours: set[Any] = self.connections
         if len(ours) > MOST_CONNECTIONS:
             idle = [one for one in ours if one.cycle is None or one.cycle.response_complete]
-            min(idle, key=lambda one: one.began, default=self).transport.abort()
+            oldest = min(idle, key=lambda one: one.began, default=self)
+            ours.discard(oldest)  # now, and not when the loop comes round: others may come first
+            oldest.transport.abort()
 
 
 def listening(port: int | None) -> socket.socket:
