@@ -14,7 +14,8 @@ import fastnn
 from fastnn import cli
 from fastnn.play import web
 from fastnn.play.description import described
-from fastnn.play.live import Rows, Training
+from fastnn.play.live import Rows, Training, tiles
+from fastnn.play.server import finite
 from fastnn.play.session import Entry, Session, page, whole
 
 
@@ -242,6 +243,18 @@ def test_a_training_that_diverges_says_so(server):
     asked = {"hidden": [8], "rate": 100, "epochs": 5, "optimizer": "sgd", "batch": 64}
     server.json("/api/training/b", {**asked, "activation": "exponential", "slow": False})
     assert "diverged" in until(server, "failed", "b")["error"]
+
+
+def test_figures_that_are_no_numbers_are_null():
+    found = finite({"a": [float("nan"), 1.5, {"b": float("inf")}], "c": "x", "d": 3})
+    assert found == {"a": [None, 1.5, {"b": None}], "c": "x", "d": 3}
+
+
+def test_weights_that_are_infinite_have_tiles():
+    net = fastnn.mlp([4, 3, 2])
+    net.layers[0].weights[:] = np.array([np.inf, np.nan, 1])
+    assert tiles(net)["count"] == 3
+    assert np.isfinite(tiles(net)["scale"])
 
 
 def test_a_model_that_is_none_and_formulas_are_refused(tmp_path, write):
