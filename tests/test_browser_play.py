@@ -348,10 +348,10 @@ def test_attributions_in_javascript_agree_with_those_of_inspection(server, open_
 
     page, net = open_page(server.address), fastnn.load(good_model)
     _, (x, _) = fastnn.datasets.load_digits()
-    code = "return [...window.fastnn.network.attribute(it, 3, 8, new Array(784).fill(0), 300)];"
+    code = "return [...window.fastnn.network.attribute(it, 3, 8, new Array(784).fill(0), 20)];"
     found = page.evaluate(SCRIPT, [code, x[0].tolist()])
     wanted = inspection.attribute(net, x[:1], 3, 8, steps=300)[0]
-    np.testing.assert_allclose(found, wanted, atol=0.01 * np.abs(wanted).max())
+    np.testing.assert_allclose(found, wanted, atol=0.015 * np.abs(wanted).max())
 
 
 def test_digits_in_javascript_are_centred_as_in_python(server, open_page):

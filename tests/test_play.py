@@ -14,7 +14,8 @@ import fastnn
 from fastnn import cli
 from fastnn.play import web
 from fastnn.play.description import described
-from fastnn.play.live import Rows
+from fastnn.play.live import Rows, Training, tiles
+from fastnn.play.server import finite
 from fastnn.play.session import Entry, Session, page, whole
 
 
@@ -121,9 +122,21 @@ def test_a_thousand_connections_do_not_shut_others_out(server):
     sockets = [socket.create_connection(("127.0.0.1", server.port)) for _ in range(1000)]
     try:
         assert server.ask("/api/session")[0] == 200
+        assert sum(map(ended, sockets)) > 700  # those that waited longest
     finally:
         for one in sockets:
             one.close()
+
+
+def ended(connection):
+    """Whether the other side has closed it."""
+    connection.setblocking(False)
+    try:
+        return connection.recv(1) == b""
+    except BlockingIOError:
+        return False
+    except ConnectionResetError:
+        return True
 
 
 def test_garbage_is_no_news(server):
@@ -205,6 +218,18 @@ def test_a_training_is_paused_changed_and_ended(server, tmp_path):
     assert accuracy == pytest.approx(found["points"][-1]["val_accuracy"])
 
 
+def test_another_rate_is_that_of_the_next_steps():
+    (x, y), (x_test, y_test) = fastnn.datasets.load_digits()
+    net = fastnn.mlp([784, 4, 10], input_scale=1 / 255)
+    asked = {"optimizer": "sgd", "rate": 0.1, "slow": False, "epochs": 2, "batch": 64}
+    training = Training(net, Rows(x[:640], y[:640], x_test[:50], y_test[:50]), asked)
+    training.control({"rate": 0.02})
+    training.thread.start()
+    training.thread.join()
+    assert training.state == "done"
+    assert net.history.history["learning_rate"] == [pytest.approx(0.02)] * 2
+
+
 def test_a_training_is_stopped_and_goes_on(server):
     asked = {"hidden": [8], "rate": 0.1, "epochs": 500, "optimizer": "sgd", "batch": 64}
     server.json("/api/training/b", {**asked, "slow": True})
@@ -218,6 +243,18 @@ def test_a_training_that_diverges_says_so(server):
     asked = {"hidden": [8], "rate": 100, "epochs": 5, "optimizer": "sgd", "batch": 64}
     server.json("/api/training/b", {**asked, "activation": "exponential", "slow": False})
     assert "diverged" in until(server, "failed", "b")["error"]
+
+
+def test_figures_that_are_no_numbers_are_null():
+    found = finite({"a": [float("nan"), 1.5, {"b": float("inf")}], "c": "x", "d": 3})
+    assert found == {"a": [None, 1.5, {"b": None}], "c": "x", "d": 3}
+
+
+def test_weights_that_are_infinite_have_tiles():
+    net = fastnn.mlp([4, 3, 2])
+    net.layers[0].weights[:] = np.array([np.inf, np.nan, 1])
+    assert tiles(net)["count"] == 3
+    assert np.isfinite(tiles(net)["scale"])
 
 
 def test_a_model_that_is_none_and_formulas_are_refused(tmp_path, write):

@@ -144,7 +144,7 @@ class Training(Callback):
 def tiles(network: Network) -> dict[str, Any]:
     """The weights of some of the first layer's neurons, as bytes: -127 to 127 times a scale."""
     first = next(layer for layer in network.layers if isinstance(layer, Dense))
-    weights = np.array(first.weights[:, :TILES].T, np.float32)
+    weights = np.nan_to_num(first.weights[:, :TILES].T.astype(np.float64))  # while it diverges
     largest = float(np.abs(weights).max()) or 1.0
     small = np.rint(weights * (127 / largest)).astype(np.int8)
     text = base64.b64encode(small.tobytes()).decode()

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import math
 import secrets
 import socket
 from collections.abc import Callable
@@ -141,9 +142,18 @@ def action(session: Session, run: Action) -> Callable[[Request], Any]:
         if isinstance(answer, web.File):
             named = {"content-disposition": f'attachment; filename="{answer.name}"'}
             return Response(answer.content, media_type=answer.kind, headers=named)
-        return JSONResponse(answer)
+        return JSONResponse(finite(answer))
 
     return handle
+
+
+def finite(value: Any) -> Any:
+    """The same for JSON, which has no infinity and no NaN: null, while a training diverges."""
+    if isinstance(value, float):
+        return value if math.isfinite(value) else None
+    if isinstance(value, dict):
+        return {name: finite(one) for name, one in value.items()}
+    return [finite(one) for one in value] if isinstance(value, list) else value
 
 
 def files() -> list[Route]:
@@ -196,7 +206,9 @@ class Connection(H11Protocol):
         ours: set[Any] = self.connections
         if len(ours) > MOST_CONNECTIONS:
             idle = [one for one in ours if one.cycle is None or one.cycle.response_complete]
-            min(idle, key=lambda one: one.began, default=self).transport.abort()
+            oldest = min(idle, key=lambda one: one.began, default=self)
+            ours.discard(oldest)  # now, and not when the loop comes round: others may come first
+            oldest.transport.abort()
 
 
 def listening(port: int | None) -> socket.socket:
