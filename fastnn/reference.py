@@ -543,16 +543,16 @@ def targets(program: Program, y: Array) -> Array:
     return np.eye(program.targets, dtype=program.dtype)[y]
 
 
-Weights = NDArray[np.float64]  # (B,), of rows
+Targets = Array | tuple[Array, NDArray[np.float64]]  # of rows, and their weights (B,) if any
 
 
-def judged(
-    program: Program, h: Values, y: Array, weights: Weights | None
-) -> tuple[float, float, Array]:
+def judged(program: Program, h: Values, y: Targets) -> tuple[float, float, Array]:
     """The sum of the losses over the rows, what agrees with y, and d (B, O) of the mean loss.
 
-    Each row counts by its weight; the mean is over the sum of weights.
+    Where y is (y, weights), each row counts by its weight w (B,): the mean is sum(w l) / sum(w),
+    and 0 if that is 0 / 0.
     """
+    y, weights = y if isinstance(y, tuple) else (y, None)
     z = h[program.ops[-1, SOURCE]]
     losses, d = losses_and_errors(program, z, h[-1], targets(program, y))
     agree = agreeing(program, h[-1], y)
@@ -592,14 +592,9 @@ def activations(program: Program, x: Array, outs: list[Array], threads: int) -> 
         out[:] = h[value]
 
 
-def evaluate(
-    program: Program, x: Array, y: Array, threads: int, weights: Weights | None = None
-) -> tuple[float, float]:
-    """The sum of the losses over the rows, and how many rows (or outputs) agree with y.
-
-    Both are sums of the rows' weights (B,), where they have some.
-    """
-    return judged(program, forward_pass(program, x, ops(program)), y, weights)[:2]
+def evaluate(program: Program, x: Array, y: Targets, threads: int) -> tuple[float, float]:
+    """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
+    return judged(program, forward_pass(program, x, ops(program)), y)[:2]
 
 
 def backward(
@@ -620,20 +615,18 @@ def backward(
 def gradients(
     program: Program,
     x: Array,
-    y: Array,
+    y: Targets,
     gradients: Array,
     threads: int,
     first_row: int | None = None,
-    weights: Weights | None = None,
 ) -> tuple[float, float]:
     """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees.
 
-    Where first_row says which row of its batch x begins with, dropout is on. weights (B,): of the
-    rows; the mean is sum(w l) / sum(w), and 0 if that is 0 / 0.
+    Where first_row says which row of its batch x begins with, dropout is on.
     """
     chain = ops(program, gradients, first_row)
     h = forward_pass(program, x, chain)
-    loss, agree, d = judged(program, h, y, weights)
+    loss, agree, d = judged(program, h, y)
     backward_pass(program, h, chain, d, int(program.loss in LAST))
     return loss, agree
 
@@ -642,26 +635,26 @@ def train(
     program: Program,
     x: Array,
     rows: NDArray[np.int32],
-    y: Array,
+    y: Targets,
     batch_size: int,
     coefficients: NDArray[np.float64],
     threads: int,
-    weights: Weights | None = None,
 ) -> tuple[float, float]:
     """One update for every row of coefficients (S, 5).
 
-    Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y and of
-    weights, which are already gathered: len(y) == len(rows). Returns the sum of the losses and what
-    agrees, each taken just before the update of its batch.
+    Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y, which is
+    already gathered: len(y) == len(rows). Returns the sum of the losses and what agrees, each taken
+    just before the update of its batch.
     """
     g = np.zeros_like(program.parameters)
-    loss, agree, first = 0.0, 0.0 if weights is not None else 0, program.update
+    loss, first = 0.0, program.update
+    agree: float = 0
     try:
         for step, numbers in enumerate(coefficients):
             batch = slice(step * batch_size, (step + 1) * batch_size)
             program.update = first + step
-            w = None if weights is None else weights[batch]
-            batch_loss, batch_agree = gradients(program, x[rows[batch]], y[batch], g, threads, 0, w)
+            t = (y[0][batch], y[1][batch]) if isinstance(y, tuple) else y[batch]
+            batch_loss, batch_agree = gradients(program, x[rows[batch]], t, g, threads, 0)
             apply_gradients(program, g, numbers, threads)
             loss, agree = loss + batch_loss, agree + batch_agree
     finally:

@@ -144,7 +144,8 @@ cdef class Judged:
     cdef object y, weights, losses, agreeing
     cdef Result result
 
-    def __init__(self, Plan plan, y, weights, Py_ssize_t n, Py_ssize_t room):
+    def __init__(self, Plan plan, y, Py_ssize_t n, Py_ssize_t room):
+        y, weights = y if isinstance(y, tuple) else (y, None)
         self.weights = None if weights is None else _is(weights, "weights", cnp.NPY_FLOAT64, (n,))
         if fits(y, cnp.NPY_INT64, (n,)) or y.dtype == np.int64 and y.ndim == 1:
             # they are indices: nobody may change them once they are checked
@@ -259,15 +260,15 @@ def backward(program, x, d_output, gradients, d_input, threads):
     _learn(plan, &call, no_state, gradients, threads)
 
 
-def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None, weights=None):
+def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None):
     """Gradients of the mean loss over the rows; returns the sum of their losses and the agreeing rows.
 
-    Where first_row says which row of its batch x begins with, dropout is on. weights (n,): of the rows.
+    Where first_row says which row of its batch x begins with, dropout is on. y may be (y, weights), as in all calls.
     """
     cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
     _check_threads(threads)
-    cdef Judged judged = Judged(plan, y, weights, call.samples, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.samples))
+    cdef Judged judged = Judged(plan, y, call.samples, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.samples))
     _is(gradients, "gradients", REAL, program.parameters.shape)
     judged.tell(&call)
     call.loss = program.loss
@@ -305,10 +306,10 @@ def apply_gradients(program, gradients, coefficients, threads):
     callers -= 1
 
 
-def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t threads, weights=None):
+def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t threads):
     """One update for every row of coefficients (S, 5); returns the sum of losses and what agrees.
 
-    Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y and weights.
+    Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y.
     """
     cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
@@ -325,7 +326,7 @@ def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t t
     call.samples, call.batch_size = m, smaller(batch_size, m)
     call.coefficients, call.learning, call.slot = <const double*> start_of(coefficients), True, len(plan.parameters)
     call.drops, call.seed, call.update, call.loss = True, program.seed, program.update, program.loss
-    cdef Judged judged = Judged(plan, y, weights, m, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.batch_size))
+    cdef Judged judged = Judged(plan, y, m, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.batch_size))
     judged.tell(&call)
     _learn(plan, &call, state, no_state if call.batch_size <= CHUNK else _zeros(len(plan.parameters)), threads)
     return judged.sums()
