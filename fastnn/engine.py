@@ -39,6 +39,10 @@ class Engine(Protocol):
         self, program: Program, x: Array, y: Targets, threads: int
     ) -> tuple[float, float]: ...
 
+    def outputs(
+        self, program: Program, x: Array, out: Array, threads: int, first_row: int | None = None
+    ) -> None: ...
+
     def backward(
         self,
         program: Program,
@@ -47,6 +51,7 @@ class Engine(Protocol):
         gradients: Array,
         d_input: Array | None,
         threads: int,
+        first_row: int | None = None,
     ) -> None: ...
 
     def gradients(

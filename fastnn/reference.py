@@ -597,6 +597,16 @@ def evaluate(program: Program, x: Array, y: Targets, threads: int) -> tuple[floa
     return judged(program, forward_pass(program, x, ops(program)), y)[:2]
 
 
+def outputs(
+    program: Program, x: Array, out: Array, threads: int, first_row: int | None = None
+) -> None:
+    """The outputs (B, O) that `backward` starts from, with dropout as in `gradients`.
+
+    A compiled engine's may have other bits than those of `forward`, which are sums in one piece.
+    """
+    out[:] = forward_pass(program, x, ops(program, None, first_row))[-1]
+
+
 def backward(
     program: Program,
     x: Array,
@@ -604,9 +614,13 @@ def backward(
     gradients: Array,
     d_input: Array | None,
     threads: int,
+    first_row: int | None = None,
 ) -> None:
-    """Gradients of the weights, and of the scaled input, from dh (B, O) of the output."""
-    chain = ops(program, gradients)
+    """Gradients of the weights, and of the scaled input, from dh (B, O) of the output.
+
+    Dropout as in `gradients`.
+    """
+    chain = ops(program, gradients, first_row)
     d = backward_pass(program, forward_pass(program, x, chain), chain, d_output, 0)
     if d_input is not None:
         d_input[:] = d[0]

@@ -227,7 +227,7 @@ cdef _learn(Plan plan, Call* call, real[::1] state, real[::1] gradients, Py_ssiz
     """train, gradients and backward: the same steps, with or without updates."""
     global callers
     cdef Py_ssize_t rows = smaller(CHUNK, smaller(call.batch_size, call.samples))
-    key = (rows, call.batch_size, call.drops, call.loss, call.judge == OUTPUT_GRADIENT, call.d_input != NULL)
+    key = (rows, call.batch_size, call.drops, call.loss, call.judge if call.judge >= OUTPUT_GRADIENT else LABELS, call.given != NULL)
     cdef Tape tape = plan.tapes.get(key) or plan.remember(key, learning_tape(plan, rows, call.batch_size, call))
     threads = trainers(plan, rows, threads)
     use(call, tape)
@@ -245,8 +245,26 @@ cdef _learn(Plan plan, Call* call, real[::1] state, real[::1] gradients, Py_ssiz
     plan.region = r
 
 
-def backward(program, x, d_output, gradients, d_input, threads):
-    """Gradients of the weights, and of the scaled input, from dh (n, O) of the output."""
+cdef void drop_from(Call* call, program, first_row) except *:
+    """Dropout is on where first_row says which row of its batch the call begins with."""
+    if first_row is not None:
+        call.drops, call.first_row, call.seed, call.update = True, first_row, program.seed, program.update
+
+
+def outputs(program, x, out, threads, first_row=None):
+    """The outputs (n, O) that `backward` starts from: of training, with dropout as in `gradients`."""
+    cdef Plan plan = plan_of(program)
+    cdef Call call = call_of(plan, rows_at(plan, x))
+    cdef real[::1] given
+    _check_threads(threads)
+    given = _is(out, "out", REAL, (call.samples, plan.outputs)).reshape(-1)
+    call.judge, call.given, call.loss = OUTPUT, &given[0], program.loss
+    drop_from(&call, program, first_row)
+    _learn(plan, &call, no_state, no_state, threads)
+
+
+def backward(program, x, d_output, gradients, d_input, threads, first_row=None):
+    """Gradients of the weights, and of the scaled input, from dh (n, O) of the output; dropout as in `gradients`."""
     cdef Plan plan = plan_of(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
     cdef real[::1] d_rows
@@ -256,7 +274,8 @@ def backward(program, x, d_output, gradients, d_input, threads):
     call.judge, call.targets, call.loss = OUTPUT_GRADIENT, &d[0], program.loss
     if d_input is not None:
         d_rows = _is(d_input, "d_input", REAL, (call.samples, plan.inputs)).reshape(-1)
-        call.d_input = &d_rows[0]
+        call.given = &d_rows[0]
+    drop_from(&call, program, first_row)
     _learn(plan, &call, no_state, gradients, threads)
 
 
@@ -272,8 +291,7 @@ def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None):
     _is(gradients, "gradients", REAL, program.parameters.shape)
     judged.tell(&call)
     call.loss = program.loss
-    if first_row is not None:
-        call.drops, call.first_row, call.seed, call.update = True, first_row, program.seed, program.update
+    drop_from(&call, program, first_row)
     _learn(plan, &call, no_state, gradients, threads)
     return judged.sums()
 

@@ -97,7 +97,7 @@ cdef void train_steps(Region r, Worker me) noexcept nogil:
             block.start = step * call.batch_size + first
             for i in range(call.length):
                 perform(call.tape + i, &me, r.parameters, r.state, r.gradients, r.work)
-            if is_first(&me) and call.judge != OUTPUT_GRADIENT:
+            if is_first(&me) and call.judge < OUTPUT_GRADIENT:
                 add_up(call, block.rows)
         step += 1
     leave_mode(mode)

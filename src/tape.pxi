@@ -22,7 +22,7 @@ cdef enum:
     PASS                        # an op's d -> that of a value that others read as well
     EXCHANGE                    # a barrier, then the others' columns (or rows) -> target
     LEARN                       # h, and dz in other -> W and b, or their gradients
-    GIVE                        # d of h_0 -> the call
+    GIVE                        # d of h_0, or the output -> the call
     # ACTIVATE, SOFTMAX: z -> h; DROPOUT: x -> h, the mask in other; ADD: x, and y in other -> h
 
 cdef struct Cut:                # a layer's neurons, in pieces
@@ -65,14 +65,14 @@ cdef struct Call:               # the same for all threads and steps
     Data data
     const int32_t* order        # which of the data's rows are taken; NULL: all, as they lie
     Py_ssize_t samples, batch_size
-    int loss, optimizer, judge  # judge: LABELS, TARGETS or OUTPUT_GRADIENT
+    int loss, optimizer, judge  # judge: LABELS, TARGETS, OUTPUT_GRADIENT, OUTPUT
     bint drops                  # whether dropout is on
     bint learning               # else the gradients of one batch are the result
     const int64_t* labels
     const real* targets
     const double* weights       # of the rows; NULL: all alike
     const double* coefficients  # (steps, COEFFICIENTS)
-    real* d_input
+    real* given                 # what GIVE fills
     uint64_t seed, update       # of the call's first step, for random numbers,
     Py_ssize_t first_row        # and which row of its batch the first is
     Py_ssize_t slot             # between two slots of the optimizer's state

@@ -56,11 +56,10 @@ def test_weights_of_one_and_of_nothing(engine_name, rows):
     assert type(agreeing) is int
     assert core.gradients(net.program, x, (y, np.zeros(rows)), none, 1) == (0, 0)
     assert not none.any()
-    some = np.arange(rows) % 2.0
     x[::2] = np.inf
-    for _ in range(2):
-        loss, _ = core.evaluate(net.program, x, (y, some), 1)
-        assert np.isfinite(loss)
+    with np.errstate(invalid="ignore"):
+        loss, _ = core.evaluate(net.program, x, (y, np.arange(rows) % 2.0), 1)
+    assert np.isfinite(loss)
 
 
 @pytest.mark.parametrize("batch_size", [60, 16])
@@ -125,9 +124,9 @@ NAMES = [
 def test_metrics_count_rows_by_their_weights():
     x, y, w = data()
     again = np.repeat(np.arange(60), w)
-    ours = network().evaluate(x, y, metrics=[*NAMES, "log_loss"], sample_weight=w)
+    ours = network().evaluate(x, y, metrics=NAMES, sample_weight=w)
     assert ours == pytest.approx(
-        network().evaluate(x[again], y[again], metrics=[*NAMES, "log_loss"])
+        network().evaluate(x[again], y[again], metrics=NAMES)
     )
     net, t = fastnn.Network(4, [Dense(2)], dtype="float64"), x[:, :2] ** 2
     names = ["mae", "rmse", "r2"]
