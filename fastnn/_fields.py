@@ -120,6 +120,9 @@ def _dtype(value: Any) -> str:
 
 
 def _loss(value: Any) -> Loss:
+    if isinstance(value, dict) and "function" in value:
+        expect_names("loss", value.keys(), {"function"})
+        return losses.missing(_is(str, "the name of a function")(value["function"]))
     if not isinstance(value, dict):
         return losses.get(_is(str, "the name of a loss")(value))
     expect_names("loss", value.keys(), {"name", "numbers"})
@@ -134,6 +137,8 @@ def _loss(value: Any) -> Loss:
 
 def _loss_entry(network: Network, _: State) -> Any:
     loss = network.loss
+    if loss.function is not None:
+        return {"function": loss.name}
     if loss == losses.LOSSES.get(loss.name):
         return loss.name
     return {"name": loss.name, "numbers": list(loss.numbers)}

@@ -23,6 +23,7 @@ ENOUGH = 16  # threads that one may ask for on any machine
 DIGITS = 20  # of a number of threads: so many are too many
 
 Array = NDArray[Any]
+Targets = Array | tuple[Array, NDArray[np.float64]]  # of rows, and their weights (n,) if any
 
 
 class Engine(Protocol):
@@ -35,13 +36,12 @@ class Engine(Protocol):
     def activations(self, program: Program, x: Array, outs: list[Array], threads: int) -> None: ...
 
     def evaluate(
-        self,
-        program: Program,
-        x: Array,
-        y: Array,
-        threads: int,
-        weights: NDArray[np.float64] | None = None,
+        self, program: Program, x: Array, y: Targets, threads: int
     ) -> tuple[float, float]: ...
+
+    def outputs(
+        self, program: Program, x: Array, out: Array, threads: int, first_row: int | None = None
+    ) -> None: ...
 
     def backward(
         self,
@@ -51,17 +51,17 @@ class Engine(Protocol):
         gradients: Array,
         d_input: Array | None,
         threads: int,
+        first_row: int | None = None,
     ) -> None: ...
 
     def gradients(
         self,
         program: Program,
         x: Array,
-        y: Array,
+        y: Targets,
         gradients: Array,
         threads: int,
         first_row: int | None = None,
-        weights: NDArray[np.float64] | None = None,
     ) -> tuple[float, float]: ...
 
     def apply_gradients(
@@ -77,11 +77,10 @@ class Engine(Protocol):
         program: Program,
         x: Array,
         rows: NDArray[np.int32],
-        y: Array,
+        y: Targets,
         batch_size: int,
         coefficients: NDArray[np.float64],
         threads: int,
-        weights: NDArray[np.float64] | None = None,
     ) -> tuple[float, float]: ...
 
     def rest(self, program: Program) -> None: ...

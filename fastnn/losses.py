@@ -20,6 +20,7 @@ from ._errors import flag, fraction, number, positive, shown, unknown
 from .activations import Activation
 
 Kind = Literal["class", "binary", "numbers"]
+Function = Callable[..., tuple[float, NDArray[Any]]]
 
 LOGITS = "_with_logits"  # the end of the names of losses that apply the activation themselves
 
@@ -42,6 +43,7 @@ class Loss:
     least: float = -math.inf  # of a target
     per_target: int = 1  # outputs
     since: int = 5  # the first format of model files that has it
+    function: Function | None = None  # that is asked instead of an engine
 
     def targets(self, outputs: int) -> int:
         """T: how many targets a row has."""
@@ -201,10 +203,28 @@ def default(activation: Activation) -> Loss:
     return LOSSES[names.get(activation.name, "mean_squared_error")]
 
 
-def get(loss: str | Loss) -> Loss:
+def of_function(function: Function) -> Loss:
+    """The loss that a function f(y_true=, y_pred=) -> (loss, d_y_pred) gives: see `Network`."""
+    name = getattr(function, "__name__", type(function).__name__)
+    return Loss(name, LOSSES["mean_squared_error"].code, function=function)
+
+
+def missing(name: str) -> Loss:
+    """That of a function of which a file has only the name: it says what is missing."""
+
+    def function(**_: object) -> tuple[float, NDArray[Any]]:
+        raise ValueError(f"expected the loss {name}: pass load(path, loss={name})")
+
+    function.__name__ = name
+    return of_function(function)
+
+
+def get(loss: str | Loss | Function) -> Loss:
     """The loss of this name, with its usual numbers. Raises ValueError for an unknown one."""
     if isinstance(loss, Loss):
         return loss
+    if callable(loss) and not isinstance(loss, type):
+        return of_function(loss)
     if not isinstance(loss, str) or loss not in LOSSES:
         raise unknown("loss", loss, LOSSES)
     return LOSSES[loss]

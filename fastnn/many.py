@@ -101,7 +101,7 @@ class Job:
         run = self.run
         self.test = run.validation if rows is None else replace(run.rows, chosen=rows)
         run.validation, self.metrics = None, metrics
-        metrics_of.check(metrics, run.rows.meaning)
+        metrics_of.check(metrics, run.rows.meaning, run.rows.loss)
 
     @property
     def cost(self) -> int:

@@ -21,9 +21,10 @@ from .activations import Activation
 from .augmentation import Augment
 from .callbacks import Callback, Callbacks
 from .columns import Columns
+from .judges import Judge
 from .layers import Dense, Layer
 from .layers.embed import check_codes
-from .losses import Loss
+from .losses import Function, Loss
 from .metrics import Measure
 from .optimizers import Optimizer
 from .program import (
@@ -33,6 +34,7 @@ from .program import (
     aligned_copy,
     block_places,
     flops,
+    normalises,
     pairs,
     prepare,
     views,
@@ -41,7 +43,7 @@ from .rows import Meaning, Rows, meaning_of, split, with_class_weights
 from .shards import Shards
 from .training import History
 
-Function = Callable[["Network", int, dict[str, float]], object]
+Told = Callable[["Network", int, dict[str, float]], object]
 ClassWeight = dict[int, float] | str  # by label, or "balanced"
 Data = tuple[Array, Array, NDArray[np.float64] | None]  # x, y, and the weights of rows if any
 
@@ -61,7 +63,10 @@ class Network:
     so that the loss is the same but for a factor (huber and log_cosh take errors in deviations).
     What goes in and comes out stays in the units of the data. loss: its name, or what `losses`
     makes of numbers, such as `losses.Huber(2.0)`; by default cross_entropy after softmax,
-    binary_cross_entropy after sigmoid, else mean_squared_error.
+    binary_cross_entropy after sigmoid, else mean_squared_error. Or a function, called as
+    f(y_true=labels or targets, y_pred=outputs (n, O)), that gives the mean loss over these rows
+    and its gradient (n, O) with respect to y_pred; both see standardised targets. A large batch
+    goes through it in parts. It has no weights of rows, and of it only the name is saved.
     dtype: "float32" or "float64". seed: initial weights and shuffling follow from it; None draws
     one. engine: "auto", "reference", or one build by name. num_threads: by default as
     `set_num_threads` says; results do not depend on it.
@@ -80,7 +85,7 @@ class Network:
         *,
         input_scale: float = 1.0,
         standardize: bool = False,
-        loss: str | Loss | None = None,
+        loss: str | Loss | Function | None = None,
         dtype: DTypeLike = "float32",
         seed: int | None = 0,
         engine: str = "auto",
@@ -148,6 +153,8 @@ class Network:
             self.seed,
             self.loss.numbers,
         )
+        if self.loss.function is not None and normalises(self.program):
+            raise ValueError(f"expected a loss of fastnn's with BatchNorm, got {self.loss.name}")
         names = [f"layers.{number}" for number in range(len(layers))]
         pairs = zip(layers, names, strict=True)
         self.layers = tuple(layer.bound(self.program, name) for layer, name in pairs)
@@ -185,7 +192,7 @@ class Network:
         metrics: Iterable[str | Measure] = (),
         shuffle: bool = True,
         augment: Augment | None = None,
-        callbacks: Iterable[Callback | Function] = (),
+        callbacks: Iterable[Callback | Told] = (),
         verbose: int = 1,
         resume: str | os.PathLike[str] | None = None,
     ) -> History:
@@ -661,11 +668,19 @@ class Network:
         """The checked x, y and weights; `of` goes before their names in errors."""
         array = self._features(x, f"{of}x")
         targets = _arrays.targets(y, len(array), self.outputs, self.loss, self.dtype, of)
-        return array, targets, None if weights is None else _arrays.weights(weights, len(array), of)
+        if weights is None:
+            return array, targets, None
+        self._check_weighs("sample_weight")
+        return array, targets, _arrays.weights(weights, len(array), of)
+
+    def _check_weighs(self, name: str) -> None:
+        if self.loss.function is not None:
+            raise ValueError(f"expected no {name} with the function {self.loss.name} as loss")
 
     def _weighted(self, parts: list[Rows], class_weight: ClassWeight | None) -> list[Rows]:
         """The rows with the weights of their classes. Raises ValueError if nothing counts."""
         if class_weight is not None:
+            self._check_weighs("class_weight")
             parts = with_class_weights(parts, class_weight, self.outputs)
         if not any(rows.total() > 0 for rows in parts):
             raise ValueError("expected a positive weight of some row, got weights that are all 0")
@@ -801,6 +816,7 @@ class Network:
             meanings.append("classes" if several else meaning_of(self.loss, y))
             found = self._rows((x, y, weights), meaning=meanings[0])
             if class_weight is not None:
+                self._check_weighs("class_weight")
                 found = with_class_weights(found, class_weight, self.outputs)
             return found[0]
 
@@ -811,7 +827,10 @@ class Network:
         return stream, self._weighted(validated, None)[0]
 
     def _runner(self) -> training.Runner:
-        return training.Runner(self.program, self._engine, self._threads, self._block, self._unit)
+        engine = self._engine
+        if self.loss.function is not None:
+            engine = Judge(engine, self.loss)
+        return training.Runner(self.program, engine, self._threads, self._block, self._unit)
 
     def _blocks(self, x: Array) -> Iterator[tuple[slice, Array]]:
         for rows in _arrays.pieces(len(x), self._block):
@@ -879,16 +898,28 @@ def mlp(
 
 
 def load(
-    path: str | os.PathLike[str], *, engine: str = "auto", num_threads: int | None = None
+    path: str | os.PathLike[str],
+    *,
+    engine: str = "auto",
+    num_threads: int | None = None,
+    loss: Function | None = None,
 ) -> Network:
     """Read the network that `Network.save` wrote to the file `path`; nothing in it is executed.
+
+    loss: the function that it was trained with, if it was one; without it the network predicts.
 
     Raises FormatError if the file is truncated, altered, of another kind or of a newer version,
     OSError if it cannot be read, TypeError if `path` is none.
     """
     from . import files
 
-    return network_of(*files.read(path), engine, num_threads)
+    model, tensors = files.read(path)
+    if loss is not None:
+        given = losses.of_function(loss)
+        if model["loss"].function is None or model["loss"].name != given.name:
+            raise ValueError(f"expected the loss {model['loss'].name}, got {given.name}")
+        model["loss"] = given
+    return network_of(model, tensors, engine, num_threads)
 
 
 def network_of(
@@ -1014,7 +1045,7 @@ def settings_of(
     batch_size: int,
     optimizer: str | Optimizer,
     shuffle: bool,
-    callbacks: Iterable[Callback | Function],
+    callbacks: Iterable[Callback | Told],
     verbose: int,
     metrics: Iterable[str | Measure],
     augment: Augment | None = None,

@@ -1022,16 +1022,16 @@ def targets(program: Program, y: Array) -> Array:
     return np.eye(program.targets, dtype=program.dtype)[y]
 
 
-Weights = NDArray[np.float64]  # (B,), of rows
+Targets = Array | tuple[Array, NDArray[np.float64]]  # of rows, and their weights (B,) if any
 
 
-def judged(
-    program: Program, h: Values, y: Array, weights: Weights | None
-) -> tuple[float, float, Array]:
+def judged(program: Program, h: Values, y: Targets) -> tuple[float, float, Array]:
     """The sum of the losses over the rows, what agrees with y, and d (B, O) of the mean loss.
 
-    Each row counts by its weight; the mean is over the sum of weights.
+    Where y is (y, weights), each row counts by its weight w (B,): the mean is sum(w l) / sum(w),
+    and 0 if that is 0 / 0.
     """
+    y, weights = y if isinstance(y, tuple) else (y, None)
     z = h[program.ops[-1, SOURCE]]
     losses, d = losses_and_errors(program, z, h[-1], targets(program, y))
     agree = agreeing(program, h[-1], y)
@@ -1044,9 +1044,9 @@ def judged(
     return float(losses.sum()), float((weights * agree).sum()), d.astype(program.dtype)
 
 
-def total(x: Array, weights: Weights | None) -> float:
+def total(x: Array, y: Targets) -> float:
     """What the rows weigh together."""
-    return float(len(x)) if weights is None else float(np.sum(weights))
+    return float(np.sum(y[1])) if isinstance(y, tuple) else float(len(x))
 
 
 def with_weights(program: Program, weights: Array) -> Program:
@@ -1054,6 +1054,22 @@ def with_weights(program: Program, weights: Array) -> Program:
     other = copy(program)
     other.parameters = weights
     return other
+
+
+def deformed(
+    program: Program, x: Array, gradients: Array | None, first_row: int | None
+) -> tuple[Program, Array, list[Op]]:
+    """The program at the weights that count, the rows and the ops; in training with first_row."""
+    trained = program if first_row is None else with_weights(program, in_training(program))
+    return trained, augmented(program, x, first_row), ops(trained, gradients, first_row)
+
+
+def differentiated(program: Program, x: Array, y: Targets, chain: list[Op]) -> tuple[float, float]:
+    """Forward and back through these ops; returns the sum of losses, and what agrees."""
+    h = forward_pass(program, x, chain)
+    loss, agree, d = judged(program, h, y)
+    backward_pass(program, h, chain, d, int(program.loss in LAST))
+    return loss, agree
 
 
 # The calls that every engine offers. Arrays named out, outs, gradients, d_input are filled.
@@ -1083,15 +1099,21 @@ def activations(program: Program, x: Array, outs: list[Array], threads: int) -> 
         out[:] = h[value]
 
 
-def evaluate(
-    program: Program, x: Array, y: Array, threads: int, weights: Weights | None = None
-) -> tuple[float, float]:
-    """The sum of the losses over the rows, and how many rows (or outputs) agree with y.
+@np.errstate(over="ignore", invalid="ignore")
+def evaluate(program: Program, x: Array, y: Targets, threads: int) -> tuple[float, float]:
+    """The sum of the losses over the rows, and how many rows (or outputs) agree with y."""
+    loss, agree, _ = judged(program, forward_pass(program, x, ops(program)), y)
+    return loss + total(x, y) * penalty(program, program.parameters), agree
 
-    Both are sums of the rows' weights (B,), where they have some.
+
+def outputs(
+    program: Program, x: Array, out: Array, threads: int, first_row: int | None = None
+) -> None:
+    """The outputs (B, O) that `backward` starts from, with dropout as in `gradients`.
+
+    A compiled engine's may have other bits than those of `forward`, which are sums in one piece.
     """
-    loss, agree, _ = judged(program, forward_pass(program, x, ops(program)), y, weights)
-    return loss + total(x, weights) * penalty(program, program.parameters), agree
+    out[:] = forward_pass(*deformed(program, x, None, first_row))[-1]
 
 
 def backward(
@@ -1101,10 +1123,14 @@ def backward(
     gradients: Array,
     d_input: Array | None,
     threads: int,
+    first_row: int | None = None,
 ) -> None:
-    """Gradients of the weights, and of the scaled input, from dh (B, O) of the output."""
-    chain = ops(program, gradients)
-    d = backward_pass(program, forward_pass(program, x, chain), chain, d_output, 0)
+    """Gradients of the weights, and of the scaled input, from dh (B, O) of the output.
+
+    Dropout as in `gradients`.
+    """
+    trained, x, chain = deformed(program, x, gradients, first_row)
+    d = backward_pass(trained, forward_pass(trained, x, chain), chain, d_output, 0)
     if d_input is not None:
         d_input[:] = d[0]
 
@@ -1112,66 +1138,51 @@ def backward(
 def gradients(
     program: Program,
     x: Array,
-    y: Array,
+    y: Targets,
     gradients: Array,
     threads: int,
     first_row: int | None = None,
-    weights: Weights | None = None,
 ) -> tuple[float, float]:
     """Gradients of the mean loss over the rows; returns the sum of losses, and what agrees.
 
     Where first_row says which row of its batch x begins with, it is as in training: dropout and
     augmentation are on, the weights are those in training, and COLUMN_NORM goes by the statistics
-    of these rows. The running ones stay as they are. weights (B,): of the rows; the mean is
-    sum(w l) / sum(w), and 0 if that is 0 / 0.
+    of these rows. The running ones stay as they are.
     """
-    trained = program if first_row is None else with_weights(program, in_training(program))
-    chain = ops(trained, gradients, first_row)
-    loss, agree = differentiated(trained, augmented(program, x, first_row), y, chain, weights)
+    trained, x, chain = deformed(program, x, gradients, first_row)
+    loss, agree = differentiated(trained, x, y, chain)
     penalize(program, trained.parameters, gradients, 1.0)
-    return loss + total(x, weights) * penalty(program, trained.parameters), agree
-
-
-def differentiated(
-    program: Program, x: Array, y: Array, chain: list[Op], weights: Weights | None
-) -> tuple[float, float]:
-    """Forward and back through these ops; returns the sum of losses, and what agrees."""
-    h = forward_pass(program, x, chain)
-    loss, agree, d = judged(program, h, y, weights)
-    backward_pass(program, h, chain, d, int(program.loss in LAST))
-    return loss, agree
+    return loss + total(x, y) * penalty(program, trained.parameters), agree
 
 
 def train(
     program: Program,
     x: Array,
     rows: NDArray[np.int32],
-    y: Array,
+    y: Targets,
     batch_size: int,
     coefficients: NDArray[np.float64],
     threads: int,
-    weights: Weights | None = None,
 ) -> tuple[float, float]:
     """One update for every row of coefficients.
 
-    Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y and of
-    weights, which are already gathered: len(y) == len(rows). Returns the sum of the losses and what
-    agrees, each taken just before the update of its batch.
+    Step s takes rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y, which is
+    already gathered: len(y) == len(rows). Returns the sum of the losses and what agrees, each taken
+    just before the update of its batch.
     """
     g = np.zeros_like(program.parameters)
-    loss, agree, first = 0.0, 0.0 if weights is not None else 0, program.update
+    loss, first = 0.0, program.update
+    agree: float = 0
     try:
         for step, numbers in enumerate(coefficients):
             batch = slice(step * batch_size, (step + 1) * batch_size)
             program.update = first + step
-            w = None if weights is None else weights[batch]
-            trained = with_weights(program, in_training(program))
-            chain = ops(trained, g, 0)
-            deformed = augmented(program, x[rows[batch]], 0)
-            batch_loss, batch_agree = differentiated(trained, deformed, y[batch], chain, w)
+            t = (y[0][batch], y[1][batch]) if isinstance(y, tuple) else y[batch]
+            trained, rows_now, chain = deformed(program, x[rows[batch]], g, 0)
+            batch_loss, batch_agree = differentiated(trained, rows_now, t, chain)
             factor = numbers[PENALTY].item()
             penalize(program, trained.parameters, g, factor)
-            batch_loss += total(deformed, w) * factor * penalty(program, trained.parameters)
+            batch_loss += total(rows_now, t) * factor * penalty(program, trained.parameters)
             for op in chain:
                 if op.kind == COLUMN_NORM:
                     op.remember(program.momenta[op.number], len(rows[batch]))

@@ -13,6 +13,7 @@ from . import _arrays
 from ._arrays import Array
 from ._errors import number, shown, whole
 from ._random import SPLIT, stream
+from .engine import Targets
 from .losses import Loss
 
 Meaning = Literal["class", "classes", "numbers"]  # of a row's targets: one class, or any of them
@@ -151,8 +152,15 @@ class Rows:
         return np.ascontiguousarray(t, self.dtype)
 
     def weights_of(self, chosen: _arrays.Chosen) -> NDArray[np.float64] | None:
-        """The weights (n,) of some rows, as engines can read them."""
-        return None if self.weights is None else _arrays.taken(self.weights, self.at(chosen))
+        """The weights (n,) of some rows, if there are any."""
+        if self.weights is None:
+            return None
+        return np.ascontiguousarray(_arrays.taken(self.weights, self.at(chosen)))
+
+    def wanted(self, chosen: _arrays.Chosen) -> Targets:
+        """What engines judge some rows by: targets, and weights if there are any."""
+        weights = self.weights_of(chosen)
+        return self.targets(chosen) if weights is None else (self.targets(chosen), weights)
 
     def total(self, chosen: _arrays.Chosen = slice(None)) -> float:
         """How much some rows count: their number, or the sum of their weights."""

@@ -232,10 +232,8 @@ def evaluate(runner: Runner, rows: Rows, metrics: Sequence[Metric] = ()) -> Logs
     """The figures of these rows at the current weights, and metrics of their outputs."""
     loss, agreeing = 0.0, 0.0
     for part in _arrays.pieces(len(rows), runner.length):
-        x, y, weights = rows.inputs(part), rows.targets(part), rows.weights_of(part)
-        part_loss, part_agreeing = runner.engine.evaluate(
-            runner.program, x, y, runner.threads(), weights
-        )
+        x, y = rows.inputs(part), rows.wanted(part)
+        part_loss, part_agreeing = runner.engine.evaluate(runner.program, x, y, runner.threads())
         loss, agreeing = loss + part_loss, agreeing + part_agreeing
     figures = rows.figures(loss, agreeing, rows.total())
     if metrics:
@@ -275,10 +273,10 @@ def gradients(
     weight = rows.total(slice(None) if batch is None else batch)
     for part in _arrays.pieces(count, runner.unit):
         taken = part if batch is None else batch[part]
-        x, y, weights = rows.inputs(taken), rows.targets(taken), rows.weights_of(taken)
+        x, y = rows.inputs(taken), rows.wanted(taken)
         first_row = None if batch is None else part.start
         part_loss, part_agreeing = runner.engine.gradients(
-            program, x, y, arena, runner.threads(), first_row, weights
+            program, x, y, arena, runner.threads(), first_row
         )
         loss, agreeing = loss + part_loss, agreeing + part_agreeing
         if total is not None:
@@ -606,8 +604,8 @@ class Run:
         """An update for each batch of the chosen rows; the call is made when its sums are taken."""
         runner = self.runner
         x, places = self.rows.where(chosen)
-        y, size, weights = self.rows.targets(chosen), self.batch_size, self.rows.weights_of(chosen)
-        arguments = runner.program, x, places, y, size, coefficients, runner.threads(), weights
+        y, size = self.rows.wanted(chosen), self.batch_size
+        arguments = runner.program, x, places, y, size, coefficients, runner.threads()
         return starmap(runner.engine.train, [arguments])
 
     def large_step(self, batch: NDArray[np.int32], coefficients: Array) -> Iterator[Sums]:

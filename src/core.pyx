@@ -153,7 +153,8 @@ cdef class Judged:
     cdef object y, weights, losses, agreeing
     cdef Result result
 
-    def __init__(self, Plan plan, y, weights, Py_ssize_t n, Py_ssize_t room):
+    def __init__(self, Plan plan, y, Py_ssize_t n, Py_ssize_t room):
+        y, weights = y if isinstance(y, tuple) else (y, None)
         self.weights = None if weights is None else _is(weights, "weights", cnp.NPY_FLOAT64, (n,))
         if fits(y, cnp.NPY_INT64, (n,)) or y.dtype == np.int64 and y.ndim == 1:
             # they are indices: nobody may change them once they are checked
@@ -240,8 +241,8 @@ cdef _learn(Plan plan, Call* call, weights, real[::1] state, real[::1] gradients
     """train, gradients and backward: the same steps, with or without updates of the weights."""
     global callers
     cdef Py_ssize_t rows = smaller(CHUNK, smaller(call.batch_size, call.samples))
-    key = (rows, call.batch_size, call.drops, call.loss, call.judge == OUTPUT_GRADIENT, call.d_input != NULL, call.learning,
-           call.waits)
+    key = (rows, call.batch_size, call.drops, call.loss, call.judge if call.judge >= OUTPUT_GRADIENT else LABELS, call.given != NULL,
+           call.learning, call.waits)
     cdef Tape tape = plan.tapes.get(key) or plan.remember(key, learning_tape(plan, rows, call.batch_size, call))
     threads = trainers(plan, rows, threads)
     use(call, tape)
@@ -259,8 +260,33 @@ cdef _learn(Plan plan, Call* call, weights, real[::1] state, real[::1] gradients
     plan.region = r
 
 
-def backward(program, x, d_output, gradients, d_input, threads):
-    """Gradients of the weights, and of the scaled input, from dh (n, O) of the output."""
+cdef Augmenting train_from(Call* call, program, first_row):
+    """Dropout and augmentation are on where first_row says which row of its batch the call begins with; keep what is returned."""
+    if first_row is None:
+        return None
+    call.drops, call.first_row, call.seed, call.update = True, first_row, program.seed, program.update
+    return augmenting_of(program, call)
+
+
+cdef _weights_of(Plan plan, program, bint training):
+    """The parameters, or in training what they may be averages of."""
+    return _in_training(program) if training else plan.parameters
+
+
+def outputs(program, x, out, threads, first_row=None):
+    """The outputs (n, O) that `backward` starts from: of training, with dropout as in `gradients`."""
+    cdef Plan plan = plan_of(program)
+    cdef Call call = call_of(plan, rows_at(plan, x))
+    cdef real[::1] given
+    _check_threads(threads)
+    given = _is(out, "out", REAL, (call.samples, plan.outputs)).reshape(-1)
+    call.judge, call.given, call.loss = OUTPUT, &given[0], program.loss
+    cdef Augmenting augmenting = train_from(&call, program, first_row)
+    _learn(plan, &call, _weights_of(plan, program, call.drops), no_state, no_state, threads)
+
+
+def backward(program, x, d_output, gradients, d_input, threads, first_row=None):
+    """Gradients of the weights, and of the scaled input, from dh (n, O) of the output; dropout as in `gradients`."""
     cdef Plan plan = plan_of(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
     cdef real[::1] d_rows
@@ -270,30 +296,29 @@ def backward(program, x, d_output, gradients, d_input, threads):
     call.judge, call.targets, call.loss = OUTPUT_GRADIENT, &d[0], program.loss
     if d_input is not None:
         d_rows = _is(d_input, "d_input", REAL, (call.samples, plan.inputs)).reshape(-1)
-        call.d_input = &d_rows[0]
-    _learn(plan, &call, plan.parameters, no_state, gradients, threads)
+        call.given = &d_rows[0]
+    cdef Augmenting augmenting = train_from(&call, program, first_row)
+    _learn(plan, &call, _weights_of(plan, program, call.drops), no_state, gradients, threads)
 
 
-def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None, weights=None):
+def gradients(program, x, y, gradients, Py_ssize_t threads, first_row=None):
     """Gradients of the mean loss over the rows; returns the sum of their losses and the agreeing rows.
 
-    Where first_row says which row of its batch x begins with, dropout and augmentation are on. weights (n,): of the rows.
+    Where first_row says which row of its batch x begins with, it is as in training: dropout and augmentation are on.
+    y may be (y, weights), as in all calls.
     """
     cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
-    cdef Augmenting augmenting
     _check_threads(threads)
-    cdef Judged judged = Judged(plan, y, weights, call.samples, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.samples))
+    cdef Judged judged = Judged(plan, y, call.samples, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.samples))
     _is(gradients, "gradients", REAL, program.parameters.shape)
     judged.tell(&call)
     call.loss = program.loss
-    if first_row is not None:
-        call.drops, call.first_row, call.seed, call.update = True, first_row, program.seed, program.update
-        augmenting = augmenting_of(program, &call)
-    trained = _in_training(program) if call.drops else plan.parameters
-    _learn(plan, &call, trained, no_state, gradients, threads)
+    cdef Augmenting augmenting = train_from(&call, program, first_row)
+    weights = _weights_of(plan, program, call.drops)
+    _learn(plan, &call, weights, no_state, gradients, threads)
     loss, agreeing = judged.sums()
-    return loss + _penalty(plan, program, trained, gradients) * judged.total(call.samples), agreeing
+    return loss + _penalty(plan, program, weights, gradients) * judged.total(call.samples), agreeing
 
 
 def _penalty(Plan plan, program, const real[::1] weights, real[::1] gradients):
@@ -363,10 +388,10 @@ def apply_gradients(program, gradients, coefficients, threads):
     callers -= 1
 
 
-def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t threads, weights=None):
+def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t threads):
     """One update for every row of coefficients; returns the sum of losses and what agrees.
 
-    Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y and weights.
+    Step s takes the rows rows[s * batch_size : (s + 1) * batch_size] of x, and the same range of y.
     """
     cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
@@ -387,7 +412,7 @@ def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t t
     call.coefficients, call.learning = <const double*> start_of(coefficients), True
     call.drops, call.seed, call.update, call.loss = True, program.seed, program.update, program.loss
     cdef Augmenting augmenting = augmenting_of(program, &call)
-    cdef Judged judged = Judged(plan, y, weights, m, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.batch_size))
+    cdef Judged judged = Judged(plan, y, m, smaller(threads, MOST_WORKERS) * smaller(CHUNK, call.batch_size))
     judged.tell(&call)
     arena = no_state if call.batch_size <= CHUNK and not call.waits else _zeros(len(plan.parameters))
     _learn(plan, &call, trained, state, arena, threads)

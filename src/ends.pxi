@@ -127,10 +127,10 @@ cdef void take(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
 
 
 cdef void give(const Instruction* i, Worker* me, real[::1] work) noexcept nogil:
-    """GIVE: this thread's columns of the input's gradient."""
+    """GIVE: this thread's columns of the input's gradient, or of the output."""
     cdef Matrix d = here(me, i.source)
     cdef Range columns = neurons_of_mine(me, i.cut_out)
     cdef Py_ssize_t r, j
     for r in range(me.block.rows):
         for j in range(columns.first, columns.end):
-            me.call.d_input[(me.block.start + r) * i.outputs + j] = work[d.start + r * d.row + j]
+            me.call.given[(me.block.start + r) * i.outputs + j] = work[d.start + r * d.row + j]

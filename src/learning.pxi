@@ -92,7 +92,7 @@ cdef forward_ops(Learning self, int loss, int judge):
             write_statistics(self, STATISTICS, v)
         if kind == DENSE:
             write_dense(self, v, u)
-        elif not fuses(plan, v) and not (kind == SOFTMAX and v == last and loss == CROSS_ENTROPY and judge != OUTPUT_GRADIENT):
+        elif not fuses(plan, v) and not (kind == SOFTMAX and v == last and loss == CROSS_ENTROPY and judge < OUTPUT_GRADIENT):
             i = plan.write(tape, kind, v)
             i.whole, i.source, i.target = self.h_whole[v], self.h[s], self.h[v]
             if kind == ADD:
@@ -107,6 +107,9 @@ cdef forward_ops(Learning self, int loss, int judge):
             self.saved[v], self.beside[v] = self.h[s], tape.lines(plan.width(v))
         if kind == ACTIVATE or kind == COLUMN_NORM or is_rowwise(kind):
             self.saved[v] = self.h[s] if kind == ACTIVATE and reads_z(plan.table[v][CODE]) else self.h[v]
+    if judge == OUTPUT:
+        plan.write(tape, GIVE, last).source = self.h[last]
+        return
     i = plan.write(tape, TAKE if judge == OUTPUT_GRADIENT else JUDGE, last)
     i.source, i.target, i.other, i.by_rows = self.h[plan.source(last)], self.h[last], self.d[last], self.judged_z is not None
     if judge == OUTPUT_GRADIENT:
@@ -243,15 +246,17 @@ cdef Tape learning_tape(Plan plan, Py_ssize_t rows, Py_ssize_t batch_size, const
     cdef Instruction* i
     last = len(plan.table) - 1
     z = last if reads_logits(call.loss) else plan.source(last)
-    if ((cancels(call.loss) or z == last) and call.judge != OUTPUT_GRADIENT and rows * plan.outputs >= SHARED_OUTPUT
+    if ((cancels(call.loss) or z == last) and call.judge < OUTPUT_GRADIENT and rows * plan.outputs >= SHARED_OUTPUT
             and plan.kind(z) == DENSE and (z == last or plan.read_once(z)) and not making.small[z]):
         making.judged_z = z
-    making.lay_out(call.d_input != NULL)
+    making.lay_out(call.judge == OUTPUT_GRADIENT and call.given != NULL)
     forward_ops(making, call.loss, call.judge)
+    if call.judge == OUTPUT:
+        return making.tape
     backward_ops(making, cancels(call.loss) and call.judge != OUTPUT_GRADIENT)
     if call.learning:
         write_updates(making, call.waits)
-    if call.d_input != NULL:
+    if call.given != NULL:
         i = plan.write(making.tape, GIVE, 0)
         i.source = making.d[0]
     return making.tape

@@ -8,7 +8,8 @@ cdef enum:                      # the codes of fastnn/losses.py
 
 cdef enum:                      # what a row is judged by
     LABELS, TARGETS
-    OUTPUT_GRADIENT             # nothing: dh is given
+    OUTPUT_GRADIENT             # nothing: dh is given,
+    OUTPUT                      # or the output is asked for
 
 cdef struct Outputs:            # of some rows side by side: element j of row r is at j * side + r
     Py_ssize_t z, h, d, n       # in the work arena; z is that of the last op, or the output itself where the loss makes h of it

@@ -79,13 +79,13 @@ def forward(program, x, out, Py_ssize_t threads):
     return finite
 
 
-def evaluate(program, x, y, Py_ssize_t threads, weights=None):
-    """The sum of the losses over the rows, and how many rows (or outputs) agree with y, each row by its weight."""
+def evaluate(program, x, y, Py_ssize_t threads):
+    """The sum of the losses over the rows, and how many rows (or outputs) agree with y, each by its weight if y is (y, weights)."""
     global callers
     cdef Plan plan = plan_of_loss(program)
     cdef Call call = call_of(plan, rows_at(plan, x))
     _check_threads(threads)
-    cdef Judged judged = Judged(plan, y, weights, call.samples, call.samples)
+    cdef Judged judged = Judged(plan, y, call.samples, call.samples)
     call.loss = program.loss
     cdef Py_ssize_t rows = smaller(FORWARD_ROWS, call.samples)
     cdef bint panels = goes_by_panels(plan, call.samples)

@@ -34,7 +34,7 @@ cdef enum:
     UPDATE_TABLE                # and of a table
     MEASURE                     # W -> sums of the squares of its columns
     CONSTRAIN                   # those -> W, its columns no longer than its max_norm
-    GIVE                        # d of h_0 -> the call
+    GIVE                        # d of h_0, or the output -> the call
     # ACTIVATE, SOFTMAX, SCALE, PRELU, BLEND, COLUMN_NORM, EMBED: x -> h; DROPOUT: x -> h, the mask in other;
     # ADD: x, and y in other -> h; ROW_NORM: x -> h, one by the deviations in other
 
@@ -103,7 +103,7 @@ cdef struct Call:               # the same for all threads and steps
     Data data
     const int32_t* order        # which of the data's rows are taken; NULL: all, as they lie
     Py_ssize_t samples, batch_size
-    int loss, optimizer, judge  # judge: LABELS, TARGETS or OUTPUT_GRADIENT
+    int loss, optimizer, judge  # judge: LABELS, TARGETS, OUTPUT_GRADIENT, OUTPUT
     bint drops                  # whether dropout is on, and the batch's statistics count
     bint keeps                  # whether values keep all rows of a batch
     const Augmentation* augmentation    # of rows to learn from; NULL: they are taken as they are
@@ -112,7 +112,7 @@ cdef struct Call:               # the same for all threads and steps
     const real* targets
     const double* weights       # of the rows; NULL: all alike
     const double* coefficients  # (steps, COEFFICIENTS)
-    real* d_input
+    real* given                 # what GIVE fills
     uint64_t seed, update       # of the call's first step, for random numbers,
     Py_ssize_t first_row        # and which row of its batch the first is
     Py_ssize_t slot             # between two slots of the optimizer's state

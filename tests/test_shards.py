@@ -63,7 +63,7 @@ def test_a_generator_has_one_epoch():
     ("data", "options", "error", "message"),
     [
         ([], {}, ValueError, "expected at least one batch, got none"),
-        ([3], {}, ValueError, "expected batches of the iterable as a pair"),
+        ([3], {}, ValueError, "expected batches of the iterable as"),
         (iter(batches()), {"optimizer": fastnn.SGD(fastnn.Cosine(1.0))}, ValueError,
          "expected an iterable with a length for Cosine"),
         (rows()[0], {}, TypeError, "expected y beside x, or an iterable of"),
