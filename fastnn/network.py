@@ -33,7 +33,9 @@ from .program import (
     Program,
     aligned_copy,
     block_places,
+    copy_statistics,
     flops,
+    in_training,
     normalises,
     pairs,
     prepare,
@@ -339,6 +341,7 @@ class Network:
             prepare(program, optimizer.code, optimizer.slots, factors)
         for name, view in files.views(program, program.parameters, program.state).items():
             view[...] = tensors.pop(name)
+        copy_statistics(program, program.parameters, in_training(program))
         self.output_center = tensors.get("outputs.center")
         self.output_scale = model["output_scale"]
         program.center, program.factor = tensors.get("inputs.center"), tensors.get("inputs.factor")

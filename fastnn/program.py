@@ -581,6 +581,13 @@ def first_state(program: Program, optimizer: int, slots: int) -> NDArray[Any]:
     return state
 
 
+def copy_statistics(program: Program, source: NDArray[Any], target: NDArray[Any]) -> None:
+    """Running statistics of one arena like the parameters into another: nothing averages them."""
+    for name, (start, rows, columns) in zip(program.names, program.blocks.tolist(), strict=True):
+        if name.endswith(STATISTICS):
+            target[start : start + rows * columns] = source[start : start + rows * columns]
+
+
 def in_training(program: Program) -> NDArray[Any]:
     """The weights that training goes by: the parameters, or what they are averages of."""
     last: NDArray[Any] = program.state[-1] if program.optimizer & AVERAGES else program.parameters

@@ -86,6 +86,7 @@ from .program import (
     Program,
     check,
     check_augmentation,
+    copy_statistics,
     in_training,
     shapes,
     views,
@@ -1186,6 +1187,7 @@ def train(
             for op in chain:
                 if op.kind == COLUMN_NORM:
                     op.remember(program.momenta[op.number], len(rows[batch]))
+            copy_statistics(program, trained.parameters, program.parameters)
             apply_gradients(program, g, numbers, threads)
             loss, agree = loss + batch_loss, agree + batch_agree
     finally:

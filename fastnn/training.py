@@ -652,9 +652,6 @@ def fingerprint(program: Program) -> int | None:
 
 def prepare(program: Program, state: State, optimizer: Optimizer) -> None:
     """Begin anew with another optimizer; while that is done there is none."""
-    if optimizer.code & AVERAGES and normalises(program):
-        found = type(optimizer).__name__
-        raise ValueError(f"expected no averages of weights with BatchNorm, got those of {found}")
     factors = optimizer.factors(program.names)
     begun = first_state(program, optimizer.code, optimizer.slots)
     state.optimizer = None  # first: an interrupt may come after any of these

@@ -75,6 +75,9 @@ cdef void take_statistics(const Instruction* i, Worker* me, real[::1] parameters
         for j in range(columns.first, smaller(columns.end, i.outputs)):
             remember(&parameters[i.weights + j], i.momentum, mean[j])
             remember(&parameters[i.biases + j], i.momentum, scale[j] / (rows - 1 if rows > 1 else 1))
+            if me.call.averages != NULL:        # of weights; these are what they are
+                me.call.averages[i.weights + j] = parameters[i.weights + j]
+                me.call.averages[i.biases + j] = parameters[i.biases + j]
     for j in range(columns.first, columns.end):
         scale[j] = 1 / sqrt(scale[j] / rows + i.epsilon)
 

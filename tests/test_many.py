@@ -128,7 +128,7 @@ def test_callbacks_hear_of_their_own_network():
         ({"rows": [Y == 1] * 4}, "got dtype bool; use np.flatnonzero"),
         ({"rows": [[0], [1], [2], [3]], "validation_split": 0.5}, "at least 2 rows in x"),
         ({"validation_split": 0.5, "validation_data": (X, Y)}, "validation_data, got both"),
-        ({"validation_data": X}, "as a pair"),
+        ({"validation_data": X}, r"validation_data as \(x, y\)"),
         ({"metrics": ["f1"]}, "with metrics, got none"),
         ({"metrics": ["f2"], "validation_split": 0.5}, "unknown metric 'f2'"),
         ({"verbose": 2}, "expected verbose to be 0 or 1, got 2"),

@@ -85,12 +85,14 @@ def normalised(dtype="float64", loss="cross_entropy", width=131):
     both = builder.add(h, builder.activate(branch, ACTIVATIONS["gelu"]))
     small = builder.column_norm(builder.dense(both, 3, "layers.2"), 0.3, 0.1, "layers.n3")
     small = builder.scale(small, "layers.s3", shift=True)
-    z = builder.dense(small, 9, "layers.3")
+    z = builder.dense(small, 8, "layers.3")
     output = LOSSES[loss].output
     output = builder.activate(z, ACTIVATIONS[output]) if output else z
     if not LOSSES[loss].output:
         output = builder.column_norm(output, 0.5, 0.1, "layers.n4")
-    return filled(builder.program([h, small, output], LOSSES[loss].code, dtype, 0.5, seed=7))
+    numbers = LOSSES[loss].numbers
+    made = builder.program([h, small, output], LOSSES[loss].code, dtype, 0.5, 7, numbers)
+    return filled(made)
 
 
 @st.composite

@@ -146,10 +146,10 @@ def test_several_targets_of_a_row_are_each_met_or_not():
     program = build([1, 3], [ACTIVATIONS["sigmoid"]], reference.BINARY_CROSS_ENTROPY, "float64")
     h = np.array([[0.9, 0.8, 0.1], [0.2, 0.7, 0.3]])
     t = np.array([[1.0, 1.0, 0.0], [0.0, 0.0, 1.0]])
-    assert reference.agreeing(program, h, t) == 4  # all three, and the first
-    assert reference.agreeing(program, h, np.array([0, 1])) == 2  # rows whose winner is right
+    assert reference.agreeing(program, h, t).sum() == 4  # all three, and the first
+    assert reference.agreeing(program, h, np.array([0, 1])).sum() == 2  # rows whose winner is right
     program.loss = reference.MEAN_SQUARED_ERROR
-    assert reference.agreeing(program, h, t) == 1
+    assert reference.agreeing(program, h, t).sum() == 1
 
 
 def test_gradients_of_one_unit():
