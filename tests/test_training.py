@@ -499,7 +499,10 @@ def test_one_line_an_epoch_where_there_is_no_terminal(data, capfd):
         ({"batch_size": 2**63}, f"expected batch_size below 2^63, got {2**63}"),
         ({"verbose": 2}, "expected verbose to be 0 or 1, got 2"),
         ({"batch_size": 0}, "expected batch_size to be at least 1, got 0"),
-        ({"optimizer": "sdg"}, "unknown optimizer 'sdg'; did you mean 'sgd'? (one of: sgd, adam, "),
+        (
+            {"optimizer": "sdg"},
+            f"unknown optimizer 'sdg'; did you mean 'sgd'? (one of: {', '.join(OPTIMIZERS)})",
+        ),
         ({"validation_data": 3}, "expected validation_data as (x, y) or (x, y, sample_weight)"),
         (
             {"validation_data": (1, 2, 3, 4)},
