@@ -272,13 +272,18 @@ def check(program: Program, dtype: np.dtype[Any], activations: int, losses: int)
         kind = KINDS[rows[-1][KIND]]
         raise ValueError(f"expected {KINDS[wanted or 0]} as the last op for the loss, got {kind}")
     _check_scales(program, rows[0][WIDTH])
-    for name in ("penalties", "factors"):
-        own = getattr(program, name)
-        shape = len(program.blocks), 3
-        if own is not None and not (own.shape == shape and (own >= 0).all()):
-            raise ValueError(f"expected {name} {shape} of at least 0, got {own}")
+    check_own(program)
     if not set(np.asarray(program.layers).tolist()) <= set(range(len(rows))):
         raise ValueError(f"expected layers' values below {len(rows)}, got {program.layers}")
+
+
+def check_own(program: Program) -> None:
+    """Raise for penalties or factors that are not three of each block."""
+    shape = len(program.blocks), 3
+    for name in ("penalties", "factors"):
+        own = getattr(program, name)
+        if own is not None and not (own.shape == shape and (own >= 0).all()):
+            raise ValueError(f"expected {name} {shape} of at least 0, got {own}")
 
 
 def _problem(program: Program, ops: list[list[int]], number: int, activations: int) -> str:

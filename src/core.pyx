@@ -36,7 +36,7 @@ from time import perf_counter
 
 import numpy as np
 
-from fastnn.program import check
+from fastnn.program import check, check_own
 
 cimport numpy as cnp
 from libc.float cimport DBL_MAX, FLT_MAX
