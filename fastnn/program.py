@@ -392,11 +392,7 @@ def check(program: Program, dtype: np.dtype[Any], activations: int, losses: int)
         raise ValueError(f"expected a loss's code below {losses}, got {program.loss}")
     _check_loss(program, rows[-1][KIND], rows[-1][WIDTH])
     _check_scales(program, rows[0][WIDTH])
-    for name in ("penalties", "factors"):
-        own = getattr(program, name)
-        shape = len(program.blocks), 3
-        if own is not None and not (own.shape == shape and (own >= 0).all()):
-            raise ValueError(f"expected {name} {shape} of at least 0, got {own}")
+    check_own(program)
     if not set(np.asarray(program.layers).tolist()) <= set(range(len(rows))):
         raise ValueError(f"expected layers' values below {len(rows)}, got {program.layers}")
 
@@ -424,6 +420,15 @@ def _check_loss(program: Program, last: int, outputs: int) -> None:
         raise ValueError(f"expected numbers that the loss can use, got {numbers}")
     if outputs % program.per_target:
         raise ValueError(f"expected {program.per_target} outputs for each target, got {outputs}")
+
+
+def check_own(program: Program) -> None:
+    """Raise for penalties or factors that are not three of each block."""
+    shape = len(program.blocks), 3
+    for name in ("penalties", "factors"):
+        own = getattr(program, name)
+        if own is not None and not (own.shape == shape and (own >= 0).all()):
+            raise ValueError(f"expected {name} {shape} of at least 0, got {own}")
 
 
 def _problem(program: Program, ops: list[list[int]], number: int, activations: int) -> str:

@@ -36,7 +36,7 @@ from time import perf_counter
 
 import numpy as np
 
-from fastnn.program import ALPHA, check, check_augmentation, shapes
+from fastnn.program import ALPHA, check, check_augmentation, check_own, shapes
 
 cimport numpy as cnp
 from libc.float cimport DBL_MAX, FLT_MAX

@@ -89,6 +89,7 @@ cdef class Plan:
         cdef Py_ssize_t b, n = self.blocks_count
         if program.penalties is self.penalties and program.factors is self.own_factors:
             return
+        check_own(program)
         if program.penalties is not self.penalties:
             self.tapes.clear()
         self.penalties, self.own_factors, self.column_sums = program.penalties, program.factors, 0

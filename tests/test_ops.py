@@ -35,6 +35,7 @@ from fastnn.program import (
     SOURCE,
     START,
     WIDTH,
+    WIDTH_OF_ROW,
     Builder,
     prepare,
     zeros_like_parameters,
@@ -415,7 +416,7 @@ def refusal_of(core, made):
     """What each call says of the program, one message."""
     x, y = rows_of(residual(), 4)
     arena, out = np.zeros(len(made.parameters)), np.empty((4, 9))
-    order, table = np.arange(4, dtype=np.int32), np.zeros((1, 5))
+    order, table = np.arange(4, dtype=np.int32), np.zeros((1, WIDTH_OF_ROW))
     calls = [
         lambda: core.forward(made, x, out, 1),
         lambda: core.evaluate(made, x, y, 1),

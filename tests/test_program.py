@@ -18,6 +18,7 @@ from fastnn.program import (
     SOURCE,
     WIDTH,
     build,
+    check_own,
     pairs,
     prepare,
     views,
@@ -73,3 +74,11 @@ def test_a_copied_network_keeps_the_layout(duplicate):
     twin.layers[1].weights[...] = 0
     assert (twin.predict(x) == 0.5).all()
     assert (net.predict(x) != 0.5).all()
+
+
+def test_penalties_and_factors_that_do_not_fit():
+    for name, found in (("penalties", np.ones((1, 3))), ("factors", -np.ones((2, 3)))):
+        program = build([3, 2], [ACTIVATIONS["identity"]], 2)
+        setattr(program, name, found)
+        with pytest.raises(ValueError, match=rf"^expected {name} \(2, 3\) of at least 0, got "):
+            check_own(program)
