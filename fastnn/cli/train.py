@@ -58,6 +58,7 @@ def train(chosen: argparse.Namespace, out: Screen) -> None:
             epochs=plan.epochs,
             batch_size=plan.batch_size,
             optimizer=optimizer_of(chosen, plan),
+            class_weight=None if chosen.class_weight == "none" else chosen.class_weight,
             validation_data=(data.x_test, data.y_test),
             callbacks=[best, *lines, *keep],
             verbose=0,
