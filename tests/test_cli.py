@@ -690,6 +690,21 @@ def test_two_real_outputs_get_no_class(tmp_path: Path) -> None:
     assert f"R²        {r2:.4f}\n" in text
 
 
+def test_balanced_classes_are_told_apart_though_one_is_rare(tmp_path: Path) -> None:
+    random = np.random.default_rng(0)
+    rare = random.random(400) < 0.06
+    x = random.normal(size=(400, 2)) + 1.2 * rare[:, None]
+    rows = (f"{a:.3f},{b:.3f},{kind}" for (a, b), kind in zip(x, rare, strict=True))
+    (tmp_path / "rare.csv").write_text("a,b,rare\n" + "\n".join(rows))
+    found = []
+    for weight in ("none", "balanced"):
+        run(tmp_path, "train", "--data", "rare.csv", *TINY, "--class-weight", weight)
+        net = fastnn.load(tmp_path / "rare.fastnn")
+        found.append(net.classify(x)[rare].mean())
+    assert found[0] < 0.4
+    assert found[1] > 0.6
+
+
 def test_the_task_is_guessed_from_the_label_and_said(tmp_path: Path) -> None:
     random = np.random.default_rng(0)
     x = random.normal(size=(200, 2)).round(3).tolist()
@@ -1193,6 +1208,7 @@ def test_the_examples_in_help_work(
         ("train --optimizer adm", "unknown optimizer 'adm'; did you mean 'adam'?"),
         ("train --schedule onecycle", "unknown schedule 'onecycle'; did you mean 'one-cycle'?"),
         ("train --engine avx", "unknown engine 'avx'; did you mean 'avx2'?"),
+        ("train --class-weight balance", "did you mean 'balanced'?"),
         ("train --task regresion", "unknown task 'regresion'; did you mean 'regression'?"),
         ("train --header maybe", "unknown header 'maybe' (one of: auto, yes, no)"),
         ("train --separator :", "unknown separator ':' (one of: auto, tab, ,, ;, |)"),

@@ -125,9 +125,7 @@ def test_metrics_count_rows_by_their_weights():
     x, y, w = data()
     again = np.repeat(np.arange(60), w)
     ours = network().evaluate(x, y, metrics=NAMES, sample_weight=w)
-    assert ours == pytest.approx(
-        network().evaluate(x[again], y[again], metrics=NAMES)
-    )
+    assert ours == pytest.approx(network().evaluate(x[again], y[again], metrics=NAMES))
     net, t = fastnn.Network(4, [Dense(2)], dtype="float64"), x[:, :2] ** 2
     names = ["mae", "rmse", "r2"]
     ours = net.evaluate(x, t, metrics=names, sample_weight=w)

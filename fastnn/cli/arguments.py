@@ -161,6 +161,8 @@ weights so far.""",
         help="sizes of the hidden layers (default: 256)",
     )
     _add_training(parser)
+    text = "whether all rows count alike, or all classes"
+    parser.add_name("--class-weight", ("none", "balanced"), "none", text)
     parser.add_argument(
         "--augment",
         action="store_true",

@@ -59,6 +59,7 @@ def train(chosen: argparse.Namespace, out: Screen) -> None:
             epochs=plan.epochs,
             batch_size=plan.batch_size,
             optimizer=optimizer_of(chosen, plan),
+            class_weight=None if chosen.class_weight == "none" else chosen.class_weight,
             validation_data=(data.x_test, data.y_test),
             augment=augment,
             callbacks=[best, *lines, *keep],
