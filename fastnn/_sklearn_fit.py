@@ -1,0 +1,157 @@
+"""How `fastnn.estimators` fits: scikit-learn's order of rows, rates and stopping, fastnn's steps."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sklearn.exceptions import ConvergenceWarning
+
+from . import training
+from ._arrays import Array
+from .callbacks import Callback
+from .losses import Loss
+from .optimizers import WIDTH, power
+from .training import Logs
+
+
+@dataclass(frozen=True)
+class Gradient:
+    """What scikit-learn's gradient, and its loss, are in units of those of a fastnn loss.
+
+    fastnn's losses are means over the outputs. scikit-learn's gradients are sums over them; so are
+    its losses but the squared one, which is half of the mean.
+    """
+
+    times: float
+    loss_times: float
+
+    @classmethod
+    def of(cls, loss: Loss, outputs: int) -> Gradient:
+        """Those of a network with so many outputs."""
+        if loss.name == "cross_entropy":
+            return cls(1.0, 1.0)
+        if loss.name == "mean_squared_error":
+            return cls(outputs / 2, 0.5)
+        return cls(float(outputs), float(outputs))
+
+
+@dataclass(frozen=True)
+class Update:
+    """scikit-learn's SGD and Adam as an optimizer of fastnn: the same update, other numbers.
+
+    The gradient that engines see is scikit-learn's divided by `times`. Adam's epsilon stands beside
+    sqrt(v) before that is corrected.
+    """
+
+    solver: str
+    momentum: float
+    nesterov: bool
+    beta_1: float
+    beta_2: float
+    epsilon: float
+    times: float
+    learning_rate: float = 1.0  # that of a step comes from scikit-learn's own optimizer
+
+    @property
+    def code(self) -> int:
+        """That of `SGD` or `Adam` in fastnn.optimizers."""
+        if self.solver == "adam":
+            return 3
+        return 0 if self.momentum == 0 else 2 if self.nesterov else 1
+
+    @property
+    def slots(self) -> int:
+        """As there."""
+        return (0, 1, 1, 2)[self.code]
+
+    def coefficients(
+        self, steps: NDArray[np.int64], rates: NDArray[np.float64]
+    ) -> NDArray[np.float64]:
+        """As there: of updates `steps` (S,), from 0 on, at these rates (S,)."""
+        table = np.zeros((len(steps), WIDTH))
+        if self.solver == "sgd":
+            table[:, 0] = rates * self.times
+            table[:, 1] = self.momentum
+            return table
+        t = steps + 1
+        corrected = 1 / np.sqrt(1 - power(self.beta_2, t))
+        table[:, 0] = rates / (1 - power(self.beta_1, t))
+        table[:, 1] = corrected
+        table[:, 2:4] = self.beta_1, self.beta_2
+        table[:, 4] = self.epsilon / self.times * corrected
+        return table
+
+
+class Epochs(training.Run):
+    """A fit whose rows come in scikit-learn's order, at the rate of its optimizer."""
+
+    random_state: np.random.RandomState
+    rate_now: Callable[[], float]
+
+    def arrange(self, rows: int, shard: int) -> None:
+        """One permutation after the other, as sklearn.utils.shuffle draws them."""
+        if self.settings.shuffle:
+            permutation = np.arange(rows, dtype=np.int32)
+            self.random_state.shuffle(permutation)
+            self.order = self.order[permutation]
+
+    def rates(self, first: int, steps: int) -> NDArray[np.float64]:
+        """The same for all steps of an epoch."""
+        return np.full(steps, self.rate_now())
+
+
+class Judge(Callback):
+    """After each epoch of an estimator: its loss, whether it improves, and whether that is all."""
+
+    def __init__(
+        self, estimator: Any, gradient: Gradient, validation: tuple[Any, Any, Any], once: bool
+    ) -> None:
+        self.estimator, self.gradient = estimator, gradient
+        self.validation, self.once = validation, once
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> object:
+        """What scikit-learn does after an epoch; True if training is over."""
+        estimator = self.estimator
+        estimator.n_iter_ += 1
+        estimator.loss_ = logs["loss"] * self.gradient.loss_times
+        estimator.t_ += len(self.run.rows)
+        estimator.loss_curve_.append(estimator.loss_)
+        if estimator.verbose:
+            print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+        estimator._update_no_improvement_count(estimator.early_stopping, *self.validation)
+        estimator._optimizer.iteration_ends(estimator.t_)
+        if self._stops() or self.once:
+            return True
+        if estimator.n_iter_ == estimator.max_iter:
+            warnings.warn(
+                f"Stochastic Optimizer: Maximum iterations ({estimator.max_iter}) reached and the "
+                f"optimization hasn't converged yet.",
+                ConvergenceWarning,
+                stacklevel=2,
+            )
+        return None
+
+    def _stops(self) -> bool:
+        """Whether too many epochs brought nothing, and the rate is not lowered instead."""
+        estimator = self.estimator
+        if estimator._no_improvement_count <= estimator.n_iter_no_change:
+            return False
+        what = "Validation score" if estimator.early_stopping else "Training loss"
+        message = (
+            f"{what} did not improve more than tol={estimator.tol:f} for "
+            f"{estimator.n_iter_no_change} consecutive epochs."
+        )
+        if estimator._optimizer.trigger_stopping(message, estimator.verbose):
+            return True
+        estimator._no_improvement_count = 0
+        return False
+
+
+def dense(x: Any) -> Array:
+    """Rows of an array, or of a sparse matrix, as an array."""
+    return x.toarray() if hasattr(x, "toarray") else np.asarray(x)

@@ -1,0 +1,308 @@
+"""scikit-learn's multilayer perceptrons, trained and run by fastnn: one changed import.
+
+`MLPClassifier` and `MLPRegressor` are subclasses of scikit-learn's own, which check arguments and
+data, draw initial weights, split off rows for early stopping, and say what went wrong. What takes
+time is fastnn's: gradients, updates, predictions. With the same arguments and data they learn the
+same network, to rounding. It needs scikit-learn 1.9, the `sklearn` extra.
+"""
+
+from __future__ import annotations
+
+import warnings
+from inspect import signature
+from typing import Any
+
+import numpy as np
+
+try:
+    from sklearn.model_selection import train_test_split
+    from sklearn.neural_network import MLPClassifier as _Classifier
+    from sklearn.neural_network import MLPRegressor as _Regressor
+    from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+    from sklearn.utils.validation import validate_data
+except ImportError as error:  # pragma: no cover
+    raise ImportError(
+        "fastnn.estimators needs scikit-learn 1.9 or newer: "
+        "`python -m pip install 'fastnn-cpu[sklearn]'`"
+    ) from error
+
+from . import losses, training
+from ._arrays import Array
+from ._errors import DivergenceError
+from ._sklearn_fit import Epochs, Gradient, Judge, Update, dense
+from .callbacks import Callbacks
+from .layers import Dense
+from .network import Network
+from .rows import Rows, meaning_of
+
+ACTIVATIONS = {"logistic": "sigmoid", "exp": "exponential"}  # the others have fastnn's names
+SHARED = frozenset(signature(_Classifier).parameters)  # arguments of both, but the loss
+LOSSES = {"squared_error": "mean_squared_error", "poisson": "poisson"}
+NOT_FINITE = (
+    "Solver produced non-finite parameter weights. The input data may contain large values and "
+    "need to be preprocessed."
+)
+
+
+class _Fast:
+    """What both estimators do with a network of fastnn instead of NumPy."""
+
+    coefs_: list[Array]
+    intercepts_: list[Array]
+
+    # --- the network, whose memory coefs_ and intercepts_ are views of -------------------------
+
+    def _network(self) -> Network:
+        """The network of coefs_ and intercepts_: the one at hand, unless they are others."""
+        views = self.__dict__.get("_views", ())
+        given = [*self.coefs_, *self.intercepts_]
+        if len(views) != len(given) or not all(map(_is, views, given)):
+            self._bind()
+        return self.network_
+
+    def _bind(self) -> None:
+        """A new network with the weights that there are, which become views of its memory."""
+        sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
+        names = [self.activation] * (len(sizes) - 2) + [self.out_activation_]
+        layers = [
+            Dense(units, ACTIVATIONS.get(name, name)).blank()
+            for units, name in zip(sizes[1:], names, strict=True)
+        ]
+        if self.out_activation_ == "softmax":
+            loss = "cross_entropy"
+        else:
+            loss = LOSSES.get(self.loss, "binary_cross_entropy")
+        dtype = self.coefs_[0].dtype
+        network = Network(sizes[0], layers, loss=loss, dtype=dtype, num_threads=self.n_threads)
+        views = [layer.weights for layer in network.layers], [layer.biases for layer in network.layers]
+        for view, given in zip([*views[0], *views[1]], [*self.coefs_, *self.intercepts_], strict=True):
+            view[...] = given
+        self.network_ = network
+        self._see()
+
+    def _see(self) -> None:
+        """coefs_ and intercepts_ are views of the network."""
+        self.coefs_ = [layer.weights for layer in self.network_.layers]
+        self.intercepts_ = [layer.biases for layer in self.network_.layers]
+        self._views = [*self.coefs_, *self.intercepts_]
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = dict(super().__getstate__())
+        if "coefs_" in state:
+            self._network()
+            state = dict(super().__getstate__())
+            for name in ("coefs_", "intercepts_", "_views"):
+                del state[name]
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        super().__setstate__(state)
+        if "network_" in self.__dict__:
+            self._see()
+
+    # --- fitting --------------------------------------------------------------------------------
+
+    def _fit_stochastic(
+        self,
+        X: Any,  # noqa: N803
+        y: Array,
+        sample_weight: Array | None,
+        activations: Any,
+        deltas: Any,
+        coef_grads: Any,
+        intercept_grads: Any,
+        layer_units: list[int],
+        incremental: bool,
+    ) -> None:
+        """Epochs of SGD or Adam: scikit-learn's loop, whose steps an engine takes."""
+        if self.early_stopping and incremental:
+            raise ValueError("partial_fit does not support early_stopping=True")
+        network = self._network()
+        if not incremental or not hasattr(self, "_optimizer"):
+            self._optimizer = self._new_optimizer()
+            network.trained = training.State()
+        learned, validation = self._parts(X, y, sample_weight)
+        listener = Callbacks([Judge(self, self._gradient(), validation, incremental)], network)
+        settings = training.Settings(
+            epochs=self.max_iter,
+            batch_size=self._batch_size(len(learned[1])),
+            optimizer=self._update(),
+            shuffle=self.shuffle,
+            seed=0,
+            listener=listener,
+            verbose=0,
+        )
+        self.n_iter_ = 0
+        run = Epochs(
+            network._runner(), [self._rows(*learned)], None, network.trained, settings
+        )
+        run.random_state, run.rate_now = self._random_state, lambda: self._optimizer.learning_rate
+        try:
+            with training.Hold(network._holder):
+                run.all_epochs()
+        except KeyboardInterrupt:
+            warnings.warn("Training interrupted by user.", stacklevel=2)
+        except DivergenceError:
+            raise ValueError(NOT_FINITE) from None
+        if self.early_stopping:
+            best = [*self._best_coefs, *self._best_intercepts]
+            for view, weights in zip([*self.coefs_, *self.intercepts_], best, strict=True):
+                view[...] = weights
+
+    def _new_optimizer(self) -> Any:
+        """scikit-learn's, for its rates alone: it updates nothing."""
+        rate = self.learning_rate_init
+        if self.solver == "adam":
+            return AdamOptimizer([], rate, self.beta_1, self.beta_2, self.epsilon)
+        return SGDOptimizer(
+            [], rate, self.learning_rate, self.momentum, self.nesterovs_momentum, self.power_t
+        )
+
+    def _gradient(self) -> Gradient:
+        return Gradient.of(self.network_.loss, self.n_outputs_)
+
+    def _update(self) -> Update:
+        return Update(
+            self.solver,
+            self.momentum,
+            self.nesterovs_momentum,
+            self.beta_1,
+            self.beta_2,
+            self.epsilon,
+            self._gradient().times,
+        )
+
+    def _parts(self, X: Any, y: Array, sample_weight: Array | None) -> tuple[Any, Any]:  # noqa: N803
+        """What is learned from, and what is validated on, each (X, y, sample_weight)."""
+        if not self.early_stopping:
+            return (X, y, sample_weight), (None, None, None)
+        classes = hasattr(self, "_label_binarizer")
+        arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
+        parts = train_test_split(
+            *arrays,
+            random_state=self._random_state,
+            test_size=self.validation_fraction,
+            stratify=y if classes and self.n_outputs_ == 1 else None,
+        )
+        learned, validation = [*parts[::2], None][:3], [*parts[1::2], None][:3]
+        if validation[0].shape[0] < 2:
+            raise ValueError(
+                "The validation set is too small. Increase 'validation_fraction' or the size of "
+                "your dataset."
+            )
+        if classes:
+            validation[1] = self._label_binarizer.inverse_transform(validation[1])
+        return learned, validation
+
+    def _batch_size(self, rows: int) -> int:
+        if self.batch_size == "auto":
+            return min(200, rows)
+        if self.batch_size > rows:
+            warnings.warn(
+                "Got `batch_size` less than 1 or larger than sample size. It is going to be "
+                "clipped",
+                stacklevel=2,
+            )
+        return int(np.clip(self.batch_size, 1, rows))
+
+    def _rows(self, X: Any, y: Array, sample_weight: Array | None) -> Rows:  # noqa: N803
+        """Checked rows, as fastnn trains on them."""
+        network = self.network_
+        if network.loss.name == "cross_entropy":
+            y = y.argmax(axis=1)
+        meaning = meaning_of(network.loss.name, y)
+        return Rows(dense(X), y, network.loss.name, network.dtype, meaning)
+
+    # --- prediction -----------------------------------------------------------------------------
+
+    def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:  # noqa: N803
+        """The outputs (n, O) of X (n, I)."""
+        if check_input:
+            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)  # noqa: N806
+        network = self._network()
+        return network.predict(dense(X))
+
+
+def _is(one: object, other: object) -> bool:
+    return one is other
+
+
+class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
+    """scikit-learn's MLPClassifier, at fastnn's speed: the same arguments, the same numbers.
+
+    n_threads: as fastnn's num_threads; None is as many as `set_num_threads` says. Results do not
+    depend on it. `network_` is the fitted fastnn network.
+    """
+
+    def __init__(
+        self,
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        n_threads: int | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name in SHARED}
+        super().__init__(**given)
+        self.n_threads = n_threads
+
+
+class MLPRegressor(_Fast, _Regressor):  # type: ignore[misc]
+    """scikit-learn's MLPRegressor, at fastnn's speed: the same arguments, the same numbers.
+
+    n_threads: as fastnn's num_threads; None is as many as `set_num_threads` says. Results do not
+    depend on it. `network_` is the fitted fastnn network.
+    """
+
+    def __init__(
+        self,
+        loss: str = "squared_error",
+        hidden_layer_sizes: Any = (100,),
+        activation: str = "relu",
+        *,
+        solver: str = "adam",
+        alpha: float = 0.0001,
+        batch_size: int | str = "auto",
+        learning_rate: str = "constant",
+        learning_rate_init: float = 0.001,
+        power_t: float = 0.5,
+        max_iter: int = 200,
+        shuffle: bool = True,
+        random_state: Any = None,
+        tol: float = 1e-4,
+        verbose: bool = False,
+        warm_start: bool = False,
+        momentum: float = 0.9,
+        nesterovs_momentum: bool = True,
+        early_stopping: bool = False,
+        validation_fraction: float = 0.1,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-8,
+        n_iter_no_change: float = 10,
+        max_fun: int = 15000,
+        n_threads: int | None = None,
+    ) -> None:
+        given = {name: value for name, value in locals().items() if name in {"loss", *SHARED}}
+        super().__init__(**given)
+        self.n_threads = n_threads
