@@ -33,6 +33,7 @@ from ._sklearn_fit import Epochs, Gradient, Judge, Update, dense
 from .callbacks import Callbacks
 from .layers import Dense
 from .network import Network
+from .program import pairs
 from .rows import Rows, meaning_of
 
 ACTIVATIONS = {"logistic": "sigmoid", "exp": "exponential"}  # the others have fastnn's names
@@ -148,6 +149,57 @@ class _Fast:
             best = [*self._best_coefs, *self._best_intercepts]
             for view, weights in zip([*self.coefs_, *self.intercepts_], best, strict=True):
                 view[...] = weights
+
+    def _fit_lbfgs(self, X: Any, y: Array, sample_weight: Array | None, *rest: Any) -> None:  # noqa: N803
+        """scikit-learn's, which computes in float64 whatever X is."""
+        self.coefs_ = [W.astype(np.float64) for W in self.coefs_]
+        self.intercepts_ = [b.astype(np.float64) for b in self.intercepts_]
+        self._network()
+        self._batch = X, self._rows(X, y, sample_weight)
+        try:
+            super()._fit_lbfgs(X, y, sample_weight, *rest)
+        finally:
+            del self._batch
+
+    def _unpack(self, packed_parameters: Array) -> None:
+        self._network()
+        for place, view in self._places():
+            view[...] = packed_parameters[place].reshape(view.shape)
+
+    def _places(self) -> list[tuple[slice, Array]]:
+        """Where scikit-learn packs coefs_ and intercepts_ in one vector, and those."""
+        ends = np.cumsum([view.size for view in self._views]).tolist()
+        return [
+            (slice(end - view.size, end), view) for end, view in zip(ends, self._views, strict=True)
+        ]
+
+    def _loss_grad_lbfgs(
+        self,
+        packed_coef_inter: Array,
+        X: Any,  # noqa: N803
+        y: Array,
+        sample_weight: Array | None,
+        activations: Any,
+        deltas: Any,
+        coef_grads: Any,
+        intercept_grads: Any,
+    ) -> tuple[float, Array]:
+        """The loss and its gradient, packed, both in scikit-learn's units."""
+        self._unpack(packed_coef_inter)
+        known, rows = self.__dict__.get("_batch", (None, None))
+        if known is not X:
+            rows = self._rows(X, y, sample_weight)
+        network, units = self.network_, self._gradient()
+        arena, loss, _ = training.gradients(network._runner(), rows)
+        found = pairs(network.program, arena)
+        gradient = np.concatenate([part.reshape(-1) for one in zip(*found) for part in one])
+        gradient *= units.times
+        total = len(rows) if sample_weight is None else sample_weight.sum()
+        end = sum(W.size for W in self.coefs_)
+        weights = packed_coef_inter[:end]
+        gradient[:end] += self.alpha / total * weights
+        loss = loss / len(rows) * units.loss_times
+        return loss + 0.5 * self.alpha * float(weights @ weights) / total, gradient
 
     def _new_optimizer(self) -> Any:
         """scikit-learn's, for its rates alone: it updates nothing."""
