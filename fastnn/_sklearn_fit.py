@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,7 +16,7 @@ from . import training
 from ._arrays import Array
 from .callbacks import Callback
 from .losses import Loss
-from .optimizers import WIDTH, power
+from .optimizers import WIDTH, Adam
 from .training import Logs
 
 
@@ -73,17 +74,13 @@ class Update:
         self, steps: NDArray[np.int64], rates: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """As there: of updates `steps` (S,), from 0 on, at these rates (S,)."""
-        table = np.zeros((len(steps), WIDTH))
         if self.solver == "sgd":
+            table = np.zeros((len(steps), WIDTH))
             table[:, 0] = rates * self.times
             table[:, 1] = self.momentum
             return table
-        t = steps + 1
-        corrected = 1 / np.sqrt(1 - power(self.beta_2, t))
-        table[:, 0] = rates / (1 - power(self.beta_1, t))
-        table[:, 1] = corrected
-        table[:, 2:4] = self.beta_1, self.beta_2
-        table[:, 4] = self.epsilon / self.times * corrected
+        table = Adam(1.0, self.beta_1, self.beta_2, self.epsilon).coefficients(steps, rates)
+        table[:, 4] = self.epsilon / self.times * table[:, 1]
         return table
 
 
@@ -91,6 +88,7 @@ class Epochs(training.Run):
     """A fit whose rows come in scikit-learn's order, at the rate of its optimizer."""
 
     random_state: np.random.RandomState
+    loss = math.nan  # the sum over the latest epoch
     rate_now: Callable[[], float]
 
     def arrange(self, rows: int, shard: int) -> None:
@@ -99,6 +97,12 @@ class Epochs(training.Run):
             permutation = np.arange(rows, dtype=np.int32)
             self.random_state.shuffle(permutation)
             self.order = self.order[permutation]
+
+    def settle(self) -> bool:
+        """As it is, also where it diverged: scikit-learn goes on, and says so in the end."""
+        steps, (self.loss, _) = self.now.done()
+        self.state.steps = self.now.steps + steps
+        return True
 
     def rates(self, first: int, steps: int) -> NDArray[np.float64]:
         """The same for all steps of an epoch."""
@@ -118,7 +122,7 @@ class Judge(Callback):
         """What scikit-learn does after an epoch; True if training is over."""
         estimator = self.estimator
         estimator.n_iter_ += 1
-        estimator.loss_ = logs["loss"] * self.gradient.loss_times
+        estimator.loss_ = self.run.loss / len(self.run.rows) * self.gradient.loss_times
         estimator.t_ += len(self.run.rows)
         estimator.loss_curve_.append(estimator.loss_)
         if estimator.verbose:

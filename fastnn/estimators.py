@@ -28,7 +28,6 @@ except ImportError as error:  # pragma: no cover
 
 from . import losses, training
 from ._arrays import Array
-from ._errors import DivergenceError
 from ._sklearn_fit import Epochs, Gradient, Judge, Update, dense
 from .callbacks import Callbacks
 from .layers import Dense
@@ -37,12 +36,10 @@ from .program import pairs
 from .rows import Rows, meaning_of
 
 ACTIVATIONS = {"logistic": "sigmoid", "exp": "exponential"}  # the others have fastnn's names
+FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
+QUICK = 1024  # rows that go to an engine in one call
 SHARED = frozenset(signature(_Classifier).parameters)  # arguments of both, but the loss
 LOSSES = {"squared_error": "mean_squared_error", "poisson": "poisson"}
-NOT_FINITE = (
-    "Solver produced non-finite parameter weights. The input data may contain large values and "
-    "need to be preprocessed."
-)
 
 
 class _Fast:
@@ -143,8 +140,6 @@ class _Fast:
                 run.all_epochs()
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
-        except DivergenceError:
-            raise ValueError(NOT_FINITE) from None
         if self.early_stopping:
             best = [*self._best_coefs, *self._best_intercepts]
             for view, weights in zip([*self.coefs_, *self.intercepts_], best, strict=True):
@@ -267,12 +262,32 @@ class _Fast:
 
     # --- prediction -----------------------------------------------------------------------------
 
+    def _quick(self, X: object) -> Array | None:  # noqa: N803
+        """The outputs (n, O) of what needs no look by scikit-learn, else None."""
+        if type(X) is not np.ndarray or "feature_names_in_" in self.__dict__:
+            return None
+        if "_views" not in self.__dict__ or X.dtype not in FLOATS or X.ndim != 2:
+            return None
+        network = self._network()
+        if X.shape[1] != network.inputs or len(X) == 0 or X.dtype != network.dtype:
+            return None
+        out = np.empty((len(X), network.outputs), network.dtype)
+        fine = len(X) <= QUICK and network._engine.forward(
+            network.program, X, out, network._threads()
+        )
+        return out if fine else None
+
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:  # noqa: N803
         """The outputs (n, O) of X (n, I)."""
         if check_input:
+            found = self._quick(X)
+            if found is not None:
+                return found
             X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)  # noqa: N806
         network = self._network()
-        return network.predict(dense(X))
+        if X.shape[0] == 0:
+            return np.empty((0, network.outputs), network.dtype)
+        return network.predict(dense(X)).astype(np.result_type(X, network.dtype), copy=False)
 
 
 def _is(one: object, other: object) -> bool:
@@ -317,6 +332,20 @@ class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
         given = {name: value for name, value in locals().items() if name in SHARED}
         super().__init__(**given)
         self.n_threads = n_threads
+
+    def predict(self, X: Any) -> Array:  # noqa: N803
+        """The classes (n,), or (n, O) of zeros and ones, of X (n, I), as scikit-learn's."""
+        h = self._quick(X)
+        if h is None or self._label_binarizer.y_type_ not in ("binary", "multiclass"):
+            return super().predict(X)
+        return self.classes_[(h[:, 0] > 0.5).astype(int) if h.shape[1] == 1 else h.argmax(axis=1)]
+
+    def predict_proba(self, X: Any) -> Array:  # noqa: N803
+        """Probabilities (n, C) of X (n, I), in the order of `classes_`, as scikit-learn's."""
+        h = self._quick(X)
+        if h is None:
+            return super().predict_proba(X)
+        return h if h.shape[1] > 1 else np.concatenate([1 - h, h], axis=1)
 
 
 class MLPRegressor(_Fast, _Regressor):  # type: ignore[misc]
