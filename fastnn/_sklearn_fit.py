@@ -17,6 +17,7 @@ from ._arrays import Array
 from .callbacks import Callback
 from .losses import Loss
 from .optimizers import WIDTH, Adam
+from .rows import Rows
 from .training import Logs
 
 
@@ -89,7 +90,7 @@ class Epochs(training.Run):
 
     random_state: np.random.RandomState
     loss = math.nan  # the sum over the latest epoch
-    rate_now: Callable[[], float]
+    rate_now: Callable[[], float] | None = None  # None: fastnn's own schedule
 
     def arrange(self, rows: int, shard: int) -> None:
         """One permutation after the other, as sklearn.utils.shuffle draws them."""
@@ -106,7 +107,7 @@ class Epochs(training.Run):
 
     def rates(self, first: int, steps: int) -> NDArray[np.float64]:
         """The same for all steps of an epoch."""
-        return np.full(steps, self.rate_now())
+        return super().rates(first, steps) if self.rate_now is None else np.full(steps, self.rate_now())
 
 
 class Judge(Callback):
@@ -154,6 +155,54 @@ class Judge(Callback):
             return True
         estimator._no_improvement_count = 0
         return False
+
+
+class Validation(Callback):
+    """Appends the loss of rows that are not learned from to `validation_loss_curve_`."""
+
+    def __init__(self, estimator: Any, gradient: Gradient, rows: Rows) -> None:
+        self.estimator, self.gradient, self.rows = estimator, gradient, rows
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> object:
+        """Evaluate them."""
+        loss = training.evaluate(self.run.runner, self.rows)["loss"] * self.gradient.loss_times
+        self.estimator.validation_loss_curve_.append(loss)
+        return None
+
+
+class Tasks(Callback):
+    """Tells scikit-learn's callbacks of a fit, and of its epochs, its subtasks."""
+
+    def __init__(self, estimator: Any, context: Any, X: Any, y: Any) -> None:  # noqa: N803
+        self.estimator, self.context = estimator, context
+        self.data = {"estimator": estimator, "X": X, "y": y}
+        self.wanted = bool(context._callbacks)
+        if self.wanted:
+            context.call_on_fit_task_begin(**self.data)
+
+    def on_epoch_begin(self, epoch: int, logs: Logs) -> object:
+        """A subtask begins."""
+        self.epoch = self.context.subcontext(task_name="epoch")
+        self.epoch.call_on_fit_task_begin(**self.data, reconstruction_attributes=self.fitted)
+        return None
+
+    def on_epoch_end(self, epoch: int, logs: Logs) -> object:
+        """It ends; True if one of them wants no more."""
+        return self.epoch.call_on_fit_task_end(
+            **self.data, reconstruction_attributes=self.fitted
+        )
+
+    def end(self) -> None:
+        """The fit ends."""
+        if self.wanted:
+            self.context.call_on_fit_task_end(**self.data, reconstruction_attributes=self.fitted)
+
+    def fitted(self) -> dict[str, list[Array]]:
+        """What makes a fitted estimator of a copy."""
+        return {
+            name: [weights.copy() for weights in getattr(self.estimator, name)]
+            for name in ("coefs_", "intercepts_")
+        }
 
 
 def dense(x: Any) -> Array:

@@ -9,16 +9,23 @@ same network, to rounding. It needs scikit-learn 1.9, the `sklearn` extra.
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterable
 from inspect import signature
+from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
 try:
+    from sklearn.base import _fit_context
+    from sklearn.callback import CallbackSupportMixin
+    from sklearn.metrics import get_scorer
     from sklearn.model_selection import train_test_split
     from sklearn.neural_network import MLPClassifier as _Classifier
     from sklearn.neural_network import MLPRegressor as _Regressor
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
+    from sklearn.utils import compute_sample_weight
+    from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
     from sklearn.utils.validation import validate_data
 except ImportError as error:  # pragma: no cover
     raise ImportError(
@@ -28,9 +35,9 @@ except ImportError as error:  # pragma: no cover
 
 from . import losses, training
 from ._arrays import Array
-from ._sklearn_fit import Epochs, Gradient, Judge, Update, dense
+from ._sklearn_fit import Epochs, Gradient, Judge, Tasks, Update, Validation, dense
 from .callbacks import Callbacks
-from .layers import Dense
+from .layers import Dense, Dropout, Layer
 from .network import Network
 from .program import pairs
 from .rows import Rows, meaning_of
@@ -38,15 +45,70 @@ from .rows import Rows, meaning_of
 ACTIVATIONS = {"logistic": "sigmoid", "exp": "exponential"}  # the others have fastnn's names
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 QUICK = 1024  # rows that go to an engine in one call
+BEYOND = frozenset(
+    ("class_weight", "dropout", "optimizer", "callbacks", "scoring", "n_threads", "dtype")
+)
 SHARED = frozenset(signature(_Classifier).parameters)  # arguments of both, but the loss
 LOSSES = {"squared_error": "mean_squared_error", "poisson": "poisson"}
 
 
-class _Fast:
+class _Fast(CallbackSupportMixin):  # type: ignore[misc]
     """What both estimators do with a network of fastnn instead of NumPy."""
 
     coefs_: list[Array]
     intercepts_: list[Array]
+
+    _parameter_constraints = {
+        "activation": [*_Classifier._parameter_constraints["activation"], list, tuple],
+        "dropout": [Interval(Real, 0, 1, closed="left")],
+        "optimizer": [HasMethods("coefficients"), None],
+        "callbacks": [list, tuple, None],
+        "scoring": [str, callable, None],
+        "n_threads": [Interval(Integral, 1, None, closed="left"), None],
+        "dtype": [StrOptions({"float32", "float64"}), None],
+    }
+
+    def _set(self, given: dict[str, Any], theirs: Iterable[str]) -> None:
+        """Set the arguments of a constructor, scikit-learn's through its own."""
+        super().__init__(**{name: given[name] for name in theirs})
+        for name in BEYOND & given.keys():
+            setattr(self, name, given[name])
+
+    @_fit_context(prefer_skip_nested_validation=True)  # type: ignore[untyped-decorator]
+    def fit(
+        self,
+        X: Any,  # noqa: N803
+        y: Any,
+        sample_weight: Any = None,
+        *,
+        X_val: Any = None,  # noqa: N803
+        y_val: Any = None,
+    ) -> Any:
+        """Train on X (n, I), an array or a sparse matrix, and y (n,) or (n, O); returns itself.
+
+        sample_weight: (n,); a batch's gradient is its weighted mean. X_val, y_val: rows to validate
+        on after each epoch, whose loss goes to `validation_loss_curve_`; early_stopping looks at
+        them instead of splitting some of X off. Raises what scikit-learn raises.
+        """
+        if (X_val is None) != (y_val is None):
+            raise ValueError("expected X_val and y_val together, got one of them")
+        self._given = X_val, y_val
+        subtasks = 0 if self.solver == "lbfgs" else self.max_iter
+        self._tasks = Tasks(self, self._init_callback_context(max_subtasks=subtasks), X, y)
+        try:
+            weights = self._weighted(y, sample_weight)
+            self._fit(X, y, sample_weight=weights)
+            self._tasks.end()
+        finally:
+            del self._given, self._tasks
+        return self
+
+    def _weighted(self, y: Any, sample_weight: Any) -> Any:
+        return sample_weight
+
+    def _initialize(self, y: Array, layer_units: list[int], dtype: Any) -> None:
+        super()._initialize(y, layer_units, self.dtype or dtype)
+        self.validation_loss_curve_: list[float] = []
 
     # --- the network, whose memory coefs_ and intercepts_ are views of -------------------------
 
@@ -58,30 +120,40 @@ class _Fast:
             self._bind()
         return self.network_
 
+    def _activations(self, hidden: int) -> list[str]:
+        """Of all layers, of which so many are hidden."""
+        one = isinstance(self.activation, str)
+        found = [self.activation] * hidden if one else list(self.activation)
+        if len(found) != hidden:
+            raise ValueError(f"expected {hidden} activations, got {len(found)}: {found}")
+        return [*found, self.out_activation_]
+
     def _bind(self) -> None:
         """A new network with the weights that there are, which become views of its memory."""
         sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
-        names = [self.activation] * (len(sizes) - 2) + [self.out_activation_]
-        layers = [
-            Dense(units, ACTIVATIONS.get(name, name)).blank()
-            for units, name in zip(sizes[1:], names, strict=True)
-        ]
+        layers: list[Layer] = []
+        for units, name in zip(sizes[1:], self._activations(len(sizes) - 2), strict=True):
+            if layers and self.dropout:
+                layers.append(Dropout(self.dropout))
+            layers.append(Dense(units, ACTIVATIONS.get(name, name)).blank())
         if self.out_activation_ == "softmax":
             loss = "cross_entropy"
         else:
             loss = LOSSES.get(self.loss, "binary_cross_entropy")
         dtype = self.coefs_[0].dtype
-        network = Network(sizes[0], layers, loss=loss, dtype=dtype, num_threads=self.n_threads)
-        views = [layer.weights for layer in network.layers], [layer.biases for layer in network.layers]
-        for view, given in zip([*views[0], *views[1]], [*self.coefs_, *self.intercepts_], strict=True):
-            view[...] = given
+        seed = int(self.random_state) if isinstance(self.random_state, Integral) else 0
+        network = Network(sizes[0], layers, loss=loss, dtype=dtype, seed=seed, num_threads=self.n_threads)
+        given = [*self.coefs_, *self.intercepts_]
         self.network_ = network
         self._see()
+        for view, weights in zip(self._views, given, strict=True):
+            view[...] = weights
 
     def _see(self) -> None:
         """coefs_ and intercepts_ are views of the network."""
-        self.coefs_ = [layer.weights for layer in self.network_.layers]
-        self.intercepts_ = [layer.biases for layer in self.network_.layers]
+        dense = [layer for layer in self.network_.layers if isinstance(layer, Dense)]
+        self.coefs_ = [layer.weights for layer in dense]
+        self.intercepts_ = [layer.biases for layer in dense]
         self._views = [*self.coefs_, *self.intercepts_]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -120,21 +192,26 @@ class _Fast:
             self._optimizer = self._new_optimizer()
             network.trained = training.State()
         learned, validation = self._parts(X, y, sample_weight)
-        listener = Callbacks([Judge(self, self._gradient(), validation, incremental)], network)
+        told = [Judge(self, self._gradient(), validation, incremental), *(self.callbacks or ())]
+        if validation[0] is not None and not self._splits():
+            told.insert(0, Validation(self, self._gradient(), self._validation_rows(*validation[:2])))
+        if not incremental and self._tasks.wanted:
+            told.append(self._tasks)
+        listener = Callbacks(told, network)
         settings = training.Settings(
             epochs=self.max_iter,
             batch_size=self._batch_size(len(learned[1])),
-            optimizer=self._update(),
+            optimizer=self.optimizer or self._update(),
             shuffle=self.shuffle,
             seed=0,
             listener=listener,
             verbose=0,
         )
         self.n_iter_ = 0
-        run = Epochs(
-            network._runner(), [self._rows(*learned)], None, network.trained, settings
-        )
-        run.random_state, run.rate_now = self._random_state, lambda: self._optimizer.learning_rate
+        run = Epochs(network._runner(), [self._rows(*learned)], None, network.trained, settings)
+        run.random_state = self._random_state
+        if self.optimizer is None:
+            run.rate_now = lambda: self._optimizer.learning_rate
         try:
             with training.Hold(network._holder):
                 run.all_epochs()
@@ -196,6 +273,13 @@ class _Fast:
         loss = loss / len(rows) * units.loss_times
         return loss + 0.5 * self.alpha * float(weights @ weights) / total, gradient
 
+    def _score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """What early stopping looks at: `scoring`, or the accuracy or R^2."""
+        if self.scoring is None:
+            return float(super()._score(X, y, sample_weight=sample_weight))
+        weights = {} if sample_weight is None else {"sample_weight": sample_weight}
+        return float(get_scorer(self.scoring)(self, X, y, **weights))
+
     def _new_optimizer(self) -> Any:
         """scikit-learn's, for its rates alone: it updates nothing."""
         rate = self.learning_rate_init
@@ -219,10 +303,20 @@ class _Fast:
             self._gradient().times,
         )
 
+    def _splits(self) -> bool:
+        """Whether rows are split off to validate on."""
+        given, _ = self.__dict__.get("_given", (None, None))
+        return bool(self.early_stopping) and given is None
+
     def _parts(self, X: Any, y: Array, sample_weight: Array | None) -> tuple[Any, Any]:  # noqa: N803
         """What is learned from, and what is validated on, each (X, y, sample_weight)."""
-        if not self.early_stopping:
-            return (X, y, sample_weight), (None, None, None)
+        X_val, y_val = self.__dict__.get("_given", (None, None))  # noqa: N806
+        if X_val is not None:
+            X_val = validate_data(self, X_val, accept_sparse=["csr", "csc"], reset=False)  # noqa: N806
+            if len(y_val) != X_val.shape[0]:
+                raise ValueError(f"expected y_val of {X_val.shape[0]} rows, got {len(y_val)}")
+        if not self._splits():
+            return (X, y, sample_weight), (X_val, y_val, None)
         classes = hasattr(self, "_label_binarizer")
         arrays = [X, y] if sample_weight is None else [X, y, sample_weight]
         parts = train_test_split(
@@ -240,6 +334,13 @@ class _Fast:
         if classes:
             validation[1] = self._label_binarizer.inverse_transform(validation[1])
         return learned, validation
+
+    def _validation_rows(self, X_val: Any, y_val: Any) -> Rows:  # noqa: N803
+        """X_val and y_val of `fit`, as fastnn evaluates them."""
+        y = np.asarray(y_val)
+        if hasattr(self, "_label_binarizer"):
+            y = self._label_binarizer.transform(y).astype(bool)
+        return self._rows(X_val, y.reshape(len(y), -1), None)
 
     def _batch_size(self, rows: int) -> int:
         if self.batch_size == "auto":
@@ -327,11 +428,28 @@ class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        class_weight: Any = None,
+        dropout: float = 0.0,
+        optimizer: Any = None,
+        callbacks: Any = None,
+        scoring: Any = None,
         n_threads: int | None = None,
+        dtype: str | None = None,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name in SHARED}
-        super().__init__(**given)
-        self.n_threads = n_threads
+        self._set(locals(), SHARED)
+
+    _parameter_constraints = {
+        **_Classifier._parameter_constraints,
+        **_Fast._parameter_constraints,
+        "class_weight": [dict, StrOptions({"balanced"}), None],
+    }
+
+    def _weighted(self, y: Any, sample_weight: Any) -> Any:
+        """The weights of the rows, times those of their classes."""
+        if self.class_weight is None:
+            return sample_weight
+        weights = compute_sample_weight(self.class_weight, y)
+        return weights if sample_weight is None else weights * np.asarray(sample_weight)
 
     def predict(self, X: Any) -> Array:  # noqa: N803
         """The classes (n,), or (n, O) of zeros and ones, of X (n, I), as scikit-learn's."""
@@ -382,8 +500,16 @@ class MLPRegressor(_Fast, _Regressor):  # type: ignore[misc]
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        dropout: float = 0.0,
+        optimizer: Any = None,
+        callbacks: Any = None,
+        scoring: Any = None,
         n_threads: int | None = None,
+        dtype: str | None = None,
     ) -> None:
-        given = {name: value for name, value in locals().items() if name in {"loss", *SHARED}}
-        super().__init__(**given)
-        self.n_threads = n_threads
+        self._set(locals(), {"loss", *SHARED})
+
+    _parameter_constraints = {
+        **_Regressor._parameter_constraints,
+        **_Fast._parameter_constraints,
+    }
