@@ -16,7 +16,7 @@ from . import training
 from ._arrays import Array
 from .callbacks import Callback
 from .losses import Loss
-from .optimizers import WIDTH, Adam
+from .optimizers import PENALTY, PENALTY_LOSS, WIDTH, Adam
 from .rows import Rows
 from .training import Logs
 
@@ -90,6 +90,7 @@ class Epochs(training.Run):
 
     random_state: np.random.RandomState
     loss = math.nan  # the sum over the latest epoch
+    gradient: Gradient
     rate_now: Callable[[], float] | None = None  # None: fastnn's own schedule
 
     def arrange(self, rows: int, shard: int) -> None:
@@ -98,6 +99,15 @@ class Epochs(training.Run):
             permutation = np.arange(rows, dtype=np.int32)
             self.random_state.shuffle(permutation)
             self.order = self.order[permutation]
+
+    def coefficients(self, before: int, rates: NDArray[np.float64], rows: int) -> Array:
+        """Penalties are divided by the rows of a batch, whatever the units of the gradient."""
+        table = super().coefficients(before, rates, rows)
+        batch = np.full(len(rates), self.batch_size)
+        batch[-1] = rows - (len(rates) - 1) * self.batch_size
+        table[:, PENALTY] = 1 / (batch * self.gradient.times)
+        table[:, PENALTY_LOSS] = 1 / (batch * self.gradient.loss_times)
+        return table
 
     def settle(self) -> bool:
         """As it is, also where it diverged: scikit-learn goes on, and says so in the end."""

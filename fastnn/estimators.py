@@ -8,6 +8,7 @@ same network, to rounding. It needs scikit-learn 1.9, the `sklearn` extra.
 
 from __future__ import annotations
 
+import copy
 import warnings
 from collections.abc import Iterable
 from inspect import signature
@@ -26,14 +27,14 @@ try:
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
     from sklearn.utils import compute_sample_weight
     from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
-    from sklearn.utils.validation import validate_data
+    from sklearn.utils.validation import check_is_fitted, validate_data
 except ImportError as error:  # pragma: no cover
     raise ImportError(
         "fastnn.estimators needs scikit-learn 1.9 or newer: "
         "`python -m pip install 'fastnn-cpu[sklearn]'`"
     ) from error
 
-from . import losses, training
+from . import training
 from ._arrays import Array
 from ._sklearn_fit import Epochs, Gradient, Judge, Tasks, Update, Validation, dense
 from .callbacks import Callbacks
@@ -105,6 +106,21 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
 
     def _weighted(self, y: Any, sample_weight: Any) -> Any:
         return sample_weight
+
+    def to_sklearn(self) -> Any:
+        """scikit-learn's own estimator with these arguments and weights.
+
+        Raises ValueError where a fit used what scikit-learn has not.
+        """
+        check_is_fitted(self)
+        kind = _Classifier if isinstance(self, _Classifier) else _Regressor
+        arguments = {name: getattr(self, name) for name in signature(kind).parameters}
+        if not isinstance(self.activation, str):
+            raise ValueError(f"expected one activation for scikit-learn, got {self.activation}")
+        theirs = kind(**arguments)
+        self._network()
+        _copy_fit(self, theirs)
+        return theirs
 
     def _initialize(self, y: Array, layer_units: list[int], dtype: Any) -> None:
         super()._initialize(y, layer_units, self.dtype or dtype)
@@ -188,6 +204,7 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         if self.early_stopping and incremental:
             raise ValueError("partial_fit does not support early_stopping=True")
         network = self._network()
+        self._penalize(network)
         if not incremental or not hasattr(self, "_optimizer"):
             self._optimizer = self._new_optimizer()
             network.trained = training.State()
@@ -209,7 +226,7 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         )
         self.n_iter_ = 0
         run = Epochs(network._runner(), [self._rows(*learned)], None, network.trained, settings)
-        run.random_state = self._random_state
+        run.random_state, run.gradient = self._random_state, self._gradient()
         if self.optimizer is None:
             run.rate_now = lambda: self._optimizer.learning_rate
         try:
@@ -262,6 +279,7 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         if known is not X:
             rows = self._rows(X, y, sample_weight)
         network, units = self.network_, self._gradient()
+        network.program.penalties = None  # added below
         arena, loss, _ = training.gradients(network._runner(), rows)
         found = pairs(network.program, arena)
         gradient = np.concatenate([part.reshape(-1) for one in zip(*found) for part in one])
@@ -279,6 +297,13 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             return float(super()._score(X, y, sample_weight=sample_weight))
         weights = {} if sample_weight is None else {"sample_weight": sample_weight}
         return float(get_scorer(self.scoring)(self, X, y, **weights))
+
+    def _penalize(self, network: Network) -> None:
+        """alpha / 2 times the sum of the squares of all W."""
+        names = network.program.names
+        penalties = np.zeros((len(names), 2))
+        penalties[:, 1] = [self.alpha * name.endswith(".weights") for name in names]
+        network.program.penalties = penalties if self.alpha else None
 
     def _new_optimizer(self) -> Any:
         """scikit-learn's, for its rates alone: it updates nothing."""
@@ -513,3 +538,29 @@ class MLPRegressor(_Fast, _Regressor):  # type: ignore[misc]
         **_Regressor._parameter_constraints,
         **_Fast._parameter_constraints,
     }
+
+
+FASTER: dict[type, type] = {_Classifier: MLPClassifier, _Regressor: MLPRegressor}
+
+
+def from_sklearn(fitted: Any) -> Any:
+    """Our estimator of scikit-learn's fitted MLPClassifier or MLPRegressor, with its weights.
+
+    Its `network_` is the fastnn network. `partial_fit` begins with a new optimizer. Raises TypeError
+    for another estimator, and scikit-learn's NotFittedError.
+    """
+    if type(fitted) not in FASTER:
+        found = type(fitted).__name__
+        raise TypeError(f"expected scikit-learn's MLPClassifier or MLPRegressor, got {found}")
+    check_is_fitted(fitted)
+    ours = FASTER[type(fitted)](**fitted.get_params())
+    _copy_fit(fitted, ours)
+    ours._bind()
+    return ours
+
+
+def _copy_fit(source: Any, target: Any) -> None:
+    """What a fit has learned, but the network and the optimizer."""
+    known = {*source.get_params(), "network_", "_views", "_optimizer", "validation_loss_curve_"}
+    learned = {name: value for name, value in vars(source).items() if name not in known}
+    vars(target).update(copy.deepcopy(learned))
