@@ -117,7 +117,11 @@ class Epochs(training.Run):
 
     def rates(self, first: int, steps: int) -> NDArray[np.float64]:
         """The same for all steps of an epoch."""
-        return super().rates(first, steps) if self.rate_now is None else np.full(steps, self.rate_now())
+        return (
+            super().rates(first, steps)
+            if self.rate_now is None
+            else np.full(steps, self.rate_now())
+        )
 
 
 class Judge(Callback):
@@ -198,9 +202,7 @@ class Tasks(Callback):
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> object:
         """It ends; True if one of them wants no more."""
-        return self.epoch.call_on_fit_task_end(
-            **self.data, reconstruction_attributes=self.fitted
-        )
+        return self.epoch.call_on_fit_task_end(**self.data, reconstruction_attributes=self.fitted)
 
     def end(self) -> None:
         """The fit ends."""

@@ -158,7 +158,9 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             loss = LOSSES.get(self.loss, "binary_cross_entropy")
         dtype = self.coefs_[0].dtype
         seed = int(self.random_state) if isinstance(self.random_state, Integral) else 0
-        network = Network(sizes[0], layers, loss=loss, dtype=dtype, seed=seed, num_threads=self.n_threads)
+        network = Network(
+            sizes[0], layers, loss=loss, dtype=dtype, seed=seed, num_threads=self.n_threads
+        )
         given = [*self.coefs_, *self.intercepts_]
         self.network_ = network
         self._see()
@@ -211,7 +213,9 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         learned, validation = self._parts(X, y, sample_weight)
         told = [Judge(self, self._gradient(), validation, incremental), *(self.callbacks or ())]
         if validation[0] is not None and not self._splits():
-            told.insert(0, Validation(self, self._gradient(), self._validation_rows(*validation[:2])))
+            told.insert(
+                0, Validation(self, self._gradient(), self._validation_rows(*validation[:2]))
+            )
         if not incremental and self._tasks.wanted:
             told.append(self._tasks)
         listener = Callbacks(told, network)

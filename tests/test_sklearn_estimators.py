@@ -139,7 +139,9 @@ def test_dtypes_go_through(dtype):
     for theirs, ours in (CLASSES, NUMBERS):
         found = [fitted(kind, x.astype(dtype), y, "fit") for kind in (ours, theirs)]
         assert {one.dtype for one in found[0].coefs_} == {np.dtype(dtype)}
-        same(*(learned(one, x.astype(dtype)) for one in found), 1e-3 if dtype == "float32" else 1e-8)
+        same(
+            *(learned(one, x.astype(dtype)) for one in found), 1e-3 if dtype == "float32" else 1e-8
+        )
 
 
 @pytest.mark.parametrize("make", ["csr_array", "csc_array", "csr_matrix"])
