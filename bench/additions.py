@@ -178,7 +178,7 @@ def timed(step: Step) -> float:
 
 
 def measured(plain: list[Step], added: list[Step], turns: int) -> list[tuple[float, float]]:
-    """Of each pair: microseconds of a plain step, and how much longer the other takes, in percent."""
+    """Of each pair: microseconds of a plain step, and how much more the other takes, in percent."""
     for step in [*plain, *added]:
         step()
     taken = [
@@ -216,7 +216,7 @@ def main() -> None:
         added = [ours(addition)] + ([theirs(addition, torch)] if known else [])
         times = measured(plain[: len(added)], added, options.turns)
         shown = [f"{more:+.0f} %" for _, more in times]
-        print(f"| {addition.name} | {' | '.join((shown + ['-'])[:2])} |", flush=True)
+        print(f"| {addition.name} | {' | '.join(([*shown, '-'])[:2])} |", flush=True)
 
 
 if __name__ == "__main__":

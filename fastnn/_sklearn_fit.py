@@ -1,4 +1,4 @@
-"""How `fastnn.estimators` fits: scikit-learn's order of rows, rates and stopping, fastnn's steps."""
+"""How `fastnn.estimators` fits: scikit-learn's order of rows, rates and ends, fastnn's steps."""
 
 from __future__ import annotations
 

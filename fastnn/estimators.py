@@ -13,7 +13,7 @@ import warnings
 from collections.abc import Iterable
 from inspect import signature
 from numbers import Integral, Real
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -39,7 +39,7 @@ from ._arrays import Array
 from ._sklearn_fit import Epochs, Gradient, Judge, Tasks, Update, Validation, dense
 from .callbacks import Callbacks
 from .layers import Dense, Dropout, Layer
-from .network import Network
+from .network import Network, hold_of, runner_of
 from .program import pairs
 from .rows import Rows, meaning_of
 
@@ -59,7 +59,7 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
     coefs_: list[Array]
     intercepts_: list[Array]
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         "activation": [*_Classifier._parameter_constraints["activation"], list, tuple],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "optimizer": [HasMethods("coefficients"), None],
@@ -173,13 +173,14 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         self.coefs_ = [layer.weights for layer in dense]
         self.intercepts_ = [layer.biases for layer in dense]
         self._views = [*self.coefs_, *self.intercepts_]
+        self._runner = runner_of(self.network_)
 
     def __getstate__(self) -> dict[str, Any]:
         state = dict(super().__getstate__())
         if "coefs_" in state:
             self._network()
             state = dict(super().__getstate__())
-            for name in ("coefs_", "intercepts_", "_views"):
+            for name in ("coefs_", "intercepts_", "_views", "_runner"):
                 del state[name]
         return state
 
@@ -229,12 +230,12 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             verbose=0,
         )
         self.n_iter_ = 0
-        run = Epochs(network._runner(), [self._rows(*learned)], None, network.trained, settings)
+        run = Epochs(self._runner, [self._rows(*learned)], None, network.trained, settings)
         run.random_state, run.gradient = self._random_state, self._gradient()
         if self.optimizer is None:
             run.rate_now = lambda: self._optimizer.learning_rate
         try:
-            with training.Hold(network._holder):
+            with hold_of(network):
                 run.all_epochs()
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
@@ -284,16 +285,18 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             rows = self._rows(X, y, sample_weight)
         network, units = self.network_, self._gradient()
         network.program.penalties = None  # added below
-        arena, loss, _ = training.gradients(network._runner(), rows)
+        arena, loss, _ = training.gradients(self._runner, rows)
         found = pairs(network.program, arena)
-        gradient = np.concatenate([part.reshape(-1) for one in zip(*found) for part in one])
+        gradient = np.concatenate(
+            [part.reshape(-1) for one in zip(*found, strict=False) for part in one]
+        )
         gradient *= units.times
         total = len(rows) if sample_weight is None else sample_weight.sum()
         end = sum(W.size for W in self.coefs_)
-        weights = packed_coef_inter[:end]
-        gradient[:end] += self.alpha / total * weights
+        packed = packed_coef_inter[:end]
+        gradient[:end] += self.alpha / total * packed
         loss = loss / len(rows) * units.loss_times
-        return loss + 0.5 * self.alpha * float(weights @ weights) / total, gradient
+        return loss + 0.5 * self.alpha * float(packed @ packed) / total, gradient
 
     def _score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
         """What early stopping looks at: `scoring`, or the accuracy or R^2."""
@@ -402,9 +405,8 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         if X.shape[1] != network.inputs or len(X) == 0 or X.dtype != network.dtype:
             return None
         out = np.empty((len(X), network.outputs), network.dtype)
-        fine = len(X) <= QUICK and network._engine.forward(
-            network.program, X, out, network._threads()
-        )
+        run = self._runner
+        fine = len(X) <= QUICK and run.engine.forward(run.program, X, out, run.threads())
         return out if fine else None
 
     def _forward_pass_fast(self, X: Any, check_input: bool = True) -> Array:  # noqa: N803
@@ -467,7 +469,7 @@ class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
     ) -> None:
         self._set(locals(), SHARED)
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_Classifier._parameter_constraints,
         **_Fast._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
@@ -538,7 +540,7 @@ class MLPRegressor(_Fast, _Regressor):  # type: ignore[misc]
     ) -> None:
         self._set(locals(), {"loss", *SHARED})
 
-    _parameter_constraints = {
+    _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_Regressor._parameter_constraints,
         **_Fast._parameter_constraints,
     }
@@ -550,8 +552,8 @@ FASTER: dict[type, type] = {_Classifier: MLPClassifier, _Regressor: MLPRegressor
 def from_sklearn(fitted: Any) -> Any:
     """Our estimator of scikit-learn's fitted MLPClassifier or MLPRegressor, with its weights.
 
-    Its `network_` is the fastnn network. `partial_fit` begins with a new optimizer. Raises TypeError
-    for another estimator, and scikit-learn's NotFittedError.
+    Its `network_` is the fastnn network. `partial_fit` begins with a new optimizer. Raises
+    TypeError for another estimator, and scikit-learn's NotFittedError.
     """
     if type(fitted) not in FASTER:
         found = type(fitted).__name__
@@ -565,6 +567,7 @@ def from_sklearn(fitted: Any) -> Any:
 
 def _copy_fit(source: Any, target: Any) -> None:
     """What a fit has learned, but the network and the optimizer."""
-    known = {*source.get_params(), "network_", "_views", "_optimizer", "validation_loss_curve_"}
+    ours = {"network_", "_views", "_runner", "_optimizer", "validation_loss_curve_"}
+    known = {*source.get_params(), *ours}
     learned = {name: value for name, value in vars(source).items() if name not in known}
     vars(target).update(copy.deepcopy(learned))

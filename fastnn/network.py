@@ -805,6 +805,16 @@ def load(
     return network
 
 
+def runner_of(network: Network) -> training.Runner:
+    """The network's program, and what runs it."""
+    return network._runner()
+
+
+def hold_of(network: Network) -> training.Hold:
+    """The right to change the network, which one fit has at a time."""
+    return training.Hold(network._holder)
+
+
 def pair(found: Any, name: str = "validation_data") -> tuple[ArrayLike, ArrayLike]:
     """An x and a y."""
     try:

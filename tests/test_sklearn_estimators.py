@@ -57,7 +57,7 @@ DATA = {
 
 def fitted(kind, x, y, way, **options):
     """An estimator after about 20 epochs."""
-    given = dict(hidden_layer_sizes=(20, 10), alpha=0.3, max_iter=20, random_state=3)
+    given = {"hidden_layer_sizes": (20, 10), "alpha": 0.3, "max_iter": 20, "random_state": 3}
     given |= options
     if way == "early_stopping":
         return kind(**given, early_stopping=True).fit(x, y)
@@ -116,7 +116,7 @@ def test_the_same_numbers_of_several_outputs(name, solver, way):
 def test_the_same_numbers_of_lbfgs(name, activation):
     kinds, load = DATA[name]
     x, y = load()
-    options = dict(solver="lbfgs", activation=activation, max_iter=12)
+    options = {"solver": "lbfgs", "activation": activation, "max_iter": 12}
     theirs, ours = (fitted(kind, x, y, "fit", **options) for kind in kinds)
     same(learned(ours, x), learned(theirs, x), 1e-6)
 
