@@ -1,0 +1,309 @@
+"""scikit-learn's estimators and ours: the same network from the same arguments and data."""
+
+import copy
+import inspect
+import pickle
+import subprocess
+import sys
+import warnings
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+pytest.importorskip("sklearn", reason="scikit-learn is not installed")
+
+from sklearn import datasets, neural_network
+from sklearn.base import clone
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
+from sklearn.model_selection import GridSearchCV
+from sklearn.utils.estimator_checks import check_estimator
+
+import fastnn
+from fastnn import estimators
+
+pytestmark = pytest.mark.filterwarnings("ignore::sklearn.exceptions.ConvergenceWarning")
+
+CLASSES = (neural_network.MLPClassifier, estimators.MLPClassifier)
+NUMBERS = (neural_network.MLPRegressor, estimators.MLPRegressor)
+ACTIVATIONS = ["identity", "logistic", "tanh", "relu"]
+WAYS = ["fit", "early_stopping", "warm_start", "partial_fit", "weights"]
+
+
+def scaled(load):
+    x, y = load(return_X_y=True)
+    return (x - x.mean(axis=0)) / (x.std(axis=0) + 1e-9), y
+
+
+def two_outputs():
+    x, y = scaled(datasets.load_diabetes)
+    return x, np.stack([y, y[::-1]], axis=1) / 100
+
+
+def several_labels():
+    x, y = two_outputs()
+    return x, (y > 1.5).astype(int)
+
+
+DATA = {
+    "iris": (CLASSES, lambda: scaled(datasets.load_iris)),
+    "digits": (CLASSES, lambda: scaled(datasets.load_digits)),
+    "cancer": (CLASSES, lambda: scaled(datasets.load_breast_cancer)),
+    "labels": (CLASSES, several_labels),
+    "diabetes": (NUMBERS, lambda: (two_outputs()[0], two_outputs()[1][:, 0])),
+    "outputs": (NUMBERS, two_outputs),
+}
+
+
+def fitted(kind, x, y, way, **options):
+    """An estimator after about 20 epochs."""
+    given = {"hidden_layer_sizes": (20, 10), "alpha": 0.3, "max_iter": 20, "random_state": 3}
+    given |= options
+    if way == "early_stopping":
+        return kind(**given, early_stopping=True).fit(x, y)
+    if way == "warm_start":
+        given["max_iter"] = 7
+        return kind(**given, warm_start=True).fit(x, y).fit(x, y).fit(x, y)
+    if way == "partial_fit":
+        made = kind(**given)
+        classes = {"classes": np.unique(y)} if hasattr(made, "predict_proba") else {}
+        for _ in range(10):
+            made.partial_fit(x, y, **classes)
+        return made
+    if way == "weights":
+        return kind(**given).fit(x, y, sample_weight=np.random.default_rng(0).random(len(x)))
+    return kind(**given).fit(x, y)
+
+
+def same(found, wanted, error):
+    for one, other in zip(found, wanted, strict=True):
+        one, other = np.asarray(one), np.asarray(other)
+        assert one.dtype == other.dtype
+        assert np.abs(one - other).max() <= error * max(np.abs(other).max(), 1e-30)
+
+
+def learned(estimator, x):
+    outputs = getattr(estimator, "predict_proba", estimator.predict)(x)
+    curve = getattr(estimator, "loss_curve_", [estimator.loss_])
+    return [*estimator.coefs_, *estimator.intercepts_, curve, outputs]
+
+
+@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("activation", ACTIVATIONS)
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("name", ["iris", "cancer", "diabetes"])
+def test_the_same_numbers(name, solver, activation, way):
+    kinds, load = DATA[name]
+    x, y = load()
+    theirs, ours = (fitted(k, x, y, way, solver=solver, activation=activation) for k in kinds)
+    same(learned(ours, x), learned(theirs, x), 1e-8)
+    assert (ours.n_iter_, ours.t_) == (theirs.n_iter_, theirs.t_)
+    assert (ours.predict(x) == theirs.predict(x)).all() or name == "diabetes"
+
+
+@pytest.mark.parametrize("solver", ["sgd", "adam"])
+@pytest.mark.parametrize("name", ["digits", "labels", "outputs"])
+@pytest.mark.parametrize("way", ["fit", "early_stopping", "weights"])
+def test_the_same_numbers_of_several_outputs(name, solver, way):
+    kinds, load = DATA[name]
+    x, y = load()
+    theirs, ours = (fitted(kind, x, y, way, solver=solver) for kind in kinds)
+    same(learned(ours, x), learned(theirs, x), 1e-8)
+
+
+@pytest.mark.parametrize("activation", ["identity", "logistic", "tanh"])
+@pytest.mark.parametrize("name", ["iris", "cancer", "diabetes", "outputs", "labels"])
+def test_the_same_numbers_of_lbfgs(name, activation):
+    kinds, load = DATA[name]
+    x, y = load()
+    options = {"solver": "lbfgs", "activation": activation, "max_iter": 12}
+    theirs, ours = (fitted(kind, x, y, "fit", **options) for kind in kinds)
+    same(learned(ours, x), learned(theirs, x), 1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "invscaling", "adaptive"])
+@pytest.mark.parametrize("options", [{"momentum": 0.0}, {"nesterovs_momentum": False}, {}])
+def test_the_same_rates(schedule, options):
+    x, y = scaled(datasets.load_iris)
+    options = dict(options, solver="sgd", learning_rate=schedule, learning_rate_init=0.1, tol=0.05)
+    theirs, ours = (
+        fitted(kind, x, y, "fit", **options, max_iter=60, n_iter_no_change=2) for kind in CLASSES
+    )
+    same(learned(ours, x), learned(theirs, x), 1e-8)
+    assert ours._optimizer.learning_rate == theirs._optimizer.learning_rate
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_dtypes_go_through(dtype):
+    x, y = scaled(datasets.load_iris)
+    for theirs, ours in (CLASSES, NUMBERS):
+        found = [fitted(kind, x.astype(dtype), y, "fit") for kind in (ours, theirs)]
+        assert {one.dtype for one in found[0].coefs_} == {np.dtype(dtype)}
+        same(
+            *(learned(one, x.astype(dtype)) for one in found), 1e-3 if dtype == "float32" else 1e-8
+        )
+
+
+@pytest.mark.parametrize("make", ["csr_array", "csc_array", "csr_matrix"])
+def test_sparse_rows(make):
+    import scipy.sparse
+
+    x, y = scaled(datasets.load_iris)
+    x = np.where(np.abs(x) < 0.7, 0, x)
+    sparse = getattr(scipy.sparse, make)(x)
+    one, other = (fitted(estimators.MLPClassifier, rows, y, "fit") for rows in (x, sparse))
+    same(learned(other, sparse), learned(one, x), 1e-12)
+
+
+def test_threads_do_not_change_bits():
+    x, y = scaled(datasets.load_digits)
+    found = set()
+    for threads in (1, 2, 3):
+        made = fitted(estimators.MLPClassifier, x, y, "fit", n_threads=threads, max_iter=5)
+        found.add(b"".join(part.tobytes() for part in [*made.coefs_, np.array(made.loss_curve_)]))
+    assert len(found) == 1
+
+
+@pytest.mark.parametrize("kinds", [CLASSES, NUMBERS], ids=["classifier", "regressor"])
+def test_every_argument_of_scikit_learn(kinds):
+    theirs, ours = (inspect.signature(kind).parameters for kind in kinds)
+    assert list(ours)[: len(theirs)] == list(theirs)
+    for name, parameter in theirs.items():
+        assert ours[name].default == parameter.default
+        assert ours[name].kind == parameter.kind
+
+
+@pytest.mark.parametrize(
+    "estimator", [estimators.MLPClassifier(max_iter=100), estimators.MLPRegressor(max_iter=100)]
+)
+@pytest.mark.filterwarnings("ignore")
+def test_check_estimator(estimator):
+    check_estimator(estimator, on_skip=None)
+
+
+def test_their_own_tests(tmp_path):
+    """Those of the installed scikit-learn, with our classes in place of theirs."""
+    folder = Path(neural_network.__file__).parent / "tests"
+    text = (folder / "test_mlp.py").read_text(encoding="utf-8")
+    line = "from sklearn.neural_network import MLPClassifier, MLPRegressor\n"
+    assert line in text
+    text = text.replace(line, line.replace("sklearn.neural_network", "fastnn.estimators"))
+    (tmp_path / "test_mlp.py").write_text(text, encoding="utf-8")
+    (tmp_path / "conftest.py").write_text(
+        "import pytest\n@pytest.fixture\ndef global_random_seed():\n    return 42\n"
+    )
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--rootdir=."]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, env=environment(), timeout=500
+    )
+    assert done.returncode == 0, done.stdout[-3000:]
+
+
+def environment():
+    import os
+
+    return {name: value for name, value in os.environ.items() if name != "PYTEST_ADDOPTS"}
+
+
+def test_copies_keep_what_was_learned():
+    x, y = scaled(datasets.load_iris)
+    made = fitted(estimators.MLPClassifier, x, y, "fit")
+    wanted = made.predict_proba(x)
+    for other in (copy.copy(made), copy.deepcopy(made), pickle.loads(pickle.dumps(made))):
+        assert other.predict_proba(x).tobytes() == wanted.tobytes()
+        assert other.coefs_[0].base is other.network_.layers[0].weights.base
+    with pytest.raises(NotFittedError):
+        clone(made).predict(x)
+    going, on = pickle.loads(pickle.dumps(made)).partial_fit(x, y), made.partial_fit(x, y)
+    assert going.predict_proba(x).tobytes() == on.predict_proba(x).tobytes()
+
+
+def test_weights_may_be_set():
+    x, y = scaled(datasets.load_iris)
+    made = fitted(estimators.MLPClassifier, x, y, "fit")
+    made.coefs_[0][...] = 0
+    changed = made.predict_proba(x)
+    made.coefs_ = [weights.copy() for weights in made.coefs_]
+    assert made.predict_proba(x).tobytes() == changed.tobytes()
+
+
+@pytest.mark.parametrize("name", ["iris", "cancer", "diabetes", "labels"])
+def test_there_and_back(name):
+    (theirs, ours), load = DATA[name]
+    x, y = load()
+    one = fitted(theirs, x, y, "fit")
+    other = estimators.from_sklearn(one)
+    assert type(other) is ours
+    assert isinstance(other.network_, fastnn.Network)
+    same(learned(other, x), learned(one, x), 1e-12)
+    back = fitted(ours, x, y, "fit").to_sklearn()
+    assert type(back) is theirs
+    same(learned(back, x), learned(one, x), 1e-8)
+    with pytest.raises(TypeError, match="expected scikit-learn's MLPClassifier or MLPRegressor"):
+        estimators.from_sklearn(other)
+
+
+def test_beyond_scikit_learn():
+    x, y = scaled(datasets.load_iris)
+    seen = []
+    made = estimators.MLPClassifier(
+        (16, 16),
+        ["elu", "gelu"],
+        dropout=0.1,
+        optimizer=fastnn.Adam(fastnn.OneCycle(0.02)),
+        callbacks=[fastnn.EarlyStopping("loss", patience=100), lambda *_: seen.append(1)],
+        class_weight="balanced",
+        scoring="balanced_accuracy",
+        early_stopping=True,
+        dtype="float32",
+        max_iter=30,
+        random_state=0,
+    ).fit(x, y, X_val=x[::3], y_val=y[::3])
+    assert made.score(x, y) > 0.9
+    assert len(made.validation_loss_curve_) == len(made.validation_scores_) == len(seen)
+    assert [layer.label for layer in made.network_.layers][:2] == ["elu", "dropout 0.1"]
+    assert made.coefs_[0].dtype == np.float32
+
+
+def test_validation_loss_is_that_of_the_rows():
+    x, y = scaled(datasets.load_iris)
+    made = estimators.MLPClassifier(max_iter=3, alpha=0, random_state=0).fit(x, y, X_val=x, y_val=y)
+    p = made.predict_proba(x)[np.arange(len(y)), y]
+    assert made.validation_loss_curve_[-1] == pytest.approx(-np.log(p).mean(), rel=1e-9)
+
+
+def test_what_does_not_fit_together():
+    x, y = scaled(datasets.load_iris)
+    with pytest.raises(ValueError, match="expected X_val and y_val together"):
+        estimators.MLPClassifier().fit(x, y, X_val=x)
+    with pytest.raises(ValueError, match="expected 1 activations, got 2"):
+        estimators.MLPClassifier(activation=["relu", "relu"]).fit(x, y)
+    with pytest.raises(ValueError, match="expected y_val of 150 rows, got 3"):
+        estimators.MLPClassifier().fit(x, y, X_val=x, y_val=y[:3])
+
+
+def test_ctrl_c_keeps_the_fit():
+    x, y = scaled(datasets.load_iris)
+
+    def press(network, epoch, logs):
+        if epoch == 3:
+            raise KeyboardInterrupt
+
+    made = estimators.MLPClassifier(random_state=0, callbacks=[press])
+    with pytest.warns(UserWarning, match="Training interrupted by user"):
+        made.fit(x, y)
+    assert made.n_iter_ == 3
+    made.predict(x)
+
+
+def test_a_search_on_two_processes():
+    x, y = scaled(datasets.load_iris)
+    search = GridSearchCV(
+        estimators.MLPClassifier(max_iter=20, random_state=0),
+        {"hidden_layer_sizes": [(5,), (10,)]},
+        n_jobs=2,
+        cv=2,
+    )
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ConvergenceWarning)
+        assert search.fit(x, y).best_score_ > 0.3
