@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from itertools import starmap
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,13 @@ from sklearn.exceptions import ConvergenceWarning
 from . import training
 from ._arrays import Array
 from .callbacks import Callback
+from .engine import Targets
 from .losses import Loss
-from .optimizers import PENALTY, PENALTY_LOSS, WIDTH, Adam
+from .optimizers import Adam
+from .program import EPSILON, PENALTY, RATE, SHARE, WIDTH_OF_ROW, A
+from .reference import penalize, penalty
 from .rows import Rows
-from .training import Logs
+from .training import Logs, Sums
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,11 @@ class Gradient:
 
     times: float
     loss_times: float
+
+    @property
+    def differs(self) -> bool:
+        """Whether a penalty counts otherwise in the loss than in the gradient."""
+        return self.times != self.loss_times
 
     @classmethod
     def of(cls, loss: Loss, outputs: int) -> Gradient:
@@ -75,23 +84,29 @@ class Update:
         self, steps: NDArray[np.int64], rates: NDArray[np.float64]
     ) -> NDArray[np.float64]:
         """As there: of updates `steps` (S,), from 0 on, at these rates (S,)."""
-        if self.solver == "sgd":
-            table = np.zeros((len(steps), WIDTH))
-            table[:, 0] = rates * self.times
-            table[:, 1] = self.momentum
+        if self.solver == "adam":
+            table = Adam(1.0, self.beta_1, self.beta_2, self.epsilon).coefficients(steps, rates)
+            table[:, EPSILON] = self.epsilon / self.times * table[:, A]
             return table
-        table = Adam(1.0, self.beta_1, self.beta_2, self.epsilon).coefficients(steps, rates)
-        table[:, 4] = self.epsilon / self.times * table[:, 1]
+        table = np.zeros((len(steps), WIDTH_OF_ROW))
+        table[:, SHARE] = 1.0
+        table[:, RATE] = rates * self.times
+        table[:, A] = self.momentum
         return table
+
+    def factors(self, names: tuple[str, ...]) -> None:
+        """None: all blocks learn alike."""
 
 
 class Epochs(training.Run):
     """A fit whose rows come in scikit-learn's order, at the rate of its optimizer."""
 
     random_state: np.random.RandomState
-    loss = math.nan  # the sum over the latest epoch
     gradient: Gradient
     rate_now: Callable[[], float] | None = None  # None: fastnn's own schedule
+    constants: NDArray[np.float64] | None = None  # (n,): what a row's loss has besides
+    loss = math.nan  # the mean over the latest epoch
+    more = 0.0  # what its sum has besides the engine's
 
     def arrange(self, rows: int, shard: int) -> None:
         """One permutation after the other, as sklearn.utils.shuffle draws them."""
@@ -100,28 +115,70 @@ class Epochs(training.Run):
             self.random_state.shuffle(permutation)
             self.order = self.order[permutation]
 
-    def coefficients(self, before: int, rates: NDArray[np.float64], rows: int) -> Array:
-        """Penalties are divided by the rows of a batch, whatever the units of the gradient."""
-        table = super().coefficients(before, rates, rows)
-        batch = np.full(len(rates), self.batch_size)
-        batch[-1] = rows - (len(rates) - 1) * self.batch_size
-        table[:, PENALTY] = 1 / (batch * self.gradient.times)
-        table[:, PENALTY_LOSS] = 1 / (batch * self.gradient.loss_times)
-        return table
+    def cut(self, batch_size: int) -> None:
+        """Calls of one step where a penalty has other units in the loss than in the gradient."""
+        super().cut(batch_size)
+        if self.runner.program.penalties is not None and self.gradient.differs:
+            self.steps_per_call = 1
+
+    def small_steps(self, chosen: NDArray[np.int32], coefficients: Array) -> Iterator[Sums]:
+        """As there; each batch weighs as many as its rows are, penalties are divided by weights."""
+        runner, rows, size = self.runner, self.rows, self.batch_size
+        weights = rows.weights_of(chosen)
+        starts = np.arange(0, len(chosen), size)
+        counts = np.diff(starts, append=len(chosen))
+        totals = counts if weights is None else np.add.reduceat(weights, starts)
+        self.penalize(coefficients, counts, totals)
+        y: Targets = rows.targets(chosen)
+        if weights is not None:
+            weights = weights * np.repeat(counts / totals, counts)
+            y = y, weights
+        if self.constants is not None:
+            own = self.constants[chosen]
+            self.more += float(own.sum() if weights is None else own @ weights)
+        x, places = rows.where(chosen)
+        arguments = runner.program, x, places, y, size, coefficients, runner.threads()
+        return starmap(runner.engine.train, [arguments])
+
+    def penalize(self, coefficients: Array, counts: Array, totals: Array) -> None:
+        """What penalties are times in the gradients of these batches, and in the loss."""
+        units, program = self.gradient, self.runner.program
+        coefficients[:, PENALTY] = 1 / (totals * units.times)
+        if self.steps_per_call == 1 and program.penalties is not None and units.differs:
+            share = 1 - units.loss_times / units.times
+            self.more += penalty(program, program.parameters) * counts[0] / totals[0] * share
+
+    def large_step(self, batch: NDArray[np.int32], coefficients: Array) -> Iterator[Sums]:
+        """As there; the penalty, whose units are scikit-learn's, is added here."""
+        runner, program, count = self.runner, self.runner.program, len(batch)
+        penalties, program.penalties = program.penalties, None
+        try:
+            arena, loss, agreeing = training.gradients(runner, self.rows, batch)
+        finally:
+            program.penalties = penalties
+        total = self.rows.total(batch)
+        self.penalize(coefficients, np.array([count]), np.array([total]))
+        factor = coefficients[0, PENALTY].item()
+        penalize(program, program.parameters, arena, factor)
+        loss = loss * count / total + factor * count * penalty(program, program.parameters)
+        if self.constants is not None:
+            self.more += float(self.constants[batch].sum())
+        runner.engine.apply_gradients(program, arena, coefficients[0], runner.threads())
+        return iter([(loss, agreeing)])
 
     def settle(self) -> bool:
         """As it is, also where it diverged: scikit-learn goes on, and says so in the end."""
-        steps, (self.loss, _) = self.now.done()
+        steps, (loss, _) = self.now.done()
         self.state.steps = self.now.steps + steps
+        self.loss = (loss * self.gradient.loss_times + self.more) / len(self.rows)
+        self.more = 0.0
         return True
 
     def rates(self, first: int, steps: int) -> NDArray[np.float64]:
         """The same for all steps of an epoch."""
-        return (
-            super().rates(first, steps)
-            if self.rate_now is None
-            else np.full(steps, self.rate_now())
-        )
+        if self.rate_now is None:
+            return super().rates(first, steps)
+        return np.full(steps, self.rate_now())
 
 
 class Judge(Callback):
@@ -137,7 +194,7 @@ class Judge(Callback):
         """What scikit-learn does after an epoch; True if training is over."""
         estimator = self.estimator
         estimator.n_iter_ += 1
-        estimator.loss_ = self.run.loss / len(self.run.rows) * self.gradient.loss_times
+        estimator.loss_ = self.run.loss
         estimator.t_ += len(self.run.rows)
         estimator.loss_curve_.append(estimator.loss_)
         if estimator.verbose:

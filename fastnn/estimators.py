@@ -18,6 +18,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 try:
+    from scipy.special import xlogy
     from sklearn.base import _fit_context
     from sklearn.callback import CallbackSupportMixin
     from sklearn.metrics import get_scorer
@@ -230,8 +231,10 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             verbose=0,
         )
         self.n_iter_ = 0
+        Epochs.gradient = self._gradient()
         run = Epochs(self._runner, [self._rows(*learned)], None, network.trained, settings)
         run.random_state, run.gradient = self._random_state, self._gradient()
+        run.constants = self._constants(learned[1])
         if self.optimizer is None:
             run.rate_now = lambda: self._optimizer.learning_rate
         try:
@@ -291,11 +294,15 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             [part.reshape(-1) for one in zip(*found, strict=False) for part in one]
         )
         gradient *= units.times
-        total = len(rows) if sample_weight is None else sample_weight.sum()
+        total = rows.total()
+        own = self._constants(y)
+        if own is not None:
+            weights = rows.weights if rows.weights is not None else np.ones(len(own))
+            loss += float(own @ weights) / units.loss_times
         end = sum(W.size for W in self.coefs_)
         packed = packed_coef_inter[:end]
         gradient[:end] += self.alpha / total * packed
-        loss = loss / len(rows) * units.loss_times
+        loss = loss / total * units.loss_times
         return loss + 0.5 * self.alpha * float(packed @ packed) / total, gradient
 
     def _score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
@@ -308,8 +315,8 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
     def _penalize(self, network: Network) -> None:
         """alpha / 2 times the sum of the squares of all W."""
         names = network.program.names
-        penalties = np.zeros((len(names), 2))
-        penalties[:, 1] = [self.alpha * name.endswith(".weights") for name in names]
+        penalties = np.zeros((len(names), 3))
+        penalties[:, 1] = [self.alpha / 2 * name.endswith(".weights") for name in names]
         network.program.penalties = penalties if self.alpha else None
 
     def _new_optimizer(self) -> Any:
@@ -390,8 +397,16 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         network = self.network_
         if network.loss.name == "cross_entropy":
             y = y.argmax(axis=1)
-        meaning = meaning_of(network.loss.name, y)
-        return Rows(dense(X), y, network.loss.name, network.dtype, meaning)
+        weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        known = network.loss, network.dtype, meaning_of(network.loss, y)
+        return Rows(dense(X), y, *known, weights=weights)
+
+    def _constants(self, y: Array) -> Array | None:
+        """What a row's loss (n,) has besides fastnn's: Poisson's deviance is 0 at its best."""
+        if self.network_.loss.name != "poisson":
+            return None
+        found: Array = (xlogy(y, y) - y).reshape(len(y), -1).sum(axis=1)
+        return found
 
     # --- prediction -----------------------------------------------------------------------------
 

@@ -946,7 +946,6 @@ def network_of(
     return network
 
 
-<<<<<<< HEAD
 def check_classes(network: Network) -> None:
     """Raise ValueError unless its outputs are classes, of which a row has one."""
     meaning = network.trained.meaning
@@ -992,11 +991,11 @@ class Common:
         if key not in self.checked:
             self.checked[key] = network._data(self.x, self.y, of=self.of)
         return self.checked[key]
-=======
+
+
 def runner_of(network: Network) -> training.Runner:
     """The network's program, and what runs it."""
     return network._runner()
->>>>>>> d556c43d425d243eee0d66235baebc1bdff4a674
 
 
 def hold_of(network: Network) -> training.Hold:
@@ -1004,7 +1003,6 @@ def hold_of(network: Network) -> training.Hold:
     return training.Hold(network._holder)
 
 
-<<<<<<< HEAD
 def run_of(
     network: Network,
     data: Common,
@@ -1033,10 +1031,6 @@ def triple(
     found: Any, name: str = "validation_data"
 ) -> tuple[ArrayLike, ArrayLike, ArrayLike | None]:
     """An x, a y and the weights of their rows, if there are some."""
-=======
-def pair(found: Any, name: str = "validation_data") -> tuple[ArrayLike, ArrayLike]:
-    """An x and a y."""
->>>>>>> d556c43d425d243eee0d66235baebc1bdff4a674
     try:
         x, y, *weights = found
         (weight,) = weights or [None]
