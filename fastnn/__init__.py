@@ -78,6 +78,8 @@ __all__ = [
     "show_config",
 ]
 
+ESTIMATORS = ("MLPClassifier", "MLPRegressor", "from_sklearn")  # they need scikit-learn
+
 
 def __getattr__(name: str) -> object:
     """A public name, from where it is defined; or one of fastnn's modules."""
@@ -86,6 +88,8 @@ def __getattr__(name: str) -> object:
     if name in __all__ and name != "datasets":
         value = globals()[name] = getattr(import_module("fastnn._public"), name)
         return value
+    if name in ESTIMATORS:
+        return getattr(import_module("fastnn.estimators"), name)
     try:
         if not name.startswith("__"):
             return import_module(f"fastnn.{name}")

@@ -256,6 +256,7 @@ def test_beyond_scikit_learn():
         scoring="balanced_accuracy",
         early_stopping=True,
         dtype="float32",
+        batch_size=16,
         max_iter=30,
         random_state=0,
     ).fit(x, y, X_val=x[::3], y_val=y[::3])
