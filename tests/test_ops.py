@@ -214,8 +214,11 @@ def check(made, rows, batch_size=33):
     assert len(bits) == bool(FUSED)
 
 
-@pytest.mark.parametrize("loss", LOSSES)
-@pytest.mark.parametrize("rows", [1, 40, 300])
+@pytest.mark.parametrize(
+    ("loss", "rows"),
+    [(loss, rows) for loss in LOSSES for rows in (1, 40, 300) if rows == 40 or loss == "quantile"]
+    + [("cross_entropy", 1), ("cross_entropy", 300)],
+)
 def test_a_residual_network_with_dropout(loss, rows):
     check(residual(loss=loss), rows)
 
