@@ -129,10 +129,11 @@ class Epochs(training.Run):
         counts = np.diff(starts, append=len(chosen))
         totals = counts if weights is None else np.add.reduceat(weights, starts)
         self.penalize(coefficients, counts, totals)
-        y: Targets = rows.targets(chosen)
+        targets = rows.targets(chosen)
+        y: Targets = targets
         if weights is not None:
             weights = weights * np.repeat(counts / totals, counts)
-            y = y, weights
+            y = targets, weights
         if self.constants is not None:
             own = self.constants[chosen]
             self.more += float(own.sum() if weights is None else own @ weights)
@@ -194,6 +195,7 @@ class Judge(Callback):
         """What scikit-learn does after an epoch; True if training is over."""
         estimator = self.estimator
         estimator.n_iter_ += 1
+        assert isinstance(self.run, Epochs)
         estimator.loss_ = self.run.loss
         estimator.t_ += len(self.run.rows)
         estimator.loss_curve_.append(estimator.loss_)

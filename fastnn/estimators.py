@@ -501,14 +501,18 @@ class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
         """The classes (n,), or (n, O) of zeros and ones, of X (n, I), as scikit-learn's."""
         h = self._quick(X)
         if h is None or self._label_binarizer.y_type_ not in ("binary", "multiclass"):
-            return super().predict(X)
-        return self.classes_[(h[:, 0] > 0.5).astype(int) if h.shape[1] == 1 else h.argmax(axis=1)]
+            theirs: Array = super().predict(X)
+            return theirs
+        winners = (h[:, 0] > 0.5).astype(int) if h.shape[1] == 1 else h.argmax(axis=1)
+        found: Array = self.classes_[winners]
+        return found
 
     def predict_proba(self, X: Any) -> Array:  # noqa: N803
         """Probabilities (n, C) of X (n, I), in the order of `classes_`, as scikit-learn's."""
         h = self._quick(X)
         if h is None:
-            return super().predict_proba(X)
+            theirs: Array = super().predict_proba(X)
+            return theirs
         return h if h.shape[1] > 1 else np.concatenate([1 - h, h], axis=1)
 
 

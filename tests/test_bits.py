@@ -585,6 +585,7 @@ def test_penalties_and_groups(sizes, rows, batch_size, dtype, optimizer):
 
     agree(compute, dtype)
 
+
 @pytest.mark.parametrize(("output", "loss"), FITTING)
 def test_every_activation_and_loss_in_training(output, loss):
     sizes, rows = [112, 135, 130, 6], 81

@@ -90,7 +90,9 @@ def test_a_second_fit_goes_on():
 def test_what_is_common_is_checked_once(monkeypatch):
     seen, check = [], network.Network._data
     monkeypatch.setattr(
-        network.Network, "_data", lambda net, *given, **of: seen.append(net) or check(net, *given, **of)
+        network.Network,
+        "_data",
+        lambda net, *given, **of: seen.append(net) or check(net, *given, **of),
     )
     same = [fastnn.mlp([20, size, 5], seed=size) for size in (3, 5)]
     other = [fastnn.mlp([20, 5], dtype="float64"), fastnn.mlp([20, 5], output="sigmoid")]

@@ -22,10 +22,11 @@ from .._atomic import replaceable
 from .._errors import printable
 from ..augmentation import Augment
 from ..callbacks import BestWeights, Checkpoint
+from ..drawing import is_picture
 from ..network import Network, mlp, weight_bytes
 from ..optimizers import OPTIMIZERS, Optimizer
 from .data import Learning, learning_data, listed, stem
-from .terminal import Screen, is_picture, percent, show
+from .terminal import Screen, percent, show
 
 Array = NDArray[Any]
 

@@ -35,8 +35,9 @@ def stabilised(z: Array) -> Array:
 
 def through_dense(op: Op, h: Values, R: Values) -> None:
     """The rule above."""
-    assert op.W is not None and op.b is not None  # noqa: PT018
-    x, W, b, Rz = h[op.source], op.W.astype(np.float64), op.b.astype(np.float64), R[op.number]
+    W, *biases = (block.astype(np.float64) for block in op.blocks)
+    b = biases[0] if biases else np.zeros(W.shape[1])
+    x, Rz = h[op.source], R[op.number]
     z = x @ W + b
     steady = stabilised(z)
     sizes = np.abs(x) @ np.abs(W) + ALIKE * len(W)
