@@ -27,7 +27,6 @@ from .metrics import Measure, Metric
 from .network import (
     Common,
     Network,
-    Told,
     checked_seed,
     hold_of,
     is_shown,
@@ -37,12 +36,13 @@ from .network import (
     strata,
     triple,
 )
+from .network import Told as Heard
 from .optimizers import Optimizer
 from .rows import Rows
 from .rows import folds as folds_of
 from .training import SAMPLES, Described, History, Logs
 
-Callbacks = Iterable[Callback | Told]
+Callbacks = Iterable[Callback | Heard]
 Told = Callable[["Job", Logs | None], None]  # of an epoch of a job, with its figures, or its end
 
 
@@ -424,7 +424,7 @@ def rows_of(rows: ArrayLike | None, total: int) -> NDArray[np.int32] | None:
     return array.astype(np.int32)
 
 
-def separate(callbacks: Sequence[Callbacks]) -> list[list[Callback | Told]]:
+def separate(callbacks: Sequence[Callbacks]) -> list[list[Callback | Heard]]:
     """A list for each network. Raises ValueError for a callback that would serve two at a time."""
     found = [listed("callbacks of a network", own) for own in listed("callbacks", callbacks)]
     for k, own in enumerate(found):

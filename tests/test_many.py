@@ -92,7 +92,7 @@ def test_what_is_common_is_checked_once(monkeypatch):
     monkeypatch.setattr(
         network.Network,
         "_data",
-        lambda net, *given, **of: seen.append(net) or check(net, *given, **of),
+        lambda net, *x, **of: seen.append(net) or check(net, *x, **of),
     )
     same = [fastnn.mlp([20, size, 5], seed=size) for size in (3, 5)]
     other = [fastnn.mlp([20, 5], dtype="float64"), fastnn.mlp([20, 5], output="sigmoid")]
