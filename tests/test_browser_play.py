@@ -402,6 +402,7 @@ def test_the_page_is_accessible(server, open_page):
             page.wait_for_selector("h3:text('class by class')")
         elif state == "train":
             page.click("[data-view=train]")
+        page.wait_for_timeout(600)  # colours fade into each other
         found = axe.run(page).response["violations"]
         assert [one["id"] for one in found if one["impact"] in ("serious", "critical")] == []
 
