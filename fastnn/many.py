@@ -168,7 +168,9 @@ class Team:
     def _carry_out(self, jobs: Iterator[Job], at_once: int, told: Told) -> None:
         for job in islice(jobs, at_once):
             self._hand_out(job)
-        self.members = [threading.Thread(target=self._work, daemon=True) for _ in range(at_once)]
+        self.members = [
+            threading.Thread(target=self._work, name="fastnn", daemon=True) for _ in range(at_once)
+        ]
         for member in self.members:
             member.start()
         for job in islice(jobs, at_once):  # one for each to go on with
