@@ -62,6 +62,7 @@ __all__ = [
     "RobustScale",
     "Scale",
     "ScheduleFreeAdamW",
+    "Scheduler",
     "Shards",
     "Standardize",
     "Step",
@@ -78,18 +79,27 @@ __all__ = [
     "show_config",
 ]
 
-ESTIMATORS = ("MLPClassifier", "MLPRegressor", "from_sklearn")  # they need scikit-learn
+LATER = {  # what few programs use, and the modules that it comes from, without the others
+    "Ensemble": "ensemble",
+    "MLPClassifier": "estimators",  # these need scikit-learn
+    "MLPRegressor": "estimators",
+    "Scheduler": "scheduler",
+    "cross_validate": "many",
+    "find_learning_rate": "range_test",
+    "fit_many": "many",
+    "from_sklearn": "estimators",
+    "search": "trials",
+}
 
 
 def __getattr__(name: str) -> object:
     """A public name, from where it is defined; or one of fastnn's modules."""
     from importlib import import_module
 
-    if name in __all__ and name != "datasets":
-        value = globals()[name] = getattr(import_module("fastnn._public"), name)
+    if name in LATER or (name in __all__ and name != "datasets"):
+        module = import_module(f"fastnn.{LATER.get(name, '_public')}")
+        value = globals()[name] = getattr(module, name)
         return value
-    if name in ESTIMATORS:
-        return getattr(import_module("fastnn.estimators"), name)
     try:
         if not name.startswith("__"):
             return import_module(f"fastnn.{name}")

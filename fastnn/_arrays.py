@@ -105,7 +105,7 @@ def features(x: ArrayLike, width: int, name: str = "x") -> Array:
 
 def direct(x: Array) -> bool:
     """Whether engines can read these inputs as they are."""
-    return x.ndim == 2 and x.dtype in NATIVE and x.flags.aligned
+    return isinstance(x, np.ndarray) and x.ndim == 2 and x.dtype in NATIVE and x.flags.aligned
 
 
 def taken(array: Array, rows: Chosen) -> Array:
@@ -142,7 +142,9 @@ class Part:
 
 
 def block(x: Array, rows: Chosen, dtype: DTypeLike) -> Array:
-    """Rows of the inputs, as engines can read them."""
+    """Rows of the inputs, as engines can read them; of a sparse matrix, sparse."""
+    if not isinstance(x, np.ndarray):
+        return x[rows].astype(dtype, copy=False)
     part = taken(x, rows)
     return part if direct(part) else part.reshape(len(part), -1).astype(dtype, order="C")
 

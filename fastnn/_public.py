@@ -23,7 +23,6 @@ from .columns import Standardize as Standardize
 from .engine import get_num_threads as get_num_threads
 from .engine import set_num_threads as set_num_threads
 from .engine import show_config as show_config
-from .ensemble import Ensemble as Ensemble
 from .layers import AlphaDropout as AlphaDropout
 from .layers import BatchNorm as BatchNorm
 from .layers import Blend as Blend
@@ -35,8 +34,6 @@ from .layers import PReLU as PReLU
 from .layers import Residual as Residual
 from .layers import Scale as Scale
 from .lbfgs import LBFGS as LBFGS
-from .many import cross_validate as cross_validate
-from .many import fit_many as fit_many
 from .network import Network as Network
 from .network import load as load
 from .network import mlp as mlp
@@ -52,7 +49,6 @@ from .optimizers import Lion as Lion
 from .optimizers import Nadam as Nadam
 from .optimizers import RMSprop as RMSprop
 from .optimizers import ScheduleFreeAdamW as ScheduleFreeAdamW
-from .range_test import find_learning_rate as find_learning_rate
 from .schedules import Constant as Constant
 from .schedules import Cosine as Cosine
 from .schedules import CosineRestarts as CosineRestarts
@@ -65,7 +61,12 @@ from .schedules import Polynomial as Polynomial
 from .schedules import Step as Step
 from .shards import Shards as Shards
 from .training import History as History
-from .trials import search as search
 
 if TYPE_CHECKING:
     from . import datasets as datasets
+    from .ensemble import Ensemble as Ensemble
+    from .many import cross_validate as cross_validate
+    from .many import fit_many as fit_many
+    from .range_test import find_learning_rate as find_learning_rate
+    from .scheduler import Scheduler as Scheduler
+    from .trials import search as search

@@ -15,12 +15,13 @@ from sklearn.exceptions import ConvergenceWarning
 
 from . import training
 from ._arrays import Array
+from ._sparse import Sparse
 from .callbacks import Callback
 from .engine import Targets
 from .losses import Loss
 from .optimizers import Adam
 from .program import EPSILON, PENALTY, RATE, SHARE, WIDTH_OF_ROW, A
-from .reference import penalize, penalty
+from .reference import penalty
 from .rows import Rows
 from .training import Logs, Sums
 
@@ -44,7 +45,7 @@ class Gradient:
     @classmethod
     def of(cls, loss: Loss, outputs: int) -> Gradient:
         """Those of a network with so many outputs."""
-        if loss.name == "cross_entropy":
+        if loss.kind == "class":
             return cls(1.0, 1.0)
         if loss.name == "mean_squared_error":
             return cls(outputs / 2, 0.5)
@@ -102,11 +103,15 @@ class Epochs(training.Run):
     """A fit whose rows come in scikit-learn's order, at the rate of its optimizer."""
 
     random_state: np.random.RandomState
-    gradient: Gradient
     rate_now: Callable[[], float] | None = None  # None: fastnn's own schedule
     constants: NDArray[np.float64] | None = None  # (n,): what a row's loss has besides
     loss = math.nan  # the mean over the latest epoch
     more = 0.0  # what its sum has besides the engine's
+
+    @property
+    def gradient(self) -> Gradient:
+        """The units of scikit-learn's gradients and losses."""
+        return Gradient.of(self.rows.loss, self.runner.program.outputs)
 
     def arrange(self, rows: int, shard: int) -> None:
         """One permutation after the other, as sklearn.utils.shuffle draws them."""
@@ -118,7 +123,9 @@ class Epochs(training.Run):
     def cut(self, batch_size: int) -> None:
         """Calls of one step where a penalty has other units in the loss than in the gradient."""
         super().cut(batch_size)
-        if self.runner.program.penalties is not None and self.gradient.differs:
+        if isinstance(self.runner.engine, Sparse):
+            self.in_units = True
+        if self.in_units or (self.runner.program.penalties is not None and self.gradient.differs):
             self.steps_per_call = 1
 
     def small_steps(self, chosen: NDArray[np.int32], coefficients: Array) -> Iterator[Sums]:
@@ -159,13 +166,12 @@ class Epochs(training.Run):
             program.penalties = penalties
         total = self.rows.total(batch)
         self.penalize(coefficients, np.array([count]), np.array([total]))
-        factor = coefficients[0, PENALTY].item()
-        penalize(program, program.parameters, arena, factor)
-        loss = loss * count / total + factor * count * penalty(program, program.parameters)
         if self.constants is not None:
-            self.more += float(self.constants[batch].sum())
-        runner.engine.apply_gradients(program, arena, coefficients[0], runner.threads())
-        return iter([(loss, agreeing)])
+            own, weights = self.constants[batch], self.rows.weights_of(batch)
+            self.more += own.sum().item() if weights is None else own @ weights * count / total
+        update = program, arena, coefficients[0], runner.threads(), True
+        penalty = runner.engine.apply_gradients(*update)
+        return iter([(loss * count / total + count * penalty, agreeing)])
 
     def settle(self) -> bool:
         """As it is, also where it diverged: scikit-learn goes on, and says so in the end."""
@@ -182,14 +188,13 @@ class Epochs(training.Run):
         return np.full(steps, self.rate_now())
 
 
-class Judge(Callback):
+class Verdict(Callback):
     """After each epoch of an estimator: its loss, whether it improves, and whether that is all."""
 
-    def __init__(
-        self, estimator: Any, gradient: Gradient, validation: tuple[Any, Any, Any], once: bool
-    ) -> None:
-        self.estimator, self.gradient = estimator, gradient
-        self.validation, self.once = validation, once
+    best: Array | None = None  # parameters, where early stopping has found some
+
+    def __init__(self, estimator: Any, validation: tuple[Any, Any, Any], once: bool) -> None:
+        self.estimator, self.validation, self.once = estimator, validation, once
 
     def on_epoch_end(self, epoch: int, logs: Logs) -> object:
         """What scikit-learn does after an epoch; True if training is over."""
@@ -201,7 +206,10 @@ class Judge(Callback):
         estimator.loss_curve_.append(estimator.loss_)
         if estimator.verbose:
             print(f"Iteration {estimator.n_iter_}, loss = {estimator.loss_:.8f}")
+        known = getattr(estimator, "_best_coefs", None)
         estimator._update_no_improvement_count(estimator.early_stopping, *self.validation)
+        if estimator.early_stopping and estimator._best_coefs is not known:
+            self.best = self.run.runner.program.parameters.copy()
         estimator._optimizer.iteration_ends(estimator.t_)
         if self._stops() or self.once:
             return True
@@ -274,8 +282,3 @@ class Tasks(Callback):
             name: [weights.copy() for weights in getattr(self.estimator, name)]
             for name in ("coefs_", "intercepts_")
         }
-
-
-def dense(x: Any) -> Array:
-    """Rows of an array, or of a sparse matrix, as an array."""
-    return x.toarray() if hasattr(x, "toarray") else np.asarray(x)

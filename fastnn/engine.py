@@ -70,7 +70,8 @@ class Engine(Protocol):
         gradients: Array,
         coefficients: NDArray[np.float64],
         threads: int,
-    ) -> None: ...
+        without_penalty: bool = False,
+    ) -> float: ...
 
     def train(
         self,

@@ -9,8 +9,10 @@ same network, to rounding. It needs scikit-learn 1.9, the `sklearn` extra.
 from __future__ import annotations
 
 import copy
+import operator
 import warnings
 from collections.abc import Iterable
+from dataclasses import replace
 from inspect import signature
 from numbers import Integral, Real
 from typing import Any, ClassVar
@@ -35,11 +37,13 @@ except ImportError as error:  # pragma: no cover
         "`python -m pip install 'fastnn-cpu[sklearn]'`"
     ) from error
 
-from . import training
-from ._arrays import Array
-from ._sklearn_fit import Epochs, Gradient, Judge, Tasks, Update, Validation, dense
+from . import losses, training
+from ._arrays import Array, pieces
+from ._sklearn_fit import Epochs, Gradient, Tasks, Update, Validation, Verdict
+from ._sparse import Sparse, is_sparse
 from .callbacks import Callbacks
-from .layers import Dense, Dropout, Layer
+from .layers import BatchNorm, Dense, Dropout, Layer
+from .losses import Loss
 from .network import Network, hold_of, runner_of
 from .program import pairs
 from .rows import Rows, meaning_of
@@ -48,10 +52,21 @@ ACTIVATIONS = {"logistic": "sigmoid", "exp": "exponential"}  # the others have f
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 QUICK = 1024  # rows that go to an engine in one call
 BEYOND = frozenset(
-    ("class_weight", "dropout", "optimizer", "callbacks", "scoring", "n_threads", "dtype")
+    (
+        "batch_norm",
+        "callbacks",
+        "class_weight",
+        "dropout",
+        "dtype",
+        "loss",
+        "n_threads",
+        "optimizer",
+        "scoring",
+    )
 )
 SHARED = frozenset(signature(_Classifier).parameters)  # arguments of both, but the loss
-LOSSES = {"squared_error": "mean_squared_error", "poisson": "poisson"}
+THEIRS = ("log_loss", "squared_error", "poisson")  # losses that scikit-learn has, too
+ANY_LOSS = [StrOptions({*THEIRS, *losses.LOSSES}), Loss]
 
 
 class _Fast(CallbackSupportMixin):  # type: ignore[misc]
@@ -62,6 +77,7 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
 
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         "activation": [*_Classifier._parameter_constraints["activation"], list, tuple],
+        "batch_norm": ["boolean"],
         "dropout": [Interval(Real, 0, 1, closed="left")],
         "optimizer": [HasMethods("coefficients"), None],
         "callbacks": [list, tuple, None],
@@ -118,6 +134,9 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         arguments = {name: getattr(self, name) for name in signature(kind).parameters}
         if not isinstance(self.activation, str):
             raise ValueError(f"expected one activation for scikit-learn, got {self.activation}")
+        if self.batch_norm or self.loss not in THEIRS:
+            found = "batch_norm" if self.batch_norm else f"the loss {self.network_.loss.name}"
+            raise ValueError(f"expected what scikit-learn has, got {found}")
         theirs = kind(**arguments)
         self._network()
         _copy_fit(self, theirs)
@@ -133,7 +152,7 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         """The network of coefs_ and intercepts_: the one at hand, unless they are others."""
         views = self.__dict__.get("_views", ())
         given = [*self.coefs_, *self.intercepts_]
-        if len(views) != len(given) or not all(map(_is, views, given)):
+        if len(views) != len(given) or not all(map(operator.is_, views, given)):
             self._bind()
         return self.network_
 
@@ -145,22 +164,35 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             raise ValueError(f"expected {hidden} activations, got {len(found)}: {found}")
         return [*found, self.out_activation_]
 
+    def _loss(self) -> Loss:
+        """As fastnn has it. Raises ValueError for one that does not fit the outputs."""
+        name = self.loss
+        if name == "log_loss":
+            softmax = self.out_activation_ == "softmax"
+            name = "cross_entropy" if softmax else "binary_cross_entropy"
+        elif name == "squared_error":
+            name = "mean_squared_error"
+        loss = losses.get(name) if isinstance(name, str) else name
+        output = ACTIVATIONS.get(self.out_activation_, self.out_activation_)
+        wanted = loss.output or "identity"
+        if wanted != output or loss.per_target > 1:
+            raise ValueError(f"expected a loss of one {output} output a target, got {loss.name}")
+        return loss
+
     def _bind(self) -> None:
         """A new network with the weights that there are, which become views of its memory."""
         sizes = [len(self.coefs_[0]), *(W.shape[1] for W in self.coefs_)]
         layers: list[Layer] = []
         for units, name in zip(sizes[1:], self._activations(len(sizes) - 2), strict=True):
+            if layers and self.batch_norm:
+                layers.append(BatchNorm())
             if layers and self.dropout:
                 layers.append(Dropout(self.dropout))
             layers.append(Dense(units, ACTIVATIONS.get(name, name)).blank())
-        if self.out_activation_ == "softmax":
-            loss = "cross_entropy"
-        else:
-            loss = LOSSES.get(self.loss, "binary_cross_entropy")
         dtype = self.coefs_[0].dtype
         seed = int(self.random_state) if isinstance(self.random_state, Integral) else 0
         network = Network(
-            sizes[0], layers, loss=loss, dtype=dtype, seed=seed, num_threads=self.n_threads
+            sizes[0], layers, loss=self._loss(), dtype=dtype, seed=seed, num_threads=self.n_threads
         )
         given = [*self.coefs_, *self.intercepts_]
         self.network_ = network
@@ -213,7 +245,8 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             self._optimizer = self._new_optimizer()
             network.trained = training.State()
         learned, validation = self._parts(X, y, sample_weight)
-        told = [Judge(self, self._gradient(), validation, incremental), *(self.callbacks or ())]
+        verdict = Verdict(self, validation, incremental)
+        told = [verdict, *(self.callbacks or ())]
         if validation[0] is not None and not self._splits():
             told.insert(
                 0, Validation(self, self._gradient(), self._validation_rows(*validation[:2]))
@@ -231,9 +264,8 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             verbose=0,
         )
         self.n_iter_ = 0
-        Epochs.gradient = self._gradient()
-        run = Epochs(self._runner, [self._rows(*learned)], None, network.trained, settings)
-        run.random_state, run.gradient = self._random_state, self._gradient()
+        run = Epochs(self._runner_on(X), [self._rows(*learned)], None, network.trained, settings)
+        run.random_state = self._random_state
         run.constants = self._constants(learned[1])
         if self.optimizer is None:
             run.rate_now = lambda: self._optimizer.learning_rate
@@ -242,13 +274,13 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
                 run.all_epochs()
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
-        if self.early_stopping:
-            best = [*self._best_coefs, *self._best_intercepts]
-            for view, weights in zip([*self.coefs_, *self.intercepts_], best, strict=True):
-                view[...] = weights
+        if verdict.best is not None:
+            network.program.parameters[:] = verdict.best
 
     def _fit_lbfgs(self, X: Any, y: Array, sample_weight: Array | None, *rest: Any) -> None:  # noqa: N803
         """scikit-learn's, which computes in float64 whatever X is."""
+        if self.batch_norm:
+            raise ValueError("expected solver 'sgd' or 'adam' with batch_norm, got 'lbfgs'")
         self.coefs_ = [W.astype(np.float64) for W in self.coefs_]
         self.intercepts_ = [b.astype(np.float64) for b in self.intercepts_]
         self._network()
@@ -288,7 +320,7 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             rows = self._rows(X, y, sample_weight)
         network, units = self.network_, self._gradient()
         network.program.penalties = None  # added below
-        arena, loss, _ = training.gradients(self._runner, rows)
+        arena, loss, _ = training.gradients(self._runner_on(X), rows)
         found = pairs(network.program, arena)
         gradient = np.concatenate(
             [part.reshape(-1) for one in zip(*found, strict=False) for part in one]
@@ -395,11 +427,21 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
     def _rows(self, X: Any, y: Array, sample_weight: Array | None) -> Rows:  # noqa: N803
         """Checked rows, as fastnn trains on them."""
         network = self.network_
-        if network.loss.name == "cross_entropy":
+        if network.loss.kind == "class":
             y = y.argmax(axis=1)
         weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)
         known = network.loss, network.dtype, meaning_of(network.loss, y)
-        return Rows(dense(X), y, *known, weights=weights)
+        return Rows(X.tocsr() if is_sparse(X) else X, y, *known, weights=weights)
+
+    def _runner_on(self, X: Any) -> training.Runner:  # noqa: N803
+        """What runs the network on rows such as X."""
+        run = self._runner
+        if not is_sparse(X):
+            return run
+        if self.batch_norm:
+            raise ValueError("expected an array with batch_norm, got a sparse X")
+        engine: Any = Sparse(run.engine, run.program, self.network_.layers)
+        return replace(run, engine=engine)
 
     def _constants(self, y: Array) -> Array | None:
         """What a row's loss (n,) has besides fastnn's: Poisson's deviance is 0 at its best."""
@@ -434,18 +476,28 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         network = self._network()
         if X.shape[0] == 0:
             return np.empty((0, network.outputs), network.dtype)
-        return network.predict(dense(X)).astype(np.result_type(X, network.dtype), copy=False)
-
-
-def _is(one: object, other: object) -> bool:
-    return one is other
+        if is_sparse(X):
+            h = np.empty((X.shape[0], network.outputs), network.dtype)
+            run, rows = self._runner_on(X), X.tocsr()
+            for part in pieces(len(h), run.length):
+                run.engine.forward(run.program, rows[part], h[part], run.threads())
+        else:
+            h = network.predict(X)
+        return h.astype(np.result_type(X, network.dtype), copy=False)
 
 
 class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
     """scikit-learn's MLPClassifier, at fastnn's speed: the same arguments, the same numbers.
 
-    n_threads: as fastnn's num_threads; None is as many as `set_num_threads` says. Results do not
-    depend on it. `network_` is the fitted fastnn network.
+    Beyond it, by keyword: activation may be a list, one for each hidden layer.
+    class_weight: {class: weight}, or "balanced". loss: one of fastnn's, by name or with numbers,
+    that fits softmax outputs (sigmoid ones of two classes, or of several labels a row), such as
+    `losses.CrossEntropy(label_smoothing=0.1)`. batch_norm: columns are normalised after each hidden
+    layer. dropout: its rate before each layer but the first. optimizer: one of fastnn's, with its
+    schedule, instead of the solver's. callbacks: fastnn's, or functions. scoring: what early
+    stopping looks at, a scorer's name, or a function. n_threads: as fastnn's num_threads; results
+    do not depend on it. dtype: "float32" or "float64", instead of X's.
+    `network_` is the fitted fastnn network.
     """
 
     def __init__(
@@ -475,6 +527,8 @@ class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
         class_weight: Any = None,
+        loss: Any = "log_loss",
+        batch_norm: bool = False,
         dropout: float = 0.0,
         optimizer: Any = None,
         callbacks: Any = None,
@@ -488,6 +542,7 @@ class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
         **_Classifier._parameter_constraints,
         **_Fast._parameter_constraints,
         "class_weight": [dict, StrOptions({"balanced"}), None],
+        "loss": ANY_LOSS,
     }
 
     def _weighted(self, y: Any, sample_weight: Any) -> Any:
@@ -519,8 +574,8 @@ class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
 class MLPRegressor(_Fast, _Regressor):  # type: ignore[misc]
     """scikit-learn's MLPRegressor, at fastnn's speed: the same arguments, the same numbers.
 
-    n_threads: as fastnn's num_threads; None is as many as `set_num_threads` says. Results do not
-    depend on it. `network_` is the fitted fastnn network.
+    Beyond it: as `MLPClassifier`, without class_weight. loss may be one of fastnn's of real
+    numbers, by name or with numbers, such as "huber" or `losses.Quantile(0.9)`.
     """
 
     def __init__(
@@ -550,6 +605,7 @@ class MLPRegressor(_Fast, _Regressor):  # type: ignore[misc]
         epsilon: float = 1e-8,
         n_iter_no_change: float = 10,
         max_fun: int = 15000,
+        batch_norm: bool = False,
         dropout: float = 0.0,
         optimizer: Any = None,
         callbacks: Any = None,
@@ -562,6 +618,7 @@ class MLPRegressor(_Fast, _Regressor):  # type: ignore[misc]
     _parameter_constraints: ClassVar[dict[str, Any]] = {
         **_Regressor._parameter_constraints,
         **_Fast._parameter_constraints,
+        "loss": ANY_LOSS,
     }
 
 

@@ -21,12 +21,12 @@ from . import engine, training
 from . import metrics as metrics_of
 from ._errors import DivergenceError, count, shown
 from ._progress import progress
-from .callbacks import Callback
-from .callbacks import Function as PlainFunction
+from .callbacks import Callback, Function
 from .metrics import Measure, Metric
 from .network import (
     Common,
     Network,
+    PlainFunction,
     checked_seed,
     hold_of,
     is_shown,
@@ -36,13 +36,12 @@ from .network import (
     strata,
     triple,
 )
-from .network import Told as Heard
 from .optimizers import Optimizer
 from .rows import Rows
 from .rows import folds as folds_of
 from .training import SAMPLES, Described, History, Logs
 
-Callbacks = Iterable[Callback | Heard]
+Callbacks = Iterable[Callback | PlainFunction]
 Told = Callable[["Job", Logs | None], None]  # of an epoch of a job, with its figures, or its end
 
 
@@ -81,7 +80,7 @@ class Job:
     ) -> None:
         """Check everything, and take the network until the fit has ended, or is released."""
         self.hold.__enter__()
-        told = [*listed("callbacks", callbacks), PlainFunction(self._tell(team))]
+        told = [*listed("callbacks", callbacks), Function(self._tell(team))]
         settings = settings_of(self.network, callbacks=told, verbose=0, **options)
         self.run = run_of(
             self.network,
@@ -426,7 +425,7 @@ def rows_of(rows: ArrayLike | None, total: int) -> NDArray[np.int32] | None:
     return array.astype(np.int32)
 
 
-def separate(callbacks: Sequence[Callbacks]) -> list[list[Callback | Heard]]:
+def separate(callbacks: Sequence[Callbacks]) -> list[list[Callback | PlainFunction]]:
     """A list for each network. Raises ValueError for a callback that would serve two at a time."""
     found = [listed("callbacks of a network", own) for own in listed("callbacks", callbacks)]
     for k, own in enumerate(found):

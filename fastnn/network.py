@@ -21,7 +21,6 @@ from .activations import Activation
 from .augmentation import Augment
 from .callbacks import Callback, Callbacks
 from .columns import Columns
-from .judges import Judge
 from .layers import Dense, Layer
 from .layers.embed import check_codes
 from .losses import Function, Loss
@@ -45,7 +44,7 @@ from .rows import Meaning, Rows, meaning_of, split, with_class_weights
 from .shards import Shards
 from .training import History
 
-Told = Callable[["Network", int, dict[str, float]], object]
+PlainFunction = Callable[["Network", int, dict[str, float]], object]
 ClassWeight = dict[int, float] | str  # by label, or "balanced"
 Data = tuple[Array, Array, NDArray[np.float64] | None]  # x, y, and the weights of rows if any
 
@@ -194,7 +193,7 @@ class Network:
         metrics: Iterable[str | Measure] = (),
         shuffle: bool = True,
         augment: Augment | None = None,
-        callbacks: Iterable[Callback | Told] = (),
+        callbacks: Iterable[Callback | PlainFunction] = (),
         verbose: int = 1,
         resume: str | os.PathLike[str] | None = None,
     ) -> History:
@@ -532,6 +531,26 @@ class Network:
             found = found.resize(layer, width, x)
         return found
 
+    def folded(self) -> Network:
+        """A new network that predicts the same without `BatchNorm` and `Scale`, where it can.
+
+        They are put into the weights of the `Dense` behind them, so that a prediction costs
+        nothing for them, and a file or a page is of plain layers. Those before other layers stay.
+        The optimizer begins anew.
+        """
+        parts = structure.fold(self.layers)
+        found = self.__copy__()
+        old = found.program
+        found._build([part.layer for part in parts])
+        found._begin_anew(old)
+        before, after = (views(p, p.parameters) for p in (old, found.program))
+        for number, part in enumerate(parts):
+            for name in [one for one in after if one.startswith(f"layers.{number}.")]:
+                same = f"layers.{part.number}." + name.removeprefix(f"layers.{number}.")
+                ours = {"weights": part.weights, "biases": part.biases}.get(name.split(".")[-1])
+                after[name][...] = before[same] if ours is None else ours
+        return found
+
     def _hidden(self, layer: int) -> int:
         """The number of a dense layer, counted from the end if it is negative."""
         number, most = whole("layer", layer), len(self.layers)
@@ -545,14 +564,18 @@ class Network:
     def _with_width(self, number: int, width: int) -> Network:
         """The same network with initial weights, one dense layer of another width."""
         found, layers = self.__copy__(), list(self.layers)
-        dense, old = layers[number], found.program
+        dense, before = layers[number], found.program
         assert isinstance(dense, Dense)
         layers[number] = dense.resized(width)
         found._build(layers)
-        found.program.center, found.program.factor = old.center, old.factor
-        found.trained = training.State(self.trained.epochs, meaning=self.trained.meaning)
-        found.history = None
+        found._begin_anew(before)
         return found
+
+    def _begin_anew(self, before: Program) -> None:
+        """With a new program, and the scales of the inputs of the one before; no optimizer yet."""
+        self.program.center, self.program.factor = before.center, before.factor
+        self.trained = training.State(self.trained.epochs, meaning=self.trained.meaning)
+        self.history = None
 
     def _values(self, x: ArrayLike) -> Iterator[list[Array]]:
         """The values of the input and the layers, [h_0, ..., h_L], of some rows at a time."""
@@ -832,6 +855,8 @@ class Network:
     def _runner(self) -> training.Runner:
         engine = self._engine
         if self.loss.function is not None:
+            from .judges import Judge  # which few fits need
+
             engine = Judge(engine, self.loss)
         return training.Runner(self.program, engine, self._threads, self._block, self._unit)
 
@@ -1053,7 +1078,7 @@ def settings_of(
     batch_size: int,
     optimizer: str | Optimizer,
     shuffle: bool,
-    callbacks: Iterable[Callback | Told],
+    callbacks: Iterable[Callback | PlainFunction],
     verbose: int,
     metrics: Iterable[str | Measure],
     augment: Augment | None = None,

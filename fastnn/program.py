@@ -320,7 +320,7 @@ def axes(name: str, rows: int, columns: int) -> tuple[int, ...]:
 
 def normalises(program: Program) -> bool:
     """Whether training takes statistics of whole batches: COLUMN_NORM is among the ops."""
-    return bool((program.ops[:, KIND] == COLUMN_NORM).any())
+    return any(name.endswith(STATISTICS) for name in program.names)
 
 
 def shapes(ops: Sequence[Sequence[int]], number: int) -> list[tuple[int, int]]:
@@ -423,12 +423,16 @@ def _check_loss(program: Program, last: int, outputs: int) -> None:
 
 
 def check_own(program: Program) -> None:
-    """Raise for penalties or factors that are not three of each block."""
+    """Raise for penalties or factors that are not three of each block; penalties are of W."""
     shape = len(program.blocks), 3
     for name in ("penalties", "factors"):
         own = getattr(program, name)
         if own is not None and not (own.shape == shape and (own >= 0).all()):
             raise ValueError(f"expected {name} {shape} of at least 0, got {own}")
+    penalties = np.zeros(shape) if program.penalties is None else program.penalties
+    for name, own in zip(program.names, penalties, strict=True):
+        if own.any() and not name.endswith(".weights"):  # in engines threads share a row of those
+            raise ValueError(f"expected penalties of weights alone, got one of {name}")
 
 
 def _problem(program: Program, ops: list[list[int]], number: int, activations: int) -> str:

@@ -578,17 +578,30 @@ def clipped(program: Program, g: Array, c: Array) -> Array:
 
 
 def apply_gradients(
-    program: Program, gradients: Array, coefficients: NDArray[np.float64], threads: int
-) -> None:
-    """Change the weights and the optimizer's state in place; the gradients are used up."""
+    program: Program,
+    gradients: Array,
+    coefficients: NDArray[np.float64],
+    threads: int,
+    without_penalty: bool = False,
+) -> float:
+    """Change the weights and the optimizer's state in place; the gradients are used up.
+
+    without_penalty: the gradients lack that of the penalty, times its coefficient. Returns the
+    penalty of the weights before, so many times; else 0.
+    """
     w, g, c = in_training(program), gradients, coefficients.astype(program.dtype)
+    had = 0.0
+    if without_penalty:
+        factor = coefficients[PENALTY].item()
+        penalize(program, w, g, factor)
+        had = factor * penalty(program, w)
     code, rule = program.optimizer % KINDS_OF_UPDATE, program.optimizer
     if rule & ACCUMULATES:
         so_far = program.state[-2 if rule & AVERAGES else -1]
         g += so_far
         so_far[:] = 0 if c[SHARE] > 0 else g
         if c[SHARE] == 0:
-            return
+            return had
         g *= c[SHARE]
     g = clipped(program, g, c)
     blocks = [views(program, array).values() for array in (w, g, program.parameters)]
@@ -611,6 +624,7 @@ def apply_gradients(
     for array in (w, program.parameters, program.state):
         flushed(array)
     constrain(program, w)
+    return had
 
 
 def slots_of(rule: int) -> int:

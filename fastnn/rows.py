@@ -128,7 +128,7 @@ class Rows:
         return y.astype(np.int64)
 
     def __len__(self) -> int:
-        return len(self.x if self.chosen is None else self.chosen)
+        return self.x.shape[0] if self.chosen is None else len(self.chosen)
 
     def at(self, rows: _arrays.Chosen) -> _arrays.Chosen:
         """The places in x and y of some of these rows."""

@@ -20,7 +20,7 @@ from . import losses
 from ._arrays import Array
 from ._statistics import Columns, Running
 from .activations import Activation
-from .layers import Dense, Layer
+from .layers import BatchNorm, Dense, Dropout, Layer, Scale
 from .program import (
     ACTIVATE,
     BLOCK,
@@ -326,6 +326,44 @@ def share_out(neurons: Sequence[NDArray[np.float64]], keep: float) -> list[int]:
     wanted = max(len(shares), round(keep * len(layer)))
     chosen = layer[np.argsort(-np.concatenate(shares), kind="stable")[:wanted]]
     return [int(count) for count in np.bincount(chosen, minlength=len(shares))]
+
+
+@dataclass(frozen=True)
+class Folded:
+    """A layer of a network whose scales were folded, and which layer it was."""
+
+    layer: Layer
+    number: int
+    weights: Array | None = None  # W and b, if they are others than before
+    biases: Array | None = None
+
+
+def fold(layers: Sequence[Layer]) -> list[Folded]:
+    """The layers, `BatchNorm` and `Scale` in the weights of the `Dense` behind them.
+
+    Between them may be dropout. With x * a + c for x, x @ W + b is x @ (a W) + (b + c @ W).
+    """
+    found: list[Folded] = []
+    held: list[Folded] = []  # since the latest other layer
+    for number, layer in enumerate(layers):
+        if isinstance(layer, BatchNorm | Scale | Dropout):
+            held.append(Folded(layer, number))
+            continue
+        scales = [one.layer for one in held if isinstance(one.layer, BatchNorm | Scale)]
+        if scales and isinstance(layer, Dense):
+            held = [one for one in held if isinstance(one.layer, Dropout)]
+            weights = layer.weights.astype(np.float64)
+            biases = layer.biases.astype(np.float64) if layer.use_bias else np.zeros(layer.units)
+            for scale in reversed(scales):
+                assert isinstance(scale, BatchNorm | Scale)
+                factor, shift = scale.affine()
+                biases += shift @ weights
+                weights *= factor[:, None]
+            held.append(Folded(layer.with_biases(), number, weights, biases))
+        else:
+            held.append(Folded(layer, number))
+        found, held = found + held, []
+    return found + held
 
 
 def carry(old: Program, new: Program, where: Place, kept: NDArray[np.int64], mean: Array) -> None:

@@ -353,6 +353,8 @@ class Run:
     ) -> None:
         self.runner, self.data, self.validation = runner, data, validation
         self.state, self.settings = state, settings
+        self.optimizer = settings.optimizer  # a callback may change numbers of it, and of the ops
+        self.numbers = runner.program.numbers, runner.program.loss_numbers
         self.schedule = schedules.get(settings.optimizer.learning_rate)
         self.streams = isinstance(data, Stream)
         self.rows = rows = data.first if isinstance(data, Stream) else max(data, key=len)
@@ -459,8 +461,15 @@ class Run:
             self.settle()  # again: an interrupt may have come just before the first time
             raise
         finally:
+            self.renumber(*self.numbers)
             self.runner.engine.rest(self.runner.program)
         return self.history
+
+    def renumber(self, numbers: Array, loss_numbers: Array) -> None:
+        """From here on the ops and the loss go by these numbers."""
+        program = self.runner.program
+        if numbers is not program.numbers or loss_numbers is not program.loss_numbers:
+            program.numbers, program.loss_numbers, program.plan = numbers, loss_numbers, None
 
     def validated_epoch(self, number: int) -> tuple[Logs, float]:
         """One epoch and its validation, shown; returns their figures, and the epoch's seconds."""
@@ -591,7 +600,7 @@ class Run:
         before = self.now.steps + done
         rates = self.rates(before - self.first_step, steps)
         numbers = np.arange(before, before + steps, dtype=np.int64)
-        coefficients = self.settings.optimizer.coefficients(numbers, rates)
+        coefficients = self.optimizer.coefficients(numbers, rates)
         drawn = self.now.drawn + before - self.now.steps
         self.runner.program.update = (self.state.epochs << 32) + drawn
         sums = (self.large_step if self.in_units else self.small_steps)(chosen, coefficients)

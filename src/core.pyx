@@ -365,8 +365,20 @@ cdef tuple rule_of(Plan plan, program, Call* call):
     return _in_training(program), state.reshape(-1), (squares, columns)
 
 
-def apply_gradients(program, gradients, coefficients, threads):
-    """One update of all parameters from an arena of gradients, which are used up, with one row of coefficients."""
+cdef object _penalties(Plan plan, program, Call* call):
+    """Room for the penalties of all rows, which updates add to gradients; empty where there are none."""
+    if program.penalties is None:
+        return np.zeros(0)
+    penalties = np.zeros(plan.block_rows)
+    call.penalties, call.plain = <double*> start_of(penalties), False
+    return penalties
+
+
+def apply_gradients(program, gradients, coefficients, threads, bint without_penalty=False):
+    """One update of all parameters from an arena of gradients, which are used up, with one row of coefficients.
+
+    without_penalty: that of the penalty, times its coefficient, is still to be added; returns the penalty, so many times, else 0.
+    """
     global callers
     cdef Plan plan = plan_of(program)
     cdef Call call
@@ -376,6 +388,7 @@ def apply_gradients(program, gradients, coefficients, threads):
     _is(gradients, "gradients", REAL, program.parameters.shape)
     weights, state, kept = rule_of(plan, program, &call)
     call.coefficients = &row[0]
+    penalties = _penalties(plan, program, &call) if without_penalty else np.zeros(0)
     threads = team_of(min(threads, ceil_div(call.slot, UPDATED)))
     cdef Region r = Region().reserve(worker_of(&call, 0, 0, 0), threads)
     r.parameters, r.gradients, r.state = weights, gradients, state
@@ -384,8 +397,10 @@ def apply_gradients(program, gradients, coefficients, threads):
         if call.waits:
             settle_all(r, r.me)
         share(r, update_claimed)
-        constrain_all(r, r.me)
+        if updates(&call, row[SHARE]):
+            constrain_all(r, r.me)
     callers -= 1
+    return sum(penalties.tolist())
 
 
 def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t threads):
@@ -405,9 +420,7 @@ def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t t
     if not all_below(call.order, m, call.data.rows):
         raise ValueError(f"expected rows from 0 to {call.data.rows - 1}, got {np.min(order)} to {np.max(order)}")
     trained, state, kept = rule_of(plan, program, &call)
-    if program.penalties is not None:
-        penalties = np.zeros(plan.block_rows)
-        call.penalties, call.plain = <double*> start_of(penalties), False
+    penalties = _penalties(plan, program, &call)
     call.samples, call.batch_size = m, smaller(batch_size, m)
     call.coefficients, call.learning = <const double*> start_of(coefficients), True
     call.drops, call.seed, call.update, call.loss = True, program.seed, program.update, program.loss
@@ -417,9 +430,8 @@ def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t t
     arena = no_state if call.batch_size <= CHUNK and not call.waits else _zeros(len(plan.parameters))
     _learn(plan, &call, trained, state, arena, threads)
     loss, agreeing = judged.sums()
-    if program.penalties is not None:
-        for penalty in penalties.tolist():
-            loss += penalty
+    for penalty in penalties.tolist():
+        loss += penalty
     return loss, agreeing
 
 

@@ -75,9 +75,9 @@ cdef inline void perform(const Instruction* i, Worker* me, real[::1] parameters,
         update_columns(i, me, parameters, state, gradients)
     elif i.kind == UPDATE_TABLE:
         update_table(i, me, parameters, state, gradients)
-    elif i.kind == MEASURE and completes(me):
+    elif i.kind == MEASURE and completes(me) and updates(me.call, me.block.c[SHARE]):
         measure(me, me.call.blocks + i.block, pieces_of_mine(me, i.cut_in), parameters)
-    elif i.kind == CONSTRAIN and completes(me):
+    elif i.kind == CONSTRAIN and completes(me) and updates(me.call, me.block.c[SHARE]):
         constrain(me, me.call.blocks + i.block, neurons_of_mine(me, i.cut_in), parameters)
     elif i.kind == GIVE:
         give(i, me, work)

@@ -42,6 +42,11 @@ cdef inline void penalize(const Weights* of, real factor, const real[::1] w, rea
         g[s.g + j] = g[s.g + j] + fma(l2, w[s.w + j], l1 * sign(w[s.w + j]))
 
 
+cdef inline bint updates(const Call* call, double share) noexcept nogil:
+    """Whether an update follows a step whose gradient counts so much in a mean; 0: others' are awaited."""
+    return not call.rule & ACCUMULATES or share > 0
+
+
 cdef inline bint complete(const Worker* me, const Weights* of, const real[::1] w, real[::1] g, real[::1] state,
                           const Span* s) noexcept nogil:
     """The gradient g with its penalty, and with those of the steps before. Returns whether an update follows."""
@@ -155,7 +160,7 @@ cdef void update_rows(const Worker* me, const Weights* of, Range rows, real[::1]
 cdef void update_span(const Worker* me, const Weights* of, const Span* s, real[::1] w, real[::1] g, real[::1] state) noexcept nogil:
     cdef Py_ssize_t j
     cdef real factor = <real> clipping(me, of)
-    if me.call.rule & ACCUMULATES and not me.block.c[SHARE] > 0:
+    if not updates(me.call, me.block.c[SHARE]):
         return
     for j in range(s.n):
         g[s.g + j] = factor * g[s.g + j]
@@ -209,7 +214,7 @@ cdef void update_claimed(Region r, Worker me) noexcept nogil:
     cdef Block block
     cdef uint64_t mode = enter_mode()
     cdef Py_ssize_t b
-    me.block = &block
+    me.block, block.total = &block, 1
     coefficients_of(call.coefficients, block.c)
     while mine.first < mine.end:
         for b in range(call.blocks_count):          # the rows that begin in this part
@@ -231,7 +236,7 @@ cdef void settle_all(Region r, Worker me) noexcept nogil:
     cdef Block block
     cdef uint64_t mode = enter_mode()
     cdef Py_ssize_t b
-    me.block = &block
+    me.block, block.total = &block, 1
     coefficients_of(me.call.coefficients, block.c)
     for b in range(me.call.blocks_count):
         if not me.call.blocks[b].fixed:

@@ -255,7 +255,10 @@ def test_the_public_names_are_fetched_when_first_used():
 
     defined = {name for name in vars(_public) if not name.startswith("_")}
     defined -= {"annotations", "TYPE_CHECKING"}
-    assert set(fastnn.__all__) == defined | {"datasets"}
+    late = {name for name, module in fastnn.LATER.items() if module != "estimators"}
+    assert set(fastnn.__all__) == defined | late | {"datasets"}
+    assert not defined & late
+    assert all(callable(getattr(fastnn, name)) for name in late)
     assert set(fastnn.__all__) <= set(dir(fastnn))
     assert all(getattr(fastnn, name) is getattr(_public, name) for name in defined)
     assert fastnn.losses.default  # modules, too

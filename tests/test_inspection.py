@@ -156,6 +156,27 @@ def test_relevance_is_conserved_where_values_are_added():
     assert found.sum(axis=1) == pytest.approx(out @ [1, -2], abs=1e-9)
 
 
+def test_relevance_is_conserved_through_every_layer(engine_name):
+    layers = [
+        fastnn.Embed({1: (4, 3), 4: (3, 2)}),
+        fastnn.Dense(8, "gelu"),
+        fastnn.BatchNorm(),
+        fastnn.Residual(fastnn.Dense(8), fastnn.PReLU(), fastnn.LayerNorm(), fastnn.Dense(8)),
+        fastnn.Dense(6),
+        fastnn.Blend("tanh"),
+        fastnn.Scale(),
+        fastnn.AlphaDropout(0.2),
+        fastnn.Dense(3, "softmax"),
+    ]
+    net = fastnn.Network(6, layers, dtype="float64", engine=engine_name, seed=1)
+    x = np.abs(X)
+    x[:, [1, 4]] = np.arange(14).reshape(7, 2) % 3
+    net.fit(x, np.arange(7) % 3, epochs=3, batch_size=4, verbose=0)
+    found = inspection.attribute(net, x, 2, method="lrp")
+    assert found.sum(axis=1) == pytest.approx(scores(net, x)[:, 2], abs=1e-9)
+    assert np.abs(found).min(axis=0).max() > 0  # codes, too, have some
+
+
 def test_relevance_names_the_op_that_it_does_not_pass():
     layers = [fastnn.Dense(4, "softmax"), fastnn.Dense(3)]
     net = fastnn.Network(6, layers, dtype="float64")

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from fastnn import engine, program, reference
 from fastnn.activations import ACTIVATIONS
 from fastnn.losses import LOSSES
-from fastnn.optimizers import SGD
+from fastnn.optimizers import SGD, AdamW, Group, ScheduleFreeAdamW
 from fastnn.program import (
     ACTIVATE,
     ADD,
@@ -44,6 +44,16 @@ from fastnn.program import (
 COMPILED = [name for name in engine.available() if name != "reference"]
 FUSED = [name for name in COMPILED if name != "baseline"]
 OPTIMIZER = SGD(0.05, momentum=0.5)
+RULES = {  # one of each way from a gradient to weights; an epsilon that hides no rounding of 0
+    "groups": AdamW(0.05, epsilon=1e-2, groups={"biases": Group(0.5, 3.0, 0.0), 1: Group(0.0)}),
+    "clipvalue": SGD(0.05, momentum=0.5, clipvalue=1e-3, weight_decay=0.1),
+    "clipnorm": SGD(0.05, momentum=0.5, clipnorm=0.02),
+    "global_clipnorm": SGD(0.05, global_clipnorm=0.1),
+    "accumulation": SGD(0.05, gradient_accumulation_steps=2, global_clipnorm=0.1),
+    "accumulation alone": SGD(0.05, gradient_accumulation_steps=3),
+    "averages": SGD(0.05, momentum=0.5, use_ema=True, ema_momentum=0.5),
+    "schedule-free": ScheduleFreeAdamW(0.05, epsilon=1e-2),
+}
 ELEMENTWISE = sorted(name for name, a in ACTIVATIONS.items() if a.kind == ACTIVATE)
 KINDS = ["dense", "dense", "activate", "softmax", "dropout", "add", "scale", "row_norm", "prelu"]
 KINDS += ["blend", "column_norm", "embed"]
@@ -172,7 +182,7 @@ def rows_of(made, rows, seed=3):
     return random.normal(size=(rows, made.inputs)), random.integers(0, made.targets, rows)
 
 
-def everything(core, made, x, y, threads, batch_size=33):
+def everything(core, made, x, y, threads, batch_size=33, optimizer=OPTIMIZER):
     """What each call gives, training with dropout too, as a list of arrays."""
     out, d_input = np.empty((len(x), made.outputs), made.dtype), np.empty(x.shape, made.dtype)
     core.forward(made, x, out, threads)
@@ -188,27 +198,32 @@ def everything(core, made, x, y, threads, batch_size=33):
     core.backward(made, x, d_output, by_hand, d_input, threads)
     trained = copy.deepcopy(made)
     trained.update = (3 << 32) + 5
-    prepare(trained, OPTIMIZER.code, OPTIMIZER.slots)
+    prepare(trained, optimizer.code, optimizer.slots, optimizer.factors(made.names))
     order = np.random.default_rng(1).permutation(len(x)).astype(np.int32)
     steps = -(-len(x) // batch_size)
-    table = OPTIMIZER.coefficients(np.arange(steps), np.full(steps, 0.05))
+    table = optimizer.coefficients(np.arange(steps), np.full(steps, 0.05))
     sums += core.train(trained, x, order, y[order], batch_size, table, threads)
     assert trained.update == (3 << 32) + 5
-    numbers = np.array([*figures, *sums])
-    return [out, one, *outs, numbers, plain, dropped, by_hand, d_input, trained.parameters]
+    updated = copy.deepcopy(made)
+    prepare(updated, optimizer.code, optimizer.slots, optimizer.factors(made.names))
+    penalty = core.apply_gradients(updated, plain.copy(), table[0], threads, True)
+    numbers = np.array([*figures, *sums, penalty])
+    learned = [trained.parameters, trained.state, updated.parameters, updated.state]
+    return [out, one, *outs, numbers, plain, dropped, by_hand, d_input, *learned]
 
 
-def check(made, rows, batch_size=33):
+def check(made, rows, batch_size=33, optimizer=OPTIMIZER):
     x, y = rows_of(made, rows)
-    expected = everything(reference, made, x, y, 1, batch_size)
+    expected = everything(reference, made, x, y, 1, batch_size, optimizer)
     bits = set()
     for name in COMPILED:
         core = engine.get(name, "float64")
         for threads in (1, 2, 3, 4):
-            found = everything(core, made, x, y, threads, batch_size)
+            found = everything(core, made, x, y, threads, batch_size, optimizer)
             for ours, theirs in zip(found, expected, strict=True):
-                scale = max(1, np.abs(theirs).max())
-                assert np.abs(ours - theirs).max() <= 1e-11 * scale, (name, threads)
+                scale = np.abs(theirs).max(initial=1)
+                error = np.abs(ours - theirs).max(initial=0)
+                assert error <= 1e-11 * scale, (name, threads)
             if name in FUSED:
                 bits.add(b"".join(array.tobytes() for array in found))
     assert len(bits) == bool(FUSED)
@@ -235,6 +250,18 @@ def test_what_acts_along_rows_and_columns(rows):
 def test_columns_that_are_normalised(loss, rows, batch_size):
     """Batches of one block and of several: all are measured before any goes on."""
     check(normalised(loss=loss), rows, batch_size)
+
+
+@pytest.mark.parametrize("batch_size", [33, 300])
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize("make", [along, normalised])
+def test_every_rule_reaches_every_block(make, rule, batch_size):
+    made = make()
+    made.penalties = np.zeros((len(made.names), 3))
+    for penalty, (_, rows, columns) in zip(made.penalties, made.blocks, strict=True):
+        if rows > 1 < columns:
+            penalty[:] = 1e-3, 1e-3, 1.5
+    check(made, 300, batch_size, RULES[rule])
 
 
 @settings(

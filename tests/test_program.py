@@ -82,3 +82,6 @@ def test_penalties_and_factors_that_do_not_fit():
         setattr(program, name, found)
         with pytest.raises(ValueError, match=rf"^expected {name} \(2, 3\) of at least 0, got "):
             check_own(program)
+    program.factors, program.penalties = None, np.array([[0.0, 0, 0], [0, 1e-3, 0]])
+    with pytest.raises(ValueError, match=r"penalties of weights alone, got one of layers.0.biases"):
+        check_own(program)

@@ -71,7 +71,7 @@ def fitted(kind, x, y, way, **options):
             made.partial_fit(x, y, **classes)
         return made
     if way == "weights":
-        return kind(**given).fit(x, y, sample_weight=np.random.default_rng(0).random(len(x)))
+        return kind(**given).fit(x, y, sample_weight=np.random.default_rng(0).random(x.shape[0]))
     return kind(**given).fit(x, y)
 
 
@@ -144,15 +144,56 @@ def test_dtypes_go_through(dtype):
         )
 
 
-@pytest.mark.parametrize("make", ["csr_array", "csc_array", "csr_matrix"])
-def test_sparse_rows(make):
+SPARSE = [
+    ("iris", "fit", {}),
+    ("iris", "fit", {"hidden_layer_sizes": (), "batch_size": 7, "solver": "sgd"}),
+    ("iris", "warm_start", {"hidden_layer_sizes": (9,), "activation": "tanh"}),
+    ("digits", "early_stopping", {"n_threads": 2}),
+    ("cancer", "partial_fit", {"activation": "logistic"}),
+    ("labels", "weights", {}),
+    ("outputs", "fit", {"solver": "lbfgs", "activation": "tanh"}),
+    ("diabetes", "weights", {"loss": "poisson", "alpha": 0.0}),
+    ("diabetes", "fit", {"loss": "huber"}),
+    ("iris", "fit", {"dropout": 0.3}),
+]
+
+
+@pytest.mark.parametrize("make", ["csr_array", "csc_array", "csr_matrix", "coo_array"])
+@pytest.mark.parametrize(("name", "way", "options"), SPARSE)
+def test_sparse_rows_are_never_dense(make, name, way, options, monkeypatch):
     import scipy.sparse
 
-    x, y = scaled(datasets.load_iris)
+    (_, kind), load = DATA[name]
+    x, y = load()
     x = np.where(np.abs(x) < 0.7, 0, x)
+    one = fitted(kind, x, y, way, **options)
+    dense = scipy.sparse._compressed._cs_matrix.toarray
+
+    def toarray(self, *arguments, **options):
+        assert self.shape[1] < x.shape[1]  # targets, of which scikit-learn makes such
+        return dense(self, *arguments, **options)
+
+    monkeypatch.setattr(scipy.sparse._compressed._cs_matrix, "toarray", toarray)
     sparse = getattr(scipy.sparse, make)(x)
-    one, other = (fitted(estimators.MLPClassifier, rows, y, "fit") for rows in (x, sparse))
-    same(learned(other, sparse), learned(one, x), 1e-12)
+    other = fitted(kind, sparse, y, way, **options)
+    same(learned(other, sparse), learned(one, x), 1e-6 if "solver" in options else 1e-9)
+    same([other.predict(sparse)], [other.predict(x)], 1e-12)
+
+
+def test_many_sparse_rows_are_shared_by_threads():
+    import scipy.sparse
+
+    random = np.random.default_rng(0)
+    x = scipy.sparse.random_array((5000, 300), density=0.02, rng=random, format="csr")
+    y = random.integers(0, 3, 5000)
+    made = fitted(estimators.MLPClassifier, x, y, "fit", max_iter=2)
+    found = [made.predict_proba(x)]
+    for threads in (1, 3):
+        made.network_.num_threads = threads
+        found.append(made.predict_proba(x))
+    assert (found[0] == found[1]).all()
+    assert (found[0] == found[2]).all()
+    same([made.predict_proba(x.toarray())], found[:1], 1e-12)
 
 
 def test_threads_do_not_change_bits():
@@ -264,6 +305,76 @@ def test_beyond_scikit_learn():
     assert len(made.validation_loss_curve_) == len(made.validation_scores_) == len(seen)
     assert [layer.label for layer in made.network_.layers][:2] == ["elu", "dropout 0.1"]
     assert made.coefs_[0].dtype == np.float32
+
+
+def test_batch_norm():
+    x, y = scaled(datasets.load_digits)
+    made = estimators.MLPClassifier(
+        (32, 16),
+        batch_norm=True,
+        dropout=0.1,
+        early_stopping=True,
+        max_iter=25,
+        batch_size=32,
+        random_state=0,
+    ).fit(x, y)
+    labels = [layer.label for layer in made.network_.layers]
+    assert labels == ["relu", "batch norm", "dropout 0.1"] * 2 + ["softmax"]
+    assert made.score(x, y) > 0.95
+    split = made.best_validation_score_
+    assert split == max(made.validation_scores_)
+    same([pickle.loads(pickle.dumps(made)).predict_proba(x)], [made.predict_proba(x)], 0)
+    with pytest.raises(ValueError, match="'sgd' or 'adam' with batch_norm, got 'lbfgs'"):
+        estimators.MLPClassifier(solver="lbfgs", batch_norm=True).fit(x, y)
+    with pytest.raises(ValueError, match="expected what scikit-learn has, got batch_norm"):
+        made.to_sklearn()
+
+
+def test_early_stopping_restores_what_was_normalised():
+    x, y = scaled(datasets.load_iris)
+    seen = []
+
+    def see(net, *_):
+        seen.append([part.copy() for part in net.get_weights()])
+
+    made = estimators.MLPClassifier(
+        (8,), batch_norm=True, early_stopping=True, max_iter=9, random_state=1, callbacks=[see],
+        learning_rate_init=0.1,
+    ).fit(x, y)  # fmt: skip
+    best = seen[int(np.argmax(made.validation_scores_))]
+    assert int(np.argmax(made.validation_scores_)) < len(seen) - 1
+    for found, wanted in zip(made.network_.get_weights(), best, strict=True):
+        assert (found == wanted).all()
+
+
+def test_losses_of_fastnn():
+    x, y = scaled(datasets.load_iris)
+    smooth = fastnn.losses.CrossEntropy(label_smoothing=0.2)
+    made = estimators.MLPClassifier(loss=smooth, max_iter=40, random_state=0).fit(x, y)
+    plain = estimators.MLPClassifier(max_iter=40, random_state=0).fit(x, y)
+    assert made.network_.loss == smooth
+    assert made.predict_proba(x).max() < plain.predict_proba(x).max()
+    with pytest.raises(ValueError, match="expected what scikit-learn has, got the loss cross_ent"):
+        made.to_sklearn()
+    with pytest.raises(ValueError, match="a loss of one softmax output a target, got focal"):
+        estimators.MLPClassifier(loss="focal").fit(x, y)
+    assert estimators.MLPClassifier(loss="focal", max_iter=40).fit(x, y > 0).score(x, y > 0) > 0.9
+    x, y = two_outputs()
+    for one in ("huber", "mean_absolute_error", fastnn.losses.Quantile(0.5)):
+        found = estimators.MLPRegressor(one, max_iter=150, random_state=0).fit(x, y[:, 0])
+        assert np.abs(found.predict(x) - y[:, 0]).mean() < 0.6
+    with pytest.raises(ValueError, match="a loss of one identity output a target, got quantile"):
+        estimators.MLPRegressor(fastnn.losses.Quantile(0.1, 0.9)).fit(x, y)
+    assert clone(made).loss is not None
+
+
+def test_several_labels_in_parts():
+    x, y = several_labels()
+    made = estimators.MLPClassifier(random_state=0)
+    for _ in range(60):
+        made.partial_fit(x, y, classes=[0, 1])
+    assert made.score(x, y) > 0.5
+    assert made.predict(x).shape == y.shape
 
 
 def test_validation_loss_is_that_of_the_rows():

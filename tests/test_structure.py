@@ -188,6 +188,32 @@ def test_new_neurons_of_a_loaded_network_have_weights(tmp_path):
 # Fewer neurons.
 
 
+def test_folded_scales_keep_the_function(engine_name):
+    layers = [
+        fastnn.BatchNorm(),
+        fastnn.Dense(9, "relu", use_bias=False),
+        fastnn.Scale(),
+        fastnn.Dropout(0.2),
+        fastnn.BatchNorm(),
+        fastnn.Dense(8),
+        fastnn.BatchNorm(),
+        fastnn.PReLU(),
+        fastnn.Dense(3, "softmax"),
+    ]
+    net = fastnn.Network(6, layers, dtype="float64", engine=engine_name, standardize=True, seed=2)
+    random = np.random.default_rng(0)
+    x, y = random.normal(size=(80, 6)) * [1, 10, 3, 0.1, 5, 1] + 4, random.integers(0, 3, 80)
+    net.fit(x, y, epochs=5, batch_size=16, optimizer=fastnn.Adam(0.02), verbose=0)
+    plain = net.folded()
+    kinds = [type(layer).__name__ for layer in plain.layers]
+    assert kinds == ["Dense", "Dropout", "Dense", "BatchNorm", "PReLU", "Dense"]
+    np.testing.assert_allclose(plain.predict(x), net.predict(x), rtol=1e-11)
+    assert (plain.classify(x) == net.classify(x)).all()
+    again = plain.folded()
+    assert (again.predict(x) == plain.predict(x)).all()
+    plain.fit(x, y, epochs=1, verbose=0)
+
+
 def test_dead_and_constant_neurons_go_first_and_nothing_is_lost(engine_name):
     net = planted(engine_name)
     slim = net.resize(0, 3, X)

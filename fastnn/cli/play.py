@@ -40,7 +40,7 @@ def play(chosen: argparse.Namespace, out: Screen) -> None:
         return network_of(wanted, plan_of(wanted, data), data)
 
     if model:
-        first = Entry(os.path.basename(chosen.model), model)
+        first = Entry(os.path.basename(chosen.model), model.folded())
     else:
         network = _learned(chosen, data)
         first = Entry(title_of(network), network)
@@ -59,7 +59,7 @@ def page(chosen: argparse.Namespace, out: Screen) -> None:
 
     path = Path(chosen.out)
     check_writable(path, "OUT")
-    network = load(chosen.model, engine=chosen.engine, num_threads=chosen.threads)
+    network = load(chosen.model, engine=chosen.engine, num_threads=chosen.threads).folded()
     rows = None
     if chosen.data is not None or network.trained_on == "the shipped digits":
         rows = _rows(known_data(network, chosen))

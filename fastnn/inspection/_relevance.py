@@ -3,7 +3,8 @@
 R (B, O) is the relevance of what an op gives, and its side here says that of what it was made of.
 z_j = Σ_i x_i w_ij + b_j, and R_i = Σ_j x_i w_ij / (z_j ± ε) R_j. What the bias and ε of a sum keep,
 (b_j ± ε) / (z_j ± ε) R_j, is shared out over its inputs as |x_i w_ij| is, so that no relevance is
-lost: Σ_i R_i = Σ_j R_j.
+lost: Σ_i R_i = Σ_j R_j. What works on numbers one by one passes them on, and so do norms, whose
+means and deviations count as given (Ali et al., XAI for transformers, 2022).
 
 Source: Bach et al., On pixel-wise explanations for non-linear classifier decisions by layer-wise
 relevance propagation (2015), equations 58 to 61.
@@ -19,7 +20,20 @@ import numpy as np
 
 from .. import reference
 from .._arrays import Array
-from ..program import ACTIVATE, ADD, DENSE, DROPOUT, KINDS, Program
+from ..program import (
+    ACTIVATE,
+    ADD,
+    BLEND,
+    COLUMN_NORM,
+    DENSE,
+    DROPOUT,
+    EMBED,
+    KINDS,
+    PRELU,
+    ROW_NORM,
+    SCALE,
+    Program,
+)
 from ..reference import Op
 
 EPSILON = 0.01
@@ -51,6 +65,15 @@ def through_one_to_one(op: Op, h: Values, R: Values) -> None:
     R[op.source] += R[op.number]
 
 
+def through_embed(op: Op, h: Values, R: Values) -> None:
+    """A code has the relevance of its vector."""
+    Rz, c = R[op.number], op.code
+    end = c + op.blocks[0].shape[1]
+    R[op.source][:, :c] += Rz[:, :c]
+    R[op.source][:, c] += Rz[:, c:end].sum(axis=1)
+    R[op.source][:, c + 1 :] += Rz[:, end:]
+
+
 def through_add(op: Op, h: Values, R: Values) -> None:
     """R_x = x / (x + y ± ε) R, R_y alike, and half of what ε keeps for each."""
     x, y, Rz = h[op.source], h[op.other], R[op.number]
@@ -62,9 +85,11 @@ def through_add(op: Op, h: Values, R: Values) -> None:
 
 RULES: dict[int, Callable[[Op, Values, Values], None]] = {
     DENSE: through_dense,
-    ACTIVATE: through_one_to_one,
-    DROPOUT: through_one_to_one,
     ADD: through_add,
+    EMBED: through_embed,
+    **dict.fromkeys(
+        (ACTIVATE, DROPOUT, COLUMN_NORM, ROW_NORM, SCALE, PRELU, BLEND), through_one_to_one
+    ),
 }
 
 

@@ -16,23 +16,9 @@ class AlphaDropout(Dropout):
     Source: Klambauer, Unterthiner, Mayr, Hochreiter, Self-normalizing neural networks (2017).
     """
 
+    name = "alpha_dropout"
+    SINCE = 5
+
     def add(self, builder: Builder, source: int, name: str) -> int:
         """One op, which engines leave out where nothing is learned."""
         return builder.dropout(source, self.rate, alpha=True)
-
-    @property
-    def label(self) -> str:
-        """alpha dropout 0.1"""
-        return f"alpha {super().label}"
-
-    def entry(self) -> dict[str, object]:
-        """The rate."""
-        return {"layer": "alpha_dropout", "rate": self.rate}
-
-    @property
-    def since(self) -> int:
-        """Format 5."""
-        return 5
-
-    def __repr__(self) -> str:
-        return f"AlphaDropout({self.rate:g})"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from copy import copy
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -17,6 +17,8 @@ Self = TypeVar("Self", bound="Layer")
 class Layer:
     """Something between the values of a network; a layer may be used in many networks."""
 
+    name: ClassVar[str] = ""  # what model files call it
+    SINCE: ClassVar[int] = 5  # the first format of model files that has it
     units: int | None = None  # O, its outputs; None: as many as it has inputs
     _place: tuple[Program, str] | None = None  # the network's, and what its blocks are called there
 
@@ -73,15 +75,40 @@ class Layer:
     @property
     def label(self) -> str:
         """What it is, in a word or two."""
-        return str(self)
+        return self.name.replace("_", " ")
 
     # In a model file: see `_fields`.
 
     def entry(self) -> dict[str, object]:
-        """What JSON holds of it."""
-        raise NotImplementedError
+        """What JSON holds of it: its name, and what its constructor was given."""
+        return {"layer": self.name}
 
     @property
     def since(self) -> int:
-        """The first format of model files that has it."""
-        raise FormatError(f"expected a layer that has a place in files, got {self}")
+        """The first format of model files that has it as it is."""
+        if not self.name:
+            raise FormatError(f"expected a layer that has a place in files, got {self}")
+        return self.SINCE
+
+
+class Scaled(Layer):
+    """A layer that ends in a learned factor for each column."""
+
+    def initialize(self, seed: int, number: int) -> int:
+        """Factors of 1; a shift is 0."""
+        self.gamma[...] = 1
+        return number
+
+    @property
+    def gamma(self) -> NDArray[Any]:
+        """The factors (I,), a view of the network's memory."""
+        return self._block("gamma")
+
+
+class Shifted(Scaled):
+    """A layer that ends in a learned factor and a shift for each column."""
+
+    @property
+    def beta(self) -> NDArray[Any]:
+        """What is added (I,), a view of the network's memory."""
+        return self._block("beta")

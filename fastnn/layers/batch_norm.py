@@ -9,10 +9,10 @@ from numpy.typing import NDArray
 
 from .._errors import held, positive
 from ..program import Builder
-from .base import Layer
+from .base import Shifted
 
 
-class BatchNorm(Layer):
+class BatchNorm(Shifted):
     """Columns normalised, h = gamma * (x - mean) / sqrt(variance + epsilon) + beta.
 
     x and h (B, I); gamma and beta (I,) are learned, from 1 and 0 on. In training mean and variance
@@ -31,11 +31,19 @@ class BatchNorm(Layer):
     internal covariate shift (2015).
     """
 
+    name = "batch_norm"
+
     def __init__(self, momentum: float = 0.1, epsilon: float = 1e-5) -> None:
         self.momentum = positive("momentum", momentum)
         if self.momentum > 1:
             raise ValueError(f"expected momentum in (0, 1], got {momentum}")
         self.epsilon = positive("epsilon", epsilon)
+
+    def affine(self) -> tuple[NDArray[Any], NDArray[Any]]:
+        """In prediction h = x * factor + shift, each (I,), in float64."""
+        variance = self.running_variance.astype(np.float64)
+        factor = self.gamma / np.sqrt(variance + self.epsilon)
+        return factor, self.beta - self.running_mean * factor
 
     def add(self, builder: Builder, source: int, name: str) -> int:
         """One op with the running statistics, and one with gamma and beta."""
@@ -48,18 +56,8 @@ class BatchNorm(Layer):
 
     def initialize(self, seed: int, number: int) -> int:
         """Running means of 0 and variances of 1, gamma 1 and beta 0."""
-        self.running_variance[...] = self.gamma[...] = 1
-        return number
-
-    @property
-    def gamma(self) -> NDArray[Any]:
-        """Gamma (I,), a view of the network's memory."""
-        return self._block("gamma")
-
-    @property
-    def beta(self) -> NDArray[Any]:
-        """Beta (I,), a view of the network's memory."""
-        return self._block("beta")
+        self.running_variance[...] = 1
+        return super().initialize(seed, number)
 
     @property
     def running_mean(self) -> NDArray[Any]:
@@ -76,19 +74,9 @@ class BatchNorm(Layer):
         """Of gamma and beta; the running statistics are not learned by an optimizer."""
         return self.gamma.size + self.beta.size
 
-    @property
-    def label(self) -> str:
-        """batch norm"""
-        return "batch norm"
-
     def entry(self) -> dict[str, object]:
         """Momentum and epsilon."""
-        return {"layer": "batch_norm", "momentum": self.momentum, "epsilon": self.epsilon}
-
-    @property
-    def since(self) -> int:
-        """Format 5."""
-        return 5
+        return {"layer": self.name, "momentum": self.momentum, "epsilon": self.epsilon}
 
     def __repr__(self) -> str:
         return f"BatchNorm(momentum={self.momentum:g}, epsilon={self.epsilon:g})"

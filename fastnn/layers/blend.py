@@ -25,6 +25,8 @@ class Blend(Layer):
     trees on tabular data (2024), "parametric activation functions".
     """
 
+    name = "blend"
+
     def __init__(self, activation: str | Activation) -> None:
         self.activation = activations.get(activation)
         if self.activation.kind != ACTIVATE:
@@ -58,12 +60,12 @@ class Blend(Layer):
     def entry(self) -> dict[str, object]:
         """The activation, and leaky_relu's slope or elu's alpha."""
         more = {"slope": self.activation.slope} if self.activation.slope else {}
-        return {"layer": "blend", "activation": self.activation.name, **more}
+        return {"layer": self.name, "activation": self.activation.name, **more}
 
     @property
     def since(self) -> int:
-        """Format 5."""
-        return max(5, self.activation.since)
+        """Format 5, or that of the activation."""
+        return max(self.SINCE, self.activation.since)
 
     def __repr__(self) -> str:
         return f"Blend({self.activation.name!r})"

@@ -28,6 +28,7 @@ class Dense(Layer):
     or a max_norm that is not positive.
     """
 
+    name = "dense"
     units: int
 
     def __init__(
@@ -89,6 +90,12 @@ class Dense(Layer):
         layer.units, layer._drawn, layer._place = units, True, None
         return layer
 
+    def with_biases(self) -> Dense:
+        """A copy that has some."""
+        layer = copy(self)
+        layer.use_bias, layer._place = True, None
+        return layer
+
     @property
     def weights(self) -> NDArray[Any]:
         """W (I, O), a view of the network's memory: `weights[...] = values` sets it."""
@@ -116,7 +123,8 @@ class Dense(Layer):
     @property
     def since(self) -> int:
         """Format 1, or that of the activation; 5 with penalties or without biases."""
-        return max(self.activation.since, 5 if self._penalties() or not self.use_bias else 1)
+        plain = self.use_bias and not self._penalties()
+        return max(self.activation.since, 1 if plain else self.SINCE)
 
     def __repr__(self) -> str:
         bare = "" if self.use_bias else ", use_bias=False"

@@ -19,6 +19,9 @@ class Dropout(Layer):
     (2014).
     """
 
+    name = "dropout"
+    SINCE = 3
+
     def __init__(self, rate: float) -> None:
         self.rate = fraction("rate", rate)
 
@@ -29,16 +32,11 @@ class Dropout(Layer):
     @property
     def label(self) -> str:
         """dropout 0.5"""
-        return f"dropout {self.rate:g}"
+        return f"{super().label} {self.rate:g}"
 
     def entry(self) -> dict[str, object]:
         """The rate."""
-        return {"layer": "dropout", "rate": self.rate}
-
-    @property
-    def since(self) -> int:
-        """Format 3."""
-        return 3
+        return {"layer": self.name, "rate": self.rate}
 
     def __repr__(self) -> str:
-        return f"Dropout({self.rate:g})"
+        return f"{type(self).__name__}({self.rate:g})"

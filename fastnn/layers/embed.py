@@ -28,6 +28,8 @@ class Embed(Layer):
     that is not there, as another than the first layer, or beside scales of the inputs.
     """
 
+    name = "embed"
+
     def __init__(self, tables: Mapping[int, tuple[int, int]]) -> None:
         if not isinstance(tables, Mapping):
             raise TypeError(f"expected tables by column, got {shown(tables)}")
@@ -83,12 +85,7 @@ class Embed(Layer):
     def entry(self) -> dict[str, object]:
         """The tables as [column, codes, width]."""
         tables = [[column, *table] for column, table in self.tables.items()]
-        return {"layer": "embed", "tables": tables}
-
-    @property
-    def since(self) -> int:
-        """Format 5."""
-        return 5
+        return {"layer": self.name, "tables": tables}
 
     def __repr__(self) -> str:
         return f"Embed({self.tables})"

@@ -20,6 +20,8 @@ class PReLU(Layer):
     Source: He, Zhang, Ren, Sun, Delving deep into rectifiers (2015).
     """
 
+    name = "prelu"
+
     def add(self, builder: Builder, source: int, name: str) -> int:
         """One op."""
         return builder.prelu(source, name)
@@ -33,20 +35,6 @@ class PReLU(Layer):
     def slopes(self) -> NDArray[Any]:
         """Below zero (I,), a view of the network's memory."""
         return self._block("slopes")
-
-    @property
-    def label(self) -> str:
-        """prelu"""
-        return "prelu"
-
-    def entry(self) -> dict[str, object]:
-        """Its name."""
-        return {"layer": "prelu"}
-
-    @property
-    def since(self) -> int:
-        """Format 5."""
-        return 5
 
     def __repr__(self) -> str:
         return "PReLU()"

@@ -25,6 +25,8 @@ class Residual(Layer):
     Source: He, Zhang, Ren, Sun, Deep residual learning for image recognition (2016).
     """
 
+    name = "residual"
+
     def __init__(self, *layers: Layer) -> None:
         for layer in layers:
             if not isinstance(layer, Layer):
@@ -86,12 +88,12 @@ class Residual(Layer):
 
     def entry(self) -> dict[str, object]:
         """The layers' entries."""
-        return {"layer": "residual", "layers": [layer.entry() for layer in self.layers]}
+        return {"layer": self.name, "layers": [layer.entry() for layer in self.layers]}
 
     @property
     def since(self) -> int:
         """Format 5, or that of a newer layer."""
-        return max(5, *(layer.since for layer in self.layers))
+        return max(self.SINCE, *(layer.since for layer in self.layers))
 
     def __repr__(self) -> str:
         return f"Residual({', '.join(map(repr, self.layers))})"

@@ -46,12 +46,15 @@ def side_of(network: Network) -> int:
 def described(network: Network) -> dict[str, Any]:
     """All that a page needs to compute what the network says, and to name it.
 
-    Raises ValueError for layers that the page cannot run, a network that was not fitted, or one of
-    more than 4 million weights.
+    Raises ValueError for layers that the page cannot run (`Network.folded` takes some of them out),
+    a network that was not fitted, or one of more than 4 million weights.
     """
     for layer in network.layers:
         if not isinstance(layer, Dense | Dropout):
-            raise ValueError(f"expected a network of Dense and Dropout for a page, got {layer}")
+            raise ValueError(
+                f"expected a network of Dense, and of Dropout, BatchNorm and Scale before them, "
+                f"for a page, got {layer}"
+            )
     if network.standardize and network.program.center is None:
         raise ValueError("expected a network that was fitted, got one without scales")
     if (size := sum(layer.size for layer in network.layers)) > MOST_INSIDE:
@@ -76,7 +79,7 @@ def described(network: Network) -> dict[str, Any]:
                 "activation": layer.activation.name,
                 "slope": layer.activation.slope,
                 "weights": text_of(layer.weights),
-                "biases": text_of(layer.biases),
+                "biases": text_of(layer.biases if layer.use_bias else np.zeros(layer.units)),
             }
             for number, layer in enumerate(network.layers)
             if isinstance(layer, Dense)
