@@ -41,10 +41,9 @@ def words(rows: int, columns: int, per_row: int) -> tuple[Any, Any]:
     """Rows as TF-IDF has them: few of many columns, some columns in most rows, 20 classes."""
     random = np.random.default_rng(0)
     drawn = (columns * random.random((rows, per_row)) ** 3).astype(np.int32)
-    x = scipy.sparse.csr_array(
-        (random.random(rows * per_row), drawn.ravel(), np.arange(0, rows * per_row + 1, per_row)),
-        shape=(rows, columns),
-    )
+    starts = np.arange(0, rows * per_row + 1, per_row, dtype=np.int32)
+    parts = random.random(rows * per_row), drawn.ravel(), starts
+    x = scipy.sparse.csr_array(parts, shape=(rows, columns))
     x.sum_duplicates()
     return x, random.integers(0, 20, rows)
 

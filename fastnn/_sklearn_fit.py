@@ -168,7 +168,7 @@ class Epochs(training.Run):
         self.penalize(coefficients, np.array([count]), np.array([total]))
         if self.constants is not None:
             own, weights = self.constants[batch], self.rows.weights_of(batch)
-            self.more += own.sum().item() if weights is None else own @ weights * count / total
+            self.more += float(own.sum() if weights is None else own @ weights * (count / total))
         update = program, arena, coefficients[0], runner.threads(), True
         penalty = runner.engine.apply_gradients(*update)
         return iter([(loss * count / total + count * penalty, agreeing)])

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from concurrent.futures import ThreadPoolExecutor
 from copy import copy
 from typing import Any
 
 import numpy as np
 
-from . import _arrays, activations, reference
+from . import activations, reference
 from ._arrays import Array
 from .engine import Engine, Targets
 from .judges import penalized
@@ -24,14 +23,12 @@ from .program import (
     zeros_like_parameters,
 )
 
-SHARED = 1024  # rows from which on threads share a product
-
 
 class Sparse:
     """An engine for rows of a SciPy CSR matrix, of a network that begins with a `Dense` layer.
 
-    SciPy has the products of that layer, z = x @ W + b and dW = x^T dz; the engine carries z
-    through a network of the other layers, and updates all weights.
+    The engine multiplies z = x @ W + b, carries z through a network of the other layers, and
+    updates all weights; dW = x^T dz is SciPy's.
     """
 
     def __init__(self, engine: Engine, program: Program, layers: Sequence[Layer]) -> None:
@@ -65,9 +62,11 @@ class Sparse:
             self.others.update = program.update
             for name, view in views(self.others, self.others.parameters).items():
                 view[...] = blocks[name]
-        z = product(x, blocks["layers.0.weights"], threads)
-        z += blocks["layers.0.biases"]
-        return np.ascontiguousarray(z, program.dtype)
+        W, b = blocks["layers.0.weights"], blocks["layers.0.biases"]  # noqa: N806
+        z = np.repeat(b[None], x.shape[0], axis=0)
+        places = x.indices.astype(np.int32, copy=False), x.indptr.astype(np.int64, copy=False)
+        self.engine.multiply_sparse(x.data, *places, W, z, threads)
+        return z
 
     def _ends(self, program: Program, before: Array) -> Any:
         """What the last op reads, and the outputs, where the reference looks for them."""
@@ -129,17 +128,6 @@ class Sparse:
 def is_sparse(x: object) -> bool:
     """Whether it is a sparse matrix or array of SciPy."""
     return hasattr(x, "tocsr")
-
-
-def product(x: Any, W: Array, threads: int) -> Array:  # noqa: N803
-    """x @ W (B, O), rows shared out to threads."""
-    rows = x.shape[0]
-    if threads == 1 or rows < SHARED:
-        found: Array = x @ W
-        return found
-    parts = _arrays.pieces(rows, -(-rows // threads))
-    with ThreadPoolExecutor(threads) as pool:
-        return np.concatenate(list(pool.map(lambda part: x[part] @ W, parts)))
 
 
 def transposed_product(x: Any, dz: Array, out: Array) -> None:

@@ -86,6 +86,16 @@ class Engine(Protocol):
 
     def rest(self, program: Program) -> None: ...
 
+    def multiply_sparse(
+        self,
+        numbers: Array,
+        columns: NDArray[np.int32],
+        starts: NDArray[np.int64],
+        weights: Array,
+        out: Array,
+        threads: int,
+    ) -> None: ...
+
     def within(self, x: Array, limit: float) -> bool: ...
 
     def shuffle(self, order: NDArray[np.int32], words: NDArray[np.uint32]) -> None: ...

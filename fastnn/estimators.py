@@ -51,6 +51,7 @@ from .rows import Rows, meaning_of
 ACTIVATIONS = {"logistic": "sigmoid", "exp": "exponential"}  # the others have fastnn's names
 FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 QUICK = 1024  # rows that go to an engine in one call
+SPARSE_ROWS = 16384  # of a sparse matrix, in one call
 BEYOND = frozenset(
     (
         "batch_norm",
@@ -441,7 +442,7 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         if self.batch_norm:
             raise ValueError("expected an array with batch_norm, got a sparse X")
         engine: Any = Sparse(run.engine, run.program, self.network_.layers)
-        return replace(run, engine=engine)
+        return replace(run, engine=engine, length=SPARSE_ROWS, unit=SPARSE_ROWS)
 
     def _constants(self, y: Array) -> Array | None:
         """What a row's loss (n,) has besides fastnn's: Poisson's deviance is 0 at its best."""
@@ -480,7 +481,8 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             h = np.empty((X.shape[0], network.outputs), network.dtype)
             run, rows = self._runner_on(X), X.tocsr()
             for part in pieces(len(h), run.length):
-                run.engine.forward(run.program, rows[part], h[part], run.threads())
+                some = rows[part] if len(h) > SPARSE_ROWS else rows  # not copied
+                run.engine.forward(run.program, some, h[part], run.threads())
         else:
             h = network.predict(X)
         return h.astype(np.result_type(X, network.dtype), copy=False)

@@ -14,6 +14,7 @@ Source: Goodfellow, Bengio, Courville, Deep learning (2016), section 6.5.
 
 from __future__ import annotations
 
+import itertools
 import math
 from collections.abc import Callable
 from copy import copy
@@ -1211,6 +1212,22 @@ def train(
 
 def rest(program: Program) -> None:
     """Give back the memory of the latest training: nothing is kept here."""
+
+
+def multiply_sparse(
+    numbers: Array,
+    columns: NDArray[np.int32],
+    starts: NDArray[np.int64],
+    weights: Array,
+    out: Array,
+    threads: int,
+) -> None:
+    """Add x @ W (I, O) to out (n, O).
+
+    Row r of x is numbers[starts[r]:starts[r + 1]] in those columns, and zeros elsewhere.
+    """
+    for row, (first, last) in enumerate(itertools.pairwise(starts)):
+        out[row] += numbers[first:last] @ weights[columns[first:last]]
 
 
 def within(x: Array, limit: float) -> bool:

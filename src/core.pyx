@@ -443,4 +443,5 @@ def rest(program):
 
 
 include "predictions.pxi"
+include "sparse.pxi"
 include "bench.pxi"

@@ -61,6 +61,8 @@ cdef enum:
     TAPES = 8                   # of a network that are kept: two of a fit, whose last batch is short, and some others
     FEW_ROWS = 6                # that one thread predicts sooner than it shares them
     UPDATED = 1 << 12           # weights of an update that a thread claims at least
+    SPARSE_ROWS = 64            # of a product that a thread claims,
+    SPARSE_AHEAD = 4            # and for how many numbers ahead W is fetched
     PANEL_ROWS = 512            # of a prediction, from which on a copy of the weights in panels pays for itself,
     PANEL_WEIGHTS = 1 << 18     # if there are so many: fewer lie in the L2 anyway
     WIDE_PANEL_ROWS = 64        # rows that are enough

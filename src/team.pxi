@@ -266,6 +266,7 @@ cdef void exchange_rows(real[::1] work, Worker* me, Matrix d, Py_ssize_t columns
 # --- regions: what a caller and its helpers do together ------------------------------------------------------------
 
 cdef class Region
+cdef struct Sparse
 ctypedef void (*Part)(Region r, Worker me) noexcept nogil
 
 cdef class Region:
@@ -281,6 +282,7 @@ cdef class Region:
     cdef int64_t overflows      # whether a z is not finite
     cdef const Product* product         # of a benchmark: x times the weights, or one of them transposed
     cdef int form
+    cdef const Sparse* sparse           # rows that are multiplied
 
     def __cinit__(self):
         begin_team(&self.team)

@@ -679,6 +679,50 @@ def test_the_protocol_names_every_call_of_the_reference():
     assert {*defined, "apply_gradients"} == set(CALLS)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize(("rows", "inputs", "width"), [(1, 1, 1), (200, 30, 17), (150, 1000, 100)])
+def test_products_of_sparse_rows(compiled, dtype, rows, inputs, width):
+    random = np.random.default_rng(rows)
+    counts = random.integers(0, 9, rows)  # some rows have none
+    starts = np.concatenate([[0], counts.cumsum()])
+    columns = random.integers(0, inputs, starts[-1]).astype(np.int32)  # some twice
+    numbers, W = (random.normal(size=size).astype(dtype) for size in (starts[-1], (inputs, width)))
+    begun = random.normal(size=(rows, width)).astype(dtype)
+    expected, bits = begun.astype("float64"), set()
+    reference.multiply_sparse(numbers, columns, starts, W.astype("float64"), expected, 1)
+    for threads in (1, 2, 5):
+        out = begun.copy()
+        compiled(dtype).multiply_sparse(numbers, columns, starts, W, out, threads)
+        assert np.abs(out - expected).max() <= 20 * np.finfo(dtype).eps * 10
+        bits.add(out.tobytes())
+    assert len(bits) == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"columns": [0, 3]}, "columns from 0 to 2, got 0 to 3"),
+        ({"columns": [-1, 2]}, "columns from 0 to 2, got -1 to 2"),
+        ({"starts": [0, 3]}, "ascending starts up to 2"),
+        ({"starts": [-1, 2]}, "ascending starts up to 2"),
+        ({"starts": [1, 0]}, "ascending starts up to 2"),
+        ({"numbers": [1.0]}, "columns to be int32"),
+        ({"out": [[0.0] * 3]}, "weights to be float64"),
+    ],
+)
+def test_sparse_rows_that_do_not_fit(compiled, change, message):
+    given = {
+        "numbers": [1.0, 2.0],
+        "columns": [0, 2],
+        "starts": [0, 2],
+        "out": [[0.0] * 2],
+    } | change
+    numbers, out = np.array(given["numbers"]), np.array(given["out"])
+    columns, starts = np.array(given["columns"], np.int32), np.array(given["starts"], np.int64)
+    with pytest.raises(ValueError, match=message):
+        compiled("float64").multiply_sparse(numbers, columns, starts, np.ones((3, 2)), out, 1)
+
+
 @pytest.mark.parametrize("n", [1, 2, 3, 1000])
 def test_shuffles_are_the_same(compiled, n):
     words = np.random.default_rng(n).integers(0, 2**32, n, np.uint32)
