@@ -1,4 +1,4 @@
-"""Accuracy of exp, tanh, sigmoid and gelu in ulp: `python bench/ulp.py [--dtype float64]`.
+"""Accuracy of exp, tanh and activations in ulp: `python bench/ulp.py [--dtype float64] [NAME ...]`.
 
 float32: all 2^32 numbers, against NumPy in float64. Every engine that multiplies and adds with one
 rounding computes them; they must agree in every bit. Some minutes a function.
@@ -9,8 +9,8 @@ the smallest subnormal. Engines compute without subnormal numbers: such an x cou
 zero is right where the exact value is subnormal or about to round to one. A fall is a number whose
 result is smaller than that of the number below it.
 
-gelu, which is meant to fall below -0.75, is measured when it is named, in float32 and in a quarter
-of an hour: NumPy has no erf.
+gelu, silu, mish and gelu_tanh are meant to fall below about -1. gelu takes a quarter of an hour,
+and is measured in float32 alone: NumPy has no erf.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from __future__ import annotations
 import argparse
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -31,20 +31,52 @@ Array = NDArray[Any]
 
 CHUNK = 1 << 13  # numbers at a time, in the cache
 RUN = 1 << 12  # neighbours, in float64
-LARGEST = {"exp": 750.0, "tanh": 25.0, "sigmoid": 750.0}  # beyond it nothing changes in float64
+LARGEST = {"tanh": 25.0}  # beyond it nothing changes in float64; 750 for the others
 
 
-def exact(name: str, x: Array) -> Array:
-    """The function in the dtype of x, precise in both tails."""
-    if name == "exp":
-        return np.asarray(np.exp(x))
-    if name == "tanh":
-        return np.asarray(np.tanh(x))
-    if name == "gelu":
-        z = np.maximum(x, -40)  # -inf * 0 is no number
-        return np.asarray(z * np.vectorize(math.erfc, otypes=[float])(-z / math.sqrt(2)) / 2)
+def sigmoid(x: Array) -> Array:
     e = np.exp(-np.abs(x))
     return np.asarray(np.where(x < 0, e, 1) / (1 + e))
+
+
+def softplus(x: Array) -> Array:
+    return np.asarray(np.maximum(x, 0) + np.log1p(np.exp(-np.abs(x))))
+
+
+def gelu(x: Array) -> Array:
+    return np.asarray(x * np.vectorize(math.erfc, otypes=[float])(-x / math.sqrt(2)) / 2)
+
+
+def gelu_tanh(x: Array) -> Array:
+    two, pi = x.dtype.type(2), 4 * np.arctan(x.dtype.type(1))
+    x = np.clip(x, -1e4, 1e30)  # beyond them it is 0, or x
+    return np.asarray(x * sigmoid(2 * np.sqrt(two / pi) * (x + 44715 * x**3 / 1000000)))
+
+
+def selu(x: Array) -> Array:
+    scale = x.dtype.type("1.0507009873554804934193349852946")
+    alpha = x.dtype.type("1.6732632423543772848170429916717")
+    return np.asarray(scale * np.where(x < 0, alpha * np.expm1(np.minimum(x, 0)), x))
+
+
+def down(x: Array) -> Array:
+    """x, but not so low that x * 0 is no number."""
+    return np.maximum(x, -20000 if x.dtype == np.longdouble else -740)
+
+
+EXACT: dict[str, Callable[[Array], Any]] = {  # in the dtype of x, precise in both tails
+    "exp": np.exp,
+    "tanh": np.tanh,
+    "sigmoid": sigmoid,
+    "elu": lambda x: np.where(x < 0, np.expm1(np.minimum(x, 0)), x),
+    "selu": selu,
+    "silu": lambda x: down(x) * sigmoid(down(x)),
+    "softplus": softplus,
+    "mish": lambda x: down(x) * np.tanh(softplus(down(x))),
+    "softsign": lambda x: 1 / (1 / x + np.sign(x)),
+    "gelu": lambda x: gelu(np.maximum(x, -40)),
+    "gelu_tanh": gelu_tanh,
+}
 
 
 def one_ulp(values: Array, dtype: str) -> Array:
@@ -78,7 +110,8 @@ class Report:
         kind = np.finfo(self.dtype)
         wide = x.astype(np.longdouble if self.dtype == "float64" else np.float64)
         wide[np.abs(x) < kind.tiny] = 0
-        values = exact(self.name, wide)
+        with np.errstate(divide="ignore"):
+            values = np.asarray(EXACT[self.name](wide))
         with np.errstate(invalid="ignore"):
             error = np.abs(found - values) / one_ulp(values, self.dtype)
         flushed = (found == 0) & (np.abs(values) < kind.tiny * (1 + 4 * kind.eps))
@@ -145,7 +178,7 @@ def sweep(cores: list[Any], name: str, dtype: str, samples: int) -> Report:
         report.other_bits += sum(int((other != bits[0]).sum()) for other in bits[1:])
         return outs[0]
 
-    for x in all_floats() if dtype == "float32" else runs(samples, LARGEST[name]):
+    for x in all_floats() if dtype == "float32" else runs(samples, LARGEST.get(name, 750.0)):
         report.add(x, compute(x))
     nans = all_nans() if dtype == "float32" else iter([np.full(RUN, np.nan)])
     report.nans_kept = all(bool(np.isnan(compute(x)).all()) for x in nans)
@@ -160,6 +193,9 @@ def main() -> None:
     parser.add_argument("--samples", type=int, default=10**8, help="of float64")
     parser.add_argument("functions", nargs="*", default=["exp", "tanh", "sigmoid"])
     options = parser.parse_args()
+    for name in options.functions:
+        if name not in EXACT:
+            parser.error(f"expected functions among {', '.join(EXACT)}, got {name}")
     if "gelu" in options.functions and options.dtype == "float64":
         parser.error("expected float32 for gelu, whose exact values are float64's")
     names = [n for n in engine.available() if n not in ("baseline", "reference")] or ["baseline"]

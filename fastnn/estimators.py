@@ -49,7 +49,6 @@ from .program import pairs
 from .rows import Rows, meaning_of
 
 ACTIVATIONS = {"logistic": "sigmoid", "exp": "exponential"}  # the others have fastnn's names
-FLOATS = (np.dtype(np.float32), np.dtype(np.float64))
 QUICK = 1024  # rows that go to an engine in one call
 SPARSE_ROWS = 16384  # of a sparse matrix, in one call
 BEYOND = frozenset(
@@ -457,7 +456,7 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         """The outputs (n, O) of what needs no look by scikit-learn, else None."""
         if type(X) is not np.ndarray or "feature_names_in_" in self.__dict__:
             return None
-        if "_views" not in self.__dict__ or X.dtype not in FLOATS or X.ndim != 2:
+        if "_views" not in self.__dict__ or X.ndim != 2:
             return None
         network = self._network()
         if X.shape[1] != network.inputs or len(X) == 0 or X.dtype != network.dtype:

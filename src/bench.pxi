@@ -143,14 +143,16 @@ def fma_peak(double seconds):
 
 
 def evaluate_function(str name, const real[::1] x, real[::1] out):
-    """out = exp, log, tanh, sigmoid or gelu of x, elementwise: one-dimensional arrays, as the layers compute it.
+    """out = exp, log, or an activation of x, elementwise: one-dimensional arrays, as the layers compute it.
 
     A subnormal x counts as zero, and what would be subnormal is zero.
     """
+    from fastnn.activations import ACTIVATIONS
+    from fastnn.program import ACTIVATE
     cdef Py_ssize_t j
-    codes = {"exp": -1, "log": -1, "tanh": TANH, "sigmoid": SIGMOID, "gelu": GELU}
-    if len(x) != len(out) or name not in codes:
-        raise ValueError(f"expected {', '.join(codes)} and arrays of one length, got {name}")
+    known = {key: found for key, found in ACTIVATIONS.items() if found.kind == ACTIVATE}
+    if len(x) != len(out) or name not in ("exp", "log", *known):
+        raise ValueError(f"expected exp, log, {', '.join(known)} and arrays of one length, got {name}")
     cdef uint64_t mode = enter_mode()
     if name == "exp":
         for j in range(x.shape[0]):
@@ -159,7 +161,7 @@ def evaluate_function(str name, const real[::1] x, real[::1] out):
         for j in range(x.shape[0]):
             out[j] = <real> log64(x[j])
     else:
-        activate(codes[name], x, 0, out, 0, x.shape[0], 0)
+        activate(known[name].code, x, 0, out, 0, x.shape[0], <real> <double> known[name].slope)
     leave_mode(mode)
 
 
