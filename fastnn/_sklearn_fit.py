@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from itertools import starmap
 from typing import Any
 
@@ -86,7 +87,7 @@ class Update:
     ) -> NDArray[np.float64]:
         """As there: of updates `steps` (S,), from 0 on, at these rates (S,)."""
         if self.solver == "adam":
-            table = Adam(1.0, self.beta_1, self.beta_2, self.epsilon).coefficients(steps, rates)
+            table = adam(self.beta_1, self.beta_2, self.epsilon).coefficients(steps, rates)
             table[:, EPSILON] = self.epsilon / self.times * table[:, A]
             return table
         table = np.zeros((len(steps), WIDTH_OF_ROW))
@@ -97,6 +98,12 @@ class Update:
 
     def factors(self, names: tuple[str, ...]) -> None:
         """None: all blocks learn alike."""
+
+
+@cache
+def adam(beta_1: float, beta_2: float, epsilon: float) -> Adam:
+    """Checked once, and not for each call of an engine."""
+    return Adam(1.0, beta_1, beta_2, epsilon)
 
 
 class Epochs(training.Run):
@@ -133,7 +140,7 @@ class Epochs(training.Run):
         runner, rows, size = self.runner, self.rows, self.batch_size
         weights = rows.weights_of(chosen)
         starts = np.arange(0, len(chosen), size)
-        counts = np.diff(starts, append=len(chosen))
+        counts = np.minimum(size, len(chosen) - starts)
         totals = counts if weights is None else np.add.reduceat(weights, starts)
         self.penalize(coefficients, counts, totals)
         targets = rows.targets(chosen)

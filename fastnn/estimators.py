@@ -31,6 +31,7 @@ try:
     from sklearn.utils import compute_sample_weight
     from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
     from sklearn.utils.validation import check_is_fitted, validate_data
+    from threadpoolctl import threadpool_limits
 except ImportError as error:  # pragma: no cover
     raise ImportError(
         "fastnn.estimators needs scikit-learn 1.9 or newer: "
@@ -142,8 +143,14 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         _copy_fit(self, theirs)
         return theirs
 
+    def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> Any:  # noqa: N803
+        """scikit-learn's look at the data; bytes, which engines read, stay bytes."""
+        checked, y = super()._validate_input(looked_at(X), y, incremental, reset)
+        return X if is_bytes(X) else checked, y
+
     def _initialize(self, y: Array, layer_units: list[int], dtype: Any) -> None:
-        super()._initialize(y, layer_units, self.dtype or dtype)
+        floats = dtype if np.dtype(dtype).kind == "f" else np.float64
+        super()._initialize(y, layer_units, self.dtype or floats)
         self.validation_loss_curve_: list[float] = []
 
     # --- the network, whose memory coefs_ and intercepts_ are views of -------------------------
@@ -286,7 +293,8 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         self._network()
         self._batch = X, self._rows(X, y, sample_weight)
         try:
-            super()._fit_lbfgs(X, y, sample_weight, *rest)
+            with threadpool_limits(1, "blas"):  # SciPy's threads would wait on our cores, spinning
+                super()._fit_lbfgs(X, y, sample_weight, *rest)
         finally:
             del self._batch
 
@@ -472,7 +480,9 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             found = self._quick(X)
             if found is not None:
                 return found
-            X = validate_data(self, X, accept_sparse=["csr", "csc"], reset=False)  # noqa: N806
+            sparse = ["csr", "csc"]
+            checked = validate_data(self, looked_at(X), accept_sparse=sparse, reset=False)
+            X = X if is_bytes(X) else checked  # noqa: N806
         network = self._network()
         if X.shape[0] == 0:
             return np.empty((0, network.outputs), network.dtype)
@@ -485,6 +495,16 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         else:
             h = network.predict(X)
         return h.astype(np.result_type(X, network.dtype), copy=False)
+
+
+def is_bytes(X: object) -> bool:  # noqa: N803
+    """Whether engines read X as the bytes that it is."""
+    return type(X) is np.ndarray and X.dtype == np.uint8 and X.ndim == 2
+
+
+def looked_at(X: Any) -> Any:  # noqa: N803
+    """What scikit-learn checks instead of X: of bytes the shape alone, which it would convert."""
+    return np.broadcast_to(np.zeros((), np.float32), X.shape) if is_bytes(X) else X
 
 
 class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]

@@ -31,6 +31,7 @@ cdef class Plan:
     cdef Py_ssize_t most_pieces         # of a layer that is summed over: as many threads can share it
     cdef Py_ssize_t scratch     # elements that a thread of a training needs for itself
     cdef double scale, flops    # operations of one row
+    cdef Py_ssize_t exchanged   # numbers of it that are sums over neurons: threads that share those exchange them
 
     def __init__(self, program):
         check(program, DTYPE, ACTIVATIONS, LOSSES)
@@ -50,6 +51,7 @@ cdef class Plan:
             self.centers, self.factors = self.center, program.factor
         self.inputs, self.outputs = self.table[0][WIDTH], self.table[len(self.table) - 1][WIDTH]
         self.flops = 2.0 * sum(self.width(op[SOURCE]) * op[WIDTH] for op in self.table if op[KIND] == DENSE)
+        self.exchanged = sum([op[WIDTH] for op in self.table if op[KIND] == DENSE])
         self.prediction = forward_tape(self, FORWARD_ROWS, program.loss, False)
         self.direct = all(self.kind(u) == DENSE for v in range(len(self.table)) if self.prediction.is_input[v]
                           for u in self.users[v] if not self.prediction.is_input[u])

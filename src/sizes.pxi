@@ -72,7 +72,8 @@ cdef enum:
 
 # Floating-point operations that are worth another thread: some microseconds, which waking it takes.
 cdef double WORK = 1 << 18      # of a prediction
-cdef double STEP_WORK = 1 << 20 # of a step of training
+cdef double STEP_WORK = 1 << 20 # of a step of training,
+cdef double TRAVEL = 200        # and for each sum over neurons that threads exchange
 cdef double PRODUCT_WORK = 1 << 19
 # Of them a ns, at least, for an eighth of the time that work takes: so long helpers are waited for before it is dealt out,
 cdef double PATIENCE = 400

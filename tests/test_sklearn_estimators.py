@@ -144,6 +144,28 @@ def test_dtypes_go_through(dtype):
         )
 
 
+@pytest.mark.parametrize("way", WAYS)
+def test_bytes_stay_bytes(way, monkeypatch):
+    x, y = datasets.load_digits(return_X_y=True)
+    theirs, ours = (fitted(kind, x, y, way) for kind in CLASSES)
+    seen = []
+    rows = estimators._Fast._rows
+    monkeypatch.setattr(
+        estimators._Fast,
+        "_rows",
+        lambda self, x, *rest: seen.append(x.dtype) or rows(self, x, *rest),
+    )
+    found = fitted(estimators.MLPClassifier, x.astype(np.uint8), y, way)
+    assert set(seen) == {np.dtype(np.uint8)}
+    same(learned(found, x), learned(ours, x), 0)
+    same(learned(found, x), learned(theirs, x), 1e-8)
+    assert found.coefs_[0].dtype == np.float64
+    with pytest.raises(ValueError, match="inconsistent numbers of samples"):
+        estimators.MLPClassifier().fit(x.astype(np.uint8), y[:5])
+    with pytest.raises(ValueError, match="0 feature"):
+        estimators.MLPClassifier().fit(x.astype(np.uint8)[:, :0], y)
+
+
 SPARSE = [
     ("iris", "fit", {}),
     ("iris", "fit", {"hidden_layer_sizes": (), "batch_size": 7, "solver": "sgd"}),
