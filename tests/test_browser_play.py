@@ -168,6 +168,7 @@ def test_rows_are_picked_and_mistakes_alone(server, open_page):
 
 def test_neurons_are_silenced_until_the_answer_changes(play, small_model, open_page):
     page = open_page(play(small_model).address)
+    says(page, "It says ")
     before = page.locator("#verdict").inner_text()[:9]
     for k in range(16):
         page.locator(".node").nth(k).click()
@@ -219,12 +220,22 @@ def test_terms_and_attributions_add_up(server, open_page):
     assert start + plus + minus == pytest.approx(total, abs=0.3)
 
 
-def test_the_smallest_change_changes_the_answer(server, open_page):
-    page = open_page(server.address)
+def test_the_smallest_change_changes_the_answer(server, open_page, good_model):
+    from fastnn import inspection
+
+    page, net = open_page(server.address), fastnn.load(good_model)
+    before = np.array(page.evaluate("[...window.fastnn.x]"))
     page.locator("#change select").select_option("4")
     page.click("#find-change")
     page.click("#use-change")
     says(page, "It says 4")
+    after = np.array(page.evaluate("[...window.fastnn.x]"))
+    assert after.min() >= 0
+    assert after.max() <= 255
+    found = inspection.counterfactual(net, before, 4, low=0, high=255)
+    distance = np.linalg.norm(after - before) / 255
+    assert distance == pytest.approx(found.distance, rel=0.1)
+    assert net.classify(after[None])[0] == 4
 
 
 def test_a_training_is_watched_and_steered(server, open_page, tmp_path):
@@ -310,6 +321,10 @@ def test_a_page_from_a_disk_says_what_the_network_says(good_model, open_page, tm
     says(page, "It says 3")
     page.locator(".node").nth(5).click()
     page.wait_for_selector(".terms .sum")
+    page.locator("#change select").select_option("8")
+    page.click("#find-change")
+    page.click("#use-change")
+    says(page, "It says 8")
     assert page.locator("[data-view=train]").count() == 0
 
 

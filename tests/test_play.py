@@ -99,7 +99,6 @@ def test_large_bodies_in_chunks_are_refused(server):
         ("networks/model/neuron", '{"layer": 0, "index": 16}', "expected index from 0 to 15"),
         ("networks/model/neuron", '{"weights": [[0, 0, 99, 1]]}', "that exist"),
         ("networks/model/neuron", '{"weights": [[0, 0, 0, 1e999]]}', "finite"),
-        ("networks/model/change", '{"x": [1]}', "expected x as 784 numbers"),
         ("training/model", "{}", "unknown network 'model'"),
         ("training/a", '{"rate": 0}', "expected a rate from"),
         ("training/a", '{"rate": 0.1, "hidden": [100000]}', "1 to 1024 neurons"),

@@ -180,7 +180,6 @@ def application(session: Session, token: str, port: int) -> Guard:
     }
     posts = {
         "networks/{id}/neuron": Session.neuron,
-        "networks/{id}/change": Session.change,
         "networks/{id}/dependence": Session.dependence,
         "training/{id}": Session.train,
         "training/{id}/control": Session.control,

@@ -18,7 +18,7 @@ from ..layers import Dense
 from ..network import Network
 from ..optimizers import OPTIMIZERS
 from . import web
-from .description import described, has_classes, ranges, side_of
+from .description import described, has_classes, ranges
 from .live import Rows, Training, checked_rate
 
 Array = NDArray[Any]
@@ -154,21 +154,6 @@ class Session:
             "h": found.activations[found.examples].tolist(),
         }
 
-    def change(self, asked: dict[str, Any]) -> dict[str, Any]:
-        """The smallest change of an input that changes the answer to `target`."""
-        from .. import inspection
-
-        network = self.edited(asked)
-        x, target = row_of(network, asked), whole(asked, "target", 0, classes(network))
-        frozen = asked.get("frozen", [])
-        if not isinstance(frozen, list) or not all(type(k) is int for k in frozen):
-            raise ValueError(f"expected frozen as numbers of inputs, got {shown(frozen)}")
-        low, high = self.data.x.min(axis=0), self.data.x.max(axis=0)
-        if side_of(network):
-            low, high = low.min(), high.max()
-        found = inspection.counterfactual(network, x, target, low=low, high=high, frozen=frozen)
-        return {"x": found.x.tolist(), "distance": found.distance}
-
     def dependence(self, asked: dict[str, Any]) -> dict[str, Any]:
         """The mean output over the rows held out, one feature set to each value in turn."""
         from .. import inspection
@@ -290,24 +275,10 @@ def listed(network: Network, x: Array, y: Array, chosen: Array) -> list[dict[str
     ]
 
 
-def classes(network: Network) -> int:
-    """How many classes there are."""
-    return max(network.outputs, 2)
-
-
 def layer_of(network: Network, asked: dict[str, Any]) -> int:
     """The place in `layers` of the dense layer of this number."""
     places = [i for i, layer in enumerate(network.layers) if isinstance(layer, Dense)]
     return places[whole(asked, "layer", 0, len(places))]
-
-
-def row_of(network: Network, asked: dict[str, Any]) -> Array:
-    """The row (1, I) that is asked about."""
-    x = asked.get("x")
-    fine = isinstance(x, list) and len(x) == network.inputs
-    if not fine or not all(type(value) in (int, float) for value in x or ()):
-        raise ValueError(f"expected x as {network.inputs} numbers, got {shown(x)}")
-    return np.array([x], network.dtype)
 
 
 def whole(asked: dict[str, Any], name: str, least: int, end: int) -> int:

@@ -186,7 +186,7 @@ class App {
     this.dependence = new DependenceCard(this);
     const cards = [
       this.why,
-      ...(this.server && network.classes ? [this.change] : []),
+      ...(network.classes ? [this.change] : []),
       ...(network.side ? [] : [this.boundary, this.dependence]),
       this.neuron,
     ];

@@ -1,6 +1,7 @@
 // The cards below the network: why, the neuron, the smallest change, the table's pictures.
 
 import { ask, byId, choice, clamp, make, percent, shortly, signed } from "./dom.js";
+import { smallestChange } from "./change.js";
 import { paintInk, paintSigned, pixels, plainBars, signedBars } from "./charts.js";
 
 const TERMS = 10; // of a sum that are written out
@@ -488,16 +489,14 @@ export class ChangeCard {
       return this.result.replaceChildren(
         make("p", { class: "note" }, `It says ${network.classes[target]} already.`),
       );
+    const button = byId("find-change");
+    button.disabled = true;
     try {
-      const found = await ask(`networks/${app.state.net}/change`, {
-        x: Array.from(x),
-        target,
-        frozen: this.frozen(),
-        ...network.edits(),
-      });
-      this.paint(Array.from(x), found.x);
+      this.paint(Array.from(x), await smallestChange(network, x, target, this.frozen()));
     } catch (error) {
       this.result.replaceChildren(make("p", { class: "note" }, error.message));
+    } finally {
+      button.disabled = false;
     }
   }
 

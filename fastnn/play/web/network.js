@@ -127,9 +127,21 @@ export class Network {
     );
   }
 
+  /** The inputs that are scaled to these. */
+  unscaled(h) {
+    const { center, factor, scale } = this;
+    return h.map((value, i) =>
+      center ? center[i] + (factor[i] ? value / factor[i] : 0) : value / scale,
+    );
+  }
+
   /** {h: [input, layer 1, ..., output], z: [null, sums of layer 1, ...]}; the input is the scaled one. */
   forward(x) {
-    const h = [this.scaled(x)],
+    return this.forwardScaled(this.scaled(x));
+  }
+
+  forwardScaled(input) {
+    const h = [input],
       z = [null];
     this.layers.forEach((layer, l) => {
       z.push(layer.sums(h[l]));
@@ -161,11 +173,18 @@ export class Network {
   }
 
   /** d/dx of Σ seed · z of the last layer, given the values of a forward pass. */
-  gradient({ z }, seed) {
+  gradient(values, seed) {
+    return this.gradientScaled(values, seed).map(
+      (value, i) => value * (this.center ? this.factor[i] : this.scale),
+    );
+  }
+
+  /** The same for the scaled input. */
+  gradientScaled({ z }, seed) {
     let dz = Float64Array.from(seed);
     for (let l = this.layers.length - 1; l >= 0; l--) {
       let dx = this.layers[l].back(dz);
-      if (l === 0) return dx.map((value, i) => value * (this.center ? this.factor[i] : this.scale));
+      if (l === 0) return dx;
       const slopes = this.layers[l - 1].derivative(z[l]);
       dz = dx.map((value, i) => (this.silenced[l - 1].has(i) ? 0 : value * slopes[i]));
     }
