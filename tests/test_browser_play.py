@@ -224,6 +224,7 @@ def test_the_smallest_change_changes_the_answer(server, open_page, good_model):
     from fastnn import inspection
 
     page, net = open_page(server.address), fastnn.load(good_model)
+    says(page, "It says ")
     before = np.array(page.evaluate("[...window.fastnn.x]"))
     page.locator("#change select").select_option("4")
     page.click("#find-change")
