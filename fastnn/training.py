@@ -6,6 +6,7 @@ It knows a program, the engine that runs it and checked rows, and nothing of a `
 from __future__ import annotations
 
 import math
+import threading
 import time
 import zlib
 from collections.abc import Callable, Iterable, Iterator, Sequence, Sized
@@ -336,6 +337,18 @@ class Epoch:
         return steps, (loss, agreeing)
 
 
+LARGEST = {np.dtype(name): float(np.finfo(name).max) for name in ("float32", "float64")}
+_own = threading.local()
+
+
+def generator() -> np.random.Philox:
+    """This thread's, to be rewound: a new one takes as long as a tiny epoch."""
+    if not hasattr(_own, "generator"):
+        _own.generator = np.random.Philox(0)
+    found: np.random.Philox = _own.generator
+    return found
+
+
 class Run:
     """One fit: its rows, and how far it has come.
 
@@ -367,10 +380,9 @@ class Run:
             self.steps_per_epoch = sum(self.steps_of(rows) for rows in data)
         self.total_steps = settings.epochs * self.steps_per_epoch
         self.rate = math.nan  # of the latest step
-        self.random = np.random.Philox(0)  # a new one for each epoch takes longer than its words
         program = runner.program
         program.augmentation = None if settings.augment is None else settings.augment.numbers()
-        self.largest = float(np.finfo(program.dtype).max)  # of a weight
+        self.largest = LARGEST[program.dtype]  # of a weight
         if state.optimizer != settings.optimizer or state.seen != fingerprint(program):
             prepare(program, state, settings.optimizer)
         state.meaning = rows.meaning
@@ -523,7 +535,8 @@ class Run:
             if done < last:
                 self.rows = rows
                 self.arrange(len(rows), shard)
-                weight += rows.total(self.order[: (done - first) * self.batch_size])
+                if done > first:
+                    weight += rows.total(self.order[: (done - first) * self.batch_size])
             else:
                 weight += rows.total()
             while done < last:
@@ -553,8 +566,9 @@ class Run:
         if len(self.order) != rows:
             self.order = np.arange(rows, dtype=np.int32)
         if self.settings.shuffle and not self.streams:
-            rewound(self.random, self.settings.seed, SHUFFLE, self.state.epochs + (shard << 48))
-            shuffle(self.runner.engine, self.order, self.random)
+            random = generator()
+            rewound(random, self.settings.seed, SHUFFLE, self.state.epochs + (shard << 48))
+            shuffle(self.runner.engine, self.order, random)
 
     def next_stop(self, number: int, done: int, last: int) -> int:
         """The step of the epoch before which the next call ends; tells that it begins.

@@ -233,7 +233,7 @@ cdef Worker trainer(Plan plan, Tape tape, const Call* call, Py_ssize_t threads) 
 
 cdef Py_ssize_t trainers(Plan plan, Py_ssize_t rows, Py_ssize_t threads) except -1:
     """A thread is worth it for some microseconds of work between two meetings, where it gets neurons, and more work than exchange."""
-    if 3.0 * plan.flops < TRAVEL * plan.exchanged:
+    if not patient and 3.0 * plan.flops < TRAVEL * plan.exchanged:
         return 1
     return team_of(min(threads, plan.most_pieces, MOST_WORKERS, 1 + int(3.0 * rows * plan.flops / STEP_WORK)))
 

@@ -94,9 +94,10 @@ HIDDEN = [
 AUGMENT = fastnn.Augment(2, 180, 0.3, 30, (1.7, 9), 20, shape=(10, 13))
 
 
-def hidden_of(loss):
-    """All hidden layers below the losses that each output has, two below the others."""
-    return HIDDEN if LOSSES[loss].since == 1 else HIDDEN[:2]
+def hidden_of(output, loss):
+    """All hidden layers below three outputs with the losses that most have, two below others."""
+    usual = [("softmax", "cross_entropy"), ("sigmoid", "binary_cross_entropy")]
+    return HIDDEN if (output, loss) in [*usual, ("identity", "mean_squared_error")] else HIDDEN[:2]
 
 
 CHUNK = 256  # rows that are summed together, and inputs of one chain: part of the numerics contract
@@ -295,7 +296,7 @@ def tamed(program, number, output):
 @pytest.mark.parametrize(("output", "loss"), FITTING)
 def test_every_activation_and_loss(output, loss):
     sizes, rows = [37, 131, 133, 12 + LOSSES[loss].per_target % 2], CHUNK + 30
-    for (number, hidden), dtype in itertools.product(enumerate(hidden_of(loss)), DTYPES):
+    for (number, hidden), dtype in itertools.product(enumerate(hidden_of(output, loss)), DTYPES):
         program = tamed(make_program(sizes, [*hidden, output], loss, dtype), number, output)
         x, y = make_data([37, program.targets], rows, dtype, labels=number % 2)
         agree(lambda core, threads: everything(core, program, x, y, threads), dtype)  # noqa: B023
@@ -589,7 +590,7 @@ def test_penalties_and_groups(sizes, rows, batch_size, dtype, optimizer):
 @pytest.mark.parametrize(("output", "loss"), FITTING)
 def test_every_activation_and_loss_in_training(output, loss):
     sizes, rows = [112, 135, 130, 6], 81
-    for (number, hidden), dtype in itertools.product(enumerate(hidden_of(loss)), DTYPES):
+    for (number, hidden), dtype in itertools.product(enumerate(hidden_of(output, loss)), DTYPES):
         program = tamed(make_program(sizes, [*hidden, output], loss, dtype), number, output)
         x, y = make_data([112, program.targets], rows, dtype, labels=number % 2)
         optimizer = OPTIMIZERS[-number % len(OPTIMIZERS)]
@@ -655,7 +656,14 @@ LONGER = [
 ]
 
 
-@pytest.mark.parametrize(("optimizer", "shape"), thinned(LONGER), ids=str)
+def longer():
+    """The cases; those of the widest network are slow."""
+    for optimizer, shape in thinned(LONGER):
+        slow = shape == LONGER[-1] and optimizer is not OPTIMIZERS[0]
+        yield pytest.param(optimizer, shape, marks=[pytest.mark.slow] * slow)
+
+
+@pytest.mark.parametrize(("optimizer", "shape"), list(longer()), ids=str)
 def test_threads_come_and_go_within_a_fit(optimizer, shape):
     """One thread, two, three, ..., one again: each goes on from what others did."""
     sizes, rows, batch_size = shape

@@ -298,6 +298,7 @@ def test_a_table_has_sliders_a_map_and_a_curve(play, table, open_page):
             page.locator(".sliders input").nth(k).focus()
             page.keyboard.press(key)
         says(page, answer)
+    page.wait_for_selector("#why .bars > * >> nth=8")
     assert page.locator("#why .bars > *").count() == 9
     page.wait_for_selector("#dependence path >> nth=1")
     assert "a and b" in page.locator("#boundary canvas").get_attribute("aria-label")

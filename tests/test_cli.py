@@ -1109,7 +1109,9 @@ def in_terminal(folder: Path, *arguments: object, **changes: str) -> str:
     return text.decode()
 
 
-@pytest.mark.parametrize("columns", [0, 1, 20, 80, 100, 1000])
+@pytest.mark.parametrize(
+    "columns", [0, 20, 80, *(pytest.param(n, marks=pytest.mark.slow) for n in (1, 100, 1000))]
+)
 def test_terminals_of_any_width_show_all_figures(columns: int, folder: Path) -> None:
     for words in (("evaluate", "digits.fastnn"), ("inspect", "digits.fastnn")):
         plain = run(folder, *words)

@@ -1233,6 +1233,7 @@ def test_killed_while_saving(saved: Path, step: str) -> None:
     only(saved.parent, saved.name, "other")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("group", ["models", "kills", "overwrites", "threads"])
 def test_a_short_pass_of_the_stress(group: str) -> None:
     """The script says what it does; it may be run for longer."""
