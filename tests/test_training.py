@@ -231,6 +231,7 @@ def test_a_fit_gives_its_memory_back_and_keeps_what_it_knows(compiled):
     x, y = np.ones((256, 50), np.float32), np.zeros(256, int)
     net = fastnn.mlp([50, 800, 3], engine=compiled().NAME, num_threads=1)
     net.predict(x)
+    fastnn.mlp([50, 3]).fit(x, y, epochs=1, optimizer="sgd", verbose=0)  # tables that all share
     plan = net.program.plan
     tracemalloc.start()
     try:
