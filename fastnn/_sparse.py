@@ -64,8 +64,9 @@ class Sparse:
                 view[...] = blocks[name]
         W, b = blocks["layers.0.weights"], blocks["layers.0.biases"]  # noqa: N806
         z = np.repeat(b[None], x.shape[0], axis=0)
+        numbers = x.data.astype(program.dtype, copy=False)
         places = x.indices.astype(np.int32, copy=False), x.indptr.astype(np.int64, copy=False)
-        self.engine.multiply_sparse(x.data, *places, W, z, threads)
+        self.engine.multiply_sparse(numbers, *places, W, z, threads)
         return z
 
     def _ends(self, program: Program, before: Array) -> Any:

@@ -281,7 +281,7 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
                 run.all_epochs()
         except KeyboardInterrupt:
             warnings.warn("Training interrupted by user.", stacklevel=2)
-        if verdict.best is not None:
+        if verdict.best is not None:  # else an earlier fit was better: the last weights, as theirs
             network.program.parameters[:] = verdict.best
 
     def _fit_lbfgs(self, X: Any, y: Array, sample_weight: Array | None, *rest: Any) -> None:  # noqa: N803

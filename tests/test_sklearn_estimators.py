@@ -202,6 +202,32 @@ def test_sparse_rows_are_never_dense(make, name, way, options, monkeypatch):
     same([other.predict(sparse)], [other.predict(x)], 1e-12)
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_sparse_rows_of_another_dtype(dtype):
+    import scipy.sparse
+
+    x, y = scaled(datasets.load_iris)
+    x = np.where(np.abs(x) < 0.7, 0, x)
+    sparse = scipy.sparse.csr_array(x.astype("float64" if dtype == "float32" else "float32"))
+    sparse.indices, sparse.indptr = sparse.indices.astype(np.int64), sparse.indptr.astype(np.int64)
+    made = fitted(estimators.MLPClassifier, sparse, y, "fit", dtype=dtype)
+    dense = fitted(estimators.MLPClassifier, sparse.toarray(), y, "fit", dtype=dtype)
+    assert made.coefs_[0].dtype == dtype
+    same([made.predict_proba(sparse)], [dense.predict_proba(sparse.toarray())], 1e-3)
+
+
+def test_a_warm_start_that_brings_nothing_better():
+    x, y = scaled(datasets.load_iris)
+    found = []
+    for kind in CLASSES:
+        made = kind((8,), early_stopping=True, warm_start=True, max_iter=30, random_state=3)
+        made.set_params(learning_rate_init=0.05).fit(x, y)
+        made.set_params(learning_rate_init=5.0, max_iter=3).fit(x, y)
+        found.append([*made.coefs_, *made.intercepts_, made.validation_scores_])
+    assert max(found[0][-1][-3:]) <= max(found[0][-1][:-3])
+    same(found[1], found[0], 1e-8)
+
+
 def test_many_sparse_rows_are_shared_by_threads():
     import scipy.sparse
 
