@@ -45,6 +45,7 @@ __all__ = [
     "FlatCosine",
     "FormatError",
     "Group",
+    "Heads",
     "History",
     "InverseTime",
     "LayerNorm",
@@ -81,6 +82,7 @@ __all__ = [
 
 LATER = {  # what few programs use, and the modules that it comes from, without the others
     "Ensemble": "ensemble",
+    "Heads": "heads",
     "MLPClassifier": "estimators",  # these need scikit-learn
     "MLPRegressor": "estimators",
     "Scheduler": "scheduler",

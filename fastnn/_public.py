@@ -65,6 +65,7 @@ from .training import History as History
 if TYPE_CHECKING:
     from . import datasets as datasets
     from .ensemble import Ensemble as Ensemble
+    from .heads import Heads as Heads
     from .many import cross_validate as cross_validate
     from .many import fit_many as fit_many
     from .range_test import find_learning_rate as find_learning_rate
