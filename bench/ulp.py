@@ -117,7 +117,8 @@ class Report:
         with np.errstate(invalid="ignore"):
             error = np.abs(found - values) / one_ulp(values, self.dtype)
         found = np.where(np.abs(found) < kind.tiny, 0, found)  # as whatever reads it has it
-        least = kind.tiny * (1 + 4 * kind.eps) * np.maximum(1, np.abs(wide) * (self.name in GATED))
+        lost = np.maximum(1, np.abs(wide)) if self.name in GATED else 1
+        least = kind.tiny * (1 + 4 * kind.eps) * lost
         flushed = (found == 0) & (np.abs(values) < least)
         error[(found == values) | flushed | (np.isinf(found) & (values > kind.max))] = 0
         i = int(error.argmax())
