@@ -19,6 +19,7 @@ from ._arrays import Array
 from ._sparse import Sparse
 from .callbacks import Callback
 from .engine import Targets
+from .heads import Heads
 from .losses import Loss
 from .optimizers import Adam
 from .program import EPSILON, PENALTY, RATE, SHARE, WIDTH_OF_ROW, A
@@ -46,7 +47,7 @@ class Gradient:
     @classmethod
     def of(cls, loss: Loss, outputs: int) -> Gradient:
         """Those of a network with so many outputs."""
-        if loss.kind == "class":
+        if loss.kind == "class" or loss.function is not None:
             return cls(1.0, 1.0)
         if loss.name == "mean_squared_error":
             return cls(outputs / 2, 0.5)
@@ -98,6 +99,36 @@ class Update:
 
     def factors(self, names: tuple[str, ...]) -> None:
         """None: all blocks learn alike."""
+
+
+class Several:
+    """Several targets of classes at once, as a label binarizer: one-hot, one behind the other."""
+
+    y_type_ = "multiclass-multioutput"
+
+    def __init__(self, y: Array) -> None:
+        self.classes_ = [np.unique(column) for column in y.T]
+        given: Any = {
+            f"target {k}": (max(2, len(found)), "cross_entropy")
+            for k, found in enumerate(self.classes_)
+        }
+        self.heads = Heads(**given)
+
+    def transform(self, y: Array) -> Array:
+        """One-hot targets (n, the classes of all) of y (n, k); ValueError for new classes."""
+        labels = {}
+        for k, known in enumerate(self.classes_):
+            new = np.setdiff1d(y[:, k], known)
+            if len(new):
+                raise ValueError(f"expected classes {known} in target {k}, got {new}")
+            labels[f"target {k}"] = np.searchsorted(known, y[:, k])
+        return self.heads.targets(**labels)
+
+    def inverse_transform(self, h: Array) -> Array:
+        """The classes (n, k) with the largest of their outputs (n, the classes of all)."""
+        found = zip(self.classes_, self.heads.outputs(h).values(), strict=True)
+        parts = [known[part[:, : len(known)].argmax(axis=1)] for known, part in found]
+        return np.stack(parts, axis=1)
 
 
 @cache

@@ -30,6 +30,7 @@ try:
     from sklearn.neural_network._stochastic_optimizers import AdamOptimizer, SGDOptimizer
     from sklearn.utils import compute_sample_weight
     from sklearn.utils._param_validation import HasMethods, Interval, StrOptions
+    from sklearn.utils.multiclass import type_of_target
     from sklearn.utils.validation import check_is_fitted, validate_data
     from threadpoolctl import threadpool_limits
 except ImportError as error:  # pragma: no cover
@@ -40,7 +41,7 @@ except ImportError as error:  # pragma: no cover
 
 from . import losses, training
 from ._arrays import Array, pieces
-from ._sklearn_fit import Epochs, Gradient, Tasks, Update, Validation, Verdict
+from ._sklearn_fit import Epochs, Gradient, Several, Tasks, Update, Validation, Verdict
 from ._sparse import Sparse, is_sparse
 from .callbacks import Callbacks
 from .layers import BatchNorm, Dense, Dropout, Layer
@@ -105,6 +106,9 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
     ) -> Any:
         """Train on X (n, I), an array or a sparse matrix, and y (n,) or (n, O); returns itself.
 
+        A classifier's y may be several targets of classes (n, k): the last layer has the outputs of
+        all, the loss is the sum of theirs; without weights of rows, and not on sparse X.
+
         sample_weight: (n,); a batch's gradient is its weighted mean. X_val, y_val: rows to validate
         on after each epoch, whose loss goes to `validation_loss_curve_`; early_stopping looks at
         them instead of splitting some of X off. Raises what scikit-learn raises.
@@ -135,6 +139,8 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         arguments = {name: getattr(self, name) for name in signature(kind).parameters}
         if not isinstance(self.activation, str):
             raise ValueError(f"expected one activation for scikit-learn, got {self.activation}")
+        if self._several():
+            raise ValueError("expected what scikit-learn has, got several targets of classes")
         if self.batch_norm or self.loss not in THEIRS:
             found = "batch_norm" if self.batch_norm else f"the loss {self.network_.loss.name}"
             raise ValueError(f"expected what scikit-learn has, got {found}")
@@ -145,13 +151,22 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> Any:  # noqa: N803
         """scikit-learn's look at the data; bytes, which engines read, stay bytes."""
-        checked, y = super()._validate_input(looked_at(X), y, incremental, reset)
+        checked, y = self._checked(looked_at(X), y, incremental, reset)
         return X if is_bytes(X) else checked, y
+
+    def _checked(self, X: Any, y: Any, incremental: bool, reset: bool) -> Any:  # noqa: N803
+        return super()._validate_input(X, y, incremental, reset)
 
     def _initialize(self, y: Array, layer_units: list[int], dtype: Any) -> None:
         floats = dtype if np.dtype(dtype).kind == "f" else np.float64
         super()._initialize(y, layer_units, self.dtype or floats)
+        if self._several():
+            self.out_activation_ = "identity"
         self.validation_loss_curve_: list[float] = []
+
+    def _several(self) -> bool:
+        """Whether there are several targets of classes."""
+        return isinstance(getattr(self, "_label_binarizer", None), Several)
 
     # --- the network, whose memory coefs_ and intercepts_ are views of -------------------------
 
@@ -174,6 +189,10 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
     def _loss(self) -> Loss:
         """As fastnn has it. Raises ValueError for one that does not fit the outputs."""
         name = self.loss
+        if self._several():
+            if name != "log_loss":
+                raise ValueError(f"expected log_loss for several targets of classes, got {name}")
+            return losses.get(self._label_binarizer.heads)
         if name == "log_loss":
             softmax = self.out_activation_ == "softmax"
             name = "cross_entropy" if softmax else "binary_cross_entropy"
@@ -418,7 +437,8 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         """X_val and y_val of `fit`, as fastnn evaluates them."""
         y = np.asarray(y_val)
         if hasattr(self, "_label_binarizer"):
-            y = self._label_binarizer.transform(y).astype(bool)
+            y = self._label_binarizer.transform(y)
+            y = y if self._several() else y.astype(bool)
         return self._rows(X_val, y.reshape(len(y), -1), None)
 
     def _batch_size(self, rows: int) -> int:
@@ -438,6 +458,8 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         if network.loss.kind == "class":
             y = y.argmax(axis=1)
         weights = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        if weights is not None and self._several():
+            raise ValueError("expected no weights of rows with several targets of classes")
         known = network.loss, network.dtype, meaning_of(network.loss, y)
         return Rows(X.tocsr() if is_sparse(X) else X, y, *known, weights=weights)
 
@@ -446,8 +468,9 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
         run = self._runner
         if not is_sparse(X):
             return run
-        if self.batch_norm:
-            raise ValueError("expected an array with batch_norm, got a sparse X")
+        for found, what in ((self.batch_norm, "batch_norm"), (self._several(), "several targets")):
+            if found:
+                raise ValueError(f"expected an array with {what}, got a sparse X")
         engine: Any = Sparse(run.engine, run.program, self.network_.layers)
         return replace(run, engine=engine, length=SPARSE_ROWS, unit=SPARSE_ROWS)
 
@@ -573,8 +596,42 @@ class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
         weights = compute_sample_weight(self.class_weight, y)
         return weights if sample_weight is None else weights * np.asarray(sample_weight)
 
+    def _checked(self, X: Any, y: Any, incremental: bool, reset: bool) -> Any:  # noqa: N803
+        """scikit-learn's look, or, with several targets of classes, ours."""
+        columns = (
+            y.ndim == 2 if hasattr(y, "ndim") else isinstance(y, list) and len(np.shape(y)) == 2
+        )
+        if not columns or type_of_target(y) != Several.y_type_:
+            return super()._checked(X, y, incremental, reset)
+        checked = {"accept_sparse": ["csr", "csc"], "multi_output": True, "reset": reset}
+        X, y = validate_data(self, X, y, dtype=(np.float64, np.float32), **checked)  # noqa: N806
+        if reset or not self._several():
+            self._label_binarizer = Several(y)
+            self.classes_ = self._label_binarizer.classes_
+        return X, self._label_binarizer.transform(y)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        """The accuracy; of several targets the share of rows where all are right."""
+        if not self._several():
+            return float(super().score(X, y, sample_weight=sample_weight))
+        right = (self.predict(X) == np.asarray(y)).all(axis=1)
+        return float(np.average(right, weights=sample_weight))
+
+    def _score(self, X: Any, y: Any, sample_weight: Any = None) -> float:  # noqa: N803
+        if self._several() and self.scoring is None:
+            return self.score(X, y, sample_weight)
+        return super()._score(X, y, sample_weight=sample_weight)
+
+    def predict_log_proba(self, X: Any) -> Any:  # noqa: N803
+        """The logarithms of `predict_proba`."""
+        found = self.predict_proba(X)
+        return [np.log(part) for part in found] if isinstance(found, list) else np.log(found)
+
     def predict(self, X: Any) -> Array:  # noqa: N803
-        """The classes (n,), or (n, O) of zeros and ones, of X (n, I), as scikit-learn's."""
+        """The classes (n,) of X (n, I), as scikit-learn's.
+
+        Of several targets (n, k); of several labels a row zeros and ones (n, O).
+        """
         h = self._quick(X)
         if h is None or self._label_binarizer.y_type_ not in ("binary", "multiclass"):
             theirs: Array = super().predict(X)
@@ -583,8 +640,15 @@ class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
         found: Array = self.classes_[winners]
         return found
 
-    def predict_proba(self, X: Any) -> Array:  # noqa: N803
-        """Probabilities (n, C) of X (n, I), in the order of `classes_`, as scikit-learn's."""
+    def predict_proba(self, X: Any) -> Any:  # noqa: N803
+        """Probabilities (n, C) of X (n, I), in the order of `classes_`, as scikit-learn's.
+
+        Of several targets of classes a list of them, one for each.
+        """
+        check_is_fitted(self)
+        if self._several():
+            outputs = self._label_binarizer.heads.outputs(self._forward_pass_fast(X))
+            return list(outputs.values())
         h = self._quick(X)
         if h is None:
             theirs: Array = super().predict_proba(X)

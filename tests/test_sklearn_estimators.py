@@ -416,6 +416,64 @@ def test_losses_of_fastnn():
     assert clone(made).loss is not None
 
 
+@pytest.mark.parametrize("solver", ["adam", "lbfgs"])
+def test_several_targets_of_classes(solver):
+    x, y = scaled(datasets.load_iris)
+    names = np.array(["a", "b", "c", "d"])[np.digitize(x[:, 0], [-1, 0, 1])]
+    targets = np.stack([datasets.load_iris().target_names[y], names], axis=1)
+    options = {"solver": solver, "max_iter": 150, "random_state": 0, "alpha": 0.1}
+    options["learning_rate_init"] = 0.01
+    made = estimators.MLPClassifier((16,), **options).fit(x, targets)
+    assert [list(found) for found in made.classes_][1] == ["a", "b", "c", "d"]
+    assert made.predict(x).shape == targets.shape
+    assert made.score(x, targets) > 0.9
+    probabilities = made.predict_proba(x)
+    assert [part.shape for part in probabilities] == [(150, 3), (150, 4)]
+    for part, log in zip(probabilities, made.predict_log_proba(x), strict=True):
+        np.testing.assert_allclose(part.sum(axis=1), 1)
+        np.testing.assert_allclose(np.exp(log), part)
+    again = pickle.loads(pickle.dumps(made))
+    assert (again.predict(x) == made.predict(x)).all()
+
+
+WHOLE = {
+    "solver": "sgd",
+    "batch_size": 150,
+    "learning_rate_init": 0.1,
+    "max_iter": 2000,
+    "tol": 0.0,
+}
+
+
+@pytest.mark.parametrize(
+    "options", [{"solver": "lbfgs", "tol": 1e-12}, WHOLE], ids=["lbfgs", "sgd"]
+)
+def test_targets_that_share_no_layer_end_where_each_would_alone(options):
+    """Without a hidden layer, and with a penalty, there is one best W for each."""
+    x, y = scaled(datasets.load_iris)
+    targets = np.stack([y, (x[:, 0] > 0).astype(int) + (x[:, 1] > 1)], axis=1)
+    options = {"alpha": 5.0, "max_iter": 500, "random_state": 0, "n_iter_no_change": 2000} | options
+    both = estimators.MLPClassifier((), **options).fit(x, targets)
+    for k, columns in enumerate((slice(0, 3), slice(3, 6))):
+        alone = neural_network.MLPClassifier((), **options).fit(x, targets[:, k])
+        assert np.abs(both.coefs_[0][:, columns] - alone.coefs_[0]).max() < 1e-3
+
+
+def test_several_targets_that_do_not_fit():
+    x, y = scaled(datasets.load_iris)
+    targets = np.stack([y, (y + 1) % 3], axis=1)
+    made = estimators.MLPClassifier(max_iter=3, early_stopping=True, warm_start=True)
+    assert 0 <= made.fit(x, targets, X_val=x[:20], y_val=targets[:20]).validation_scores_[0] <= 1
+    with pytest.raises(ValueError, match=r"expected classes \[0 1 2\] in target 1, got \[7\]"):
+        made.fit(x, np.where(targets == [9, 2], 7, targets))
+    with pytest.raises(ValueError, match="expected what scikit-learn has, got several targets"):
+        made.to_sklearn()
+    with pytest.raises(ValueError, match="no weights of rows with several targets"):
+        made.fit(x, targets, sample_weight=np.ones(150))
+    with pytest.raises(ValueError, match="log_loss for several targets of classes, got focal"):
+        estimators.MLPClassifier(loss="focal").fit(x, targets)
+
+
 def test_several_labels_in_parts():
     x, y = several_labels()
     made = estimators.MLPClassifier(random_state=0)
