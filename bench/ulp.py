@@ -49,8 +49,9 @@ def gelu(x: Array) -> Array:
 
 def gelu_tanh(x: Array) -> Array:
     two, pi = x.dtype.type(2), 4 * np.arctan(x.dtype.type(1))
-    x = np.clip(x, -1e4, 1e30)  # beyond them it is 0, or x
-    return np.asarray(x * sigmoid(2 * np.sqrt(two / pi) * (x + 44715 * x**3 / 1000000)))
+    near = np.clip(x, -1e4, 1e4)  # beyond them it is 0, or x
+    u = np.sqrt(two / pi) * (near + 44715 * near**3 / 1000000)
+    return np.asarray(np.where(x > 1e4, x, near * sigmoid(2 * u)))
 
 
 def selu(x: Array) -> Array:
