@@ -530,6 +530,9 @@ def looked_at(X: Any) -> Any:  # noqa: N803
     return np.broadcast_to(np.zeros((), np.float32), X.shape) if is_bytes(X) else X
 
 
+# Both constructors are written out: scikit-learn reads the names of arguments from them.
+
+
 class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
     """scikit-learn's MLPClassifier, at fastnn's speed: the same arguments, the same numbers.
 

@@ -72,23 +72,18 @@ class Judge:
         first_row: int | None = None,
     ) -> tuple[float, float]:
         """As an engine's."""
-        loss, agreeing = self.differentiated(program, x, y, gradients, threads, first_row)
+        how = threads, first_row
+        loss, agreeing = self.differentiated(program, x, y, gradients, how)
         return loss + penalized(program, gradients, first_row is not None) * len(x), agreeing
 
     def differentiated(
-        self,
-        program: Program,
-        x: Array,
-        y: Targets,
-        gradients: Array,
-        threads: int,
-        first_row: int | None,
+        self, program: Program, x: Array, y: Targets, gradients: Array, how: tuple[int, int | None]
     ) -> tuple[float, float]:
-        """The same without penalties."""
+        """The same without penalties; how: threads and first_row."""
         h = np.empty((len(x), program.outputs), program.dtype)
-        self.engine.outputs(program, x, h, threads, first_row)
+        self.engine.outputs(program, x, h, *how)
         loss, agreeing, d = self.sums(program, h, y)
-        self.engine.backward(program, x, d, gradients, None, threads, first_row)
+        self.engine.backward(program, x, d, gradients, None, *how)
         return loss, agreeing
 
     def train(
@@ -109,7 +104,7 @@ class Judge:
             for step, numbers in enumerate(coefficients):
                 batch = slice(step * batch_size, (step + 1) * batch_size)
                 program.update = first + step
-                part = self.differentiated(program, x[rows[batch]], y[batch], g, threads, 0)
+                part = self.differentiated(program, x[rows[batch]], y[batch], g, (threads, 0))
                 penalty = self.engine.apply_gradients(program, g, numbers, threads, True)
                 loss += part[0] + penalty * len(y[batch])
                 agreeing += part[1]

@@ -1196,15 +1196,13 @@ def train(
             t = (y[0][batch], y[1][batch]) if isinstance(y, tuple) else y[batch]
             trained, rows_now, chain = deformed(program, x[rows[batch]], g, 0)
             batch_loss, batch_agree = differentiated(trained, rows_now, t, chain)
-            factor = numbers[PENALTY].item()
-            penalize(program, trained.parameters, g, factor)
-            batch_loss += total(rows_now, t) * factor * penalty(program, trained.parameters)
             for op in chain:
                 if op.kind == COLUMN_NORM:
                     op.remember(program.momenta[op.number], len(rows[batch]))
             copy_statistics(program, trained.parameters, program.parameters)
-            apply_gradients(program, g, numbers, threads)
-            loss, agree = loss + batch_loss, agree + batch_agree
+            had = apply_gradients(program, g, numbers, threads, True)
+            loss += batch_loss + total(rows_now, t) * had
+            agree += batch_agree
     finally:
         program.update = first
     return loss, agree
