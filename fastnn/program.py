@@ -430,9 +430,12 @@ def check_own(program: Program) -> None:
         if own is not None and not (own.shape == shape and (own >= 0).all()):
             raise ValueError(f"expected {name} {shape} of at least 0, got {own}")
     penalties = np.zeros(shape) if program.penalties is None else program.penalties
-    for name, own in zip(program.names, penalties, strict=True):
+    tables = program.ops[program.ops[:, KIND] == EMBED, BLOCK]
+    for block, (name, own) in enumerate(zip(program.names, penalties, strict=True)):
         if own.any() and not name.endswith(".weights"):  # in engines threads share a row of those
             raise ValueError(f"expected penalties of weights alone, got one of {name}")
+        if own[2] and block in tables:  # no engine measures their columns
+            raise ValueError(f"expected max_norm of dense layers alone, got one of {name}")
 
 
 def _problem(program: Program, ops: list[list[int]], number: int, activations: int) -> str:

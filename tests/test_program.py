@@ -17,6 +17,7 @@ from fastnn.program import (
     PADDING,
     SOURCE,
     WIDTH,
+    Builder,
     build,
     check_own,
     pairs,
@@ -84,4 +85,12 @@ def test_penalties_and_factors_that_do_not_fit():
             check_own(program)
     program.factors, program.penalties = None, np.array([[0.0, 0, 0], [0, 1e-3, 0]])
     with pytest.raises(ValueError, match=r"penalties of weights alone, got one of layers.0.biases"):
+        check_own(program)
+    builder = Builder(3)
+    output = builder.dense(builder.embed(0, 1, (4, 2), "layers.0"), 2, "layers.1")
+    program = builder.program([output], 2, "float32")
+    program.penalties = np.array([[1e-3, 0, 0], [0, 0, 1.0], [0, 0, 0]])
+    check_own(program)
+    program.penalties[0, 2] = 1.0
+    with pytest.raises(ValueError, match=r"max_norm of dense layers alone, got one of layers.0"):
         check_own(program)

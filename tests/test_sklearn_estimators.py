@@ -228,6 +228,22 @@ def test_a_warm_start_that_brings_nothing_better():
     same(found[1], found[0], 1e-8)
 
 
+def test_sparse_rows_unit_by_unit(monkeypatch):
+    """More rows than one call takes: the gradients of each are written over the ones before."""
+    import scipy.sparse
+
+    x, y = scaled(datasets.load_iris)
+    sparse = scipy.sparse.csr_array(
+        np.where(np.abs(x) < 1.0, 0, x) * (np.arange(150) < 50)[:, None]
+    )
+    sparse.eliminate_zeros()
+    options = {"solver": "lbfgs", "max_iter": 8, "alpha": 1.0}
+    whole = fitted(estimators.MLPClassifier, sparse, y, "fit", **options)
+    monkeypatch.setattr(estimators, "SPARSE_ROWS", 40)
+    parts = fitted(estimators.MLPClassifier, sparse, y, "fit", **options)
+    same(learned(parts, sparse), learned(whole, sparse), 1e-6)
+
+
 def test_many_sparse_rows_are_shared_by_threads():
     import scipy.sparse
 
