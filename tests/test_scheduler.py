@@ -159,10 +159,14 @@ def test_what_cannot_be_scheduled_is_refused(arguments, message):
     assert bits(net) == before
 
 
-def test_other_networks_and_optimizers_are_refused():
+def test_other_networks_are_refused():
     net = fastnn.Network(7, [fastnn.Dense(3)])
     x, y = data()
     with pytest.raises(ValueError, match="cross_entropy for label_smoothing, got mean_squ"):
         net.fit(x, np.eye(3)[y], callbacks=[fastnn.Scheduler("label_smoothing", 0.1)], verbose=0)
+
+
+def test_all_rows_at_once_are_refused():
+    pytest.importorskip("scipy", reason="SciPy is not installed: LBFGS")
     with pytest.raises(ValueError, match="an optimizer that takes batches with Scheduler, got"):
         fit(network(0), 1, fastnn.LBFGS(), callbacks=[fastnn.Scheduler("dropout", 0.1)])
