@@ -239,7 +239,7 @@ cdef void learn_table(const Instruction* i, Worker* me, real[::1] parameters, re
     cdef Matrix x = here(me, i.source), d = here(me, i.other), sums = here(me, i.target)
     cdef Range mine = rows_of_mine(me, i.codes)
     cdef const Weights* of = me.call.blocks + i.block
-    cdef Py_ssize_t r, j, q, code, b, width = vector_of(i), together
+    cdef Py_ssize_t r, j, code, b, width = vector_of(i)
     cdef Span s
     for j in range(mine.first * width, mine.end * width):
         work[sums.start + j] = 0
@@ -248,10 +248,9 @@ cdef void learn_table(const Instruction* i, Worker* me, real[::1] parameters, re
         if mine.first <= code < mine.end:
             for j in range(width):
                 work[sums.start + code * width + j] += work[b + j]
-    together = 1 if me.call.learning and of.penalized else larger(1, mine.end - mine.first)      # rows that follow each other in memory
-    for q in range((mine.end - mine.first) // together):
-        code = (mine.first + q * together) * width
-        s = span_of(me, i.weights + code, sums.start + code, together * width)
+    if mine.first < mine.end:
+        code = mine.first * width
+        s = span_of(me, i.weights + code, sums.start + code, (mine.end - mine.first) * width)
         learn_sums(me, of, &s, parameters, state, gradients, work)
 
 

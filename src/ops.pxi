@@ -226,7 +226,7 @@ cdef void learn_rows(const Instruction* i, Worker* me, Range mine, real[::1] par
             g = gradient_of(i, me, matrix(block, columns.end - columns.first), rows, columns)
             multiply(work, work, work, &g, work, me.scratch)
             # whole rows follow each other in memory
-            flat = g.rows if g.columns == i.outputs and not of.penalized else 1
+            flat = g.rows if g.columns == i.outputs else 1
             for r in range(g.rows // flat):
                 s = span_of(me, i.weights + (rows.first + r) * i.outputs + columns.first, block + r * g.columns, flat * g.columns)
                 update(me, of, parameters, work, state, &s)

@@ -3,8 +3,8 @@
 # All of it goes span by span right behind the product that made the gradient. Norms do not: they want all gradients first.
 # Then LEARN leaves gradients, and squares of their rows, and UPDATE does the rest after a meeting.
 
-cdef struct Sums:                       # 16 sums side by side, whatever the width of a vector
-    double lanes[16]
+cdef enum:
+    NORM_LANES = 16                     # sums side by side, whatever the width of a vector
 
 
 cdef inline Span span_of(const Worker* me, Py_ssize_t w, Py_ssize_t g, Py_ssize_t n) noexcept nogil:
@@ -14,24 +14,51 @@ cdef inline Span span_of(const Worker* me, Py_ssize_t w, Py_ssize_t g, Py_ssize_
     return s
 
 
-cdef inline double norms(const real[::1] x, Py_ssize_t start, Py_ssize_t n, double l1, double l2) noexcept nogil:
-    """l1 * sum |x| + l2 * sum x^2, in an order that n decides."""
-    cdef Sums sums
-    cdef Py_ssize_t q, whole = n // 16 * 16
+cdef inline void add_norms(const real[::1] x, Py_ssize_t start, Py_ssize_t n, double l1, double l2, double factor,
+                           double* sums) noexcept nogil:
+    """sums += factor * (l1 * |x| + l2 * x^2), each of every sixteenth x; n decides the order."""
+    cdef double lanes[NORM_LANES]
+    cdef double x64
+    cdef Py_ssize_t q, whole = n // NORM_LANES
     cdef int j
-    cdef double total = 0, x64
-    for j in range(16):
-        sums.lanes[j] = 0
-    for q in range(0, whole, 16):
-        for j in range(16):
-            x64 = x[start + q + j]
-            sums.lanes[j] = fma(fma(l2, x64, copysign(l1, x64)), x64, sums.lanes[j])
-    for q in range(whole, n):
-        x64 = x[start + q]
-        sums.lanes[q - whole] = fma(fma(l2, x64, copysign(l1, x64)), x64, sums.lanes[q - whole])
-    for j in range(16):
-        total += sums.lanes[j]
+    for j in range(NORM_LANES):
+        lanes[j] = 0
+    for q in range(whole):
+        for j in range(NORM_LANES):
+            x64 = x[start + q * NORM_LANES + j]
+            lanes[j] = fma(fma(l2, x64, copysign(l1, x64)), x64, lanes[j])
+    for j in range(n - whole * NORM_LANES):
+        x64 = x[start + whole * NORM_LANES + j]
+        lanes[j] = fma(fma(l2, x64, copysign(l1, x64)), x64, lanes[j])
+    for j in range(NORM_LANES):
+        sums[j] = fma(factor, lanes[j], sums[j])
+
+
+cdef double norms(const real[::1] x, Py_ssize_t start, Py_ssize_t n, double l1, double l2) noexcept nogil:
+    """l1 * sum |x| + l2 * sum x^2."""
+    cdef double sums[NORM_LANES]
+    memset(sums, 0, sizeof(sums))
+    add_norms(x, start, n, l1, l2, 1, sums)
+    return total_of(sums, NORM_LANES)
+
+
+cdef double total_of(const double* sums, Py_ssize_t n) noexcept nogil:
+    cdef double total = 0
+    cdef Py_ssize_t j
+    for j in range(n):
+        total += sums[j]
     return total
+
+
+cdef inline void count_penalties(const Worker* me, const Weights* of, const real[::1] w, const Span* s) noexcept nogil:
+    """The penalties of these weights, by rows, which threads may share in any way."""
+    cdef Py_ssize_t first = s.w - of.start, end = first + s.n, row, n
+    cdef double factor = me.block.c[PENALTY] * me.block.total
+    while first < end:
+        row = first // of.columns
+        n = smaller(end, (row + 1) * of.columns) - first
+        add_norms(w, of.start + first, n, of.l1, of.l2, factor, me.call.penalties + (of.first_row + row) * NORM_LANES)
+        first += n
 
 
 cdef inline void penalize(const Weights* of, real factor, const real[::1] w, real[::1] g, const Span* s) noexcept nogil:
@@ -52,10 +79,9 @@ cdef inline bint complete(const Worker* me, const Weights* of, const real[::1] w
     """The gradient g with its penalty, and with those of the steps before. Returns whether an update follows."""
     cdef const Call* call = me.call
     cdef real share = me.block.c[SHARE]
-    cdef Py_ssize_t j, sum = s.w + call.accumulated, row
+    cdef Py_ssize_t j, sum = s.w + call.accumulated
     if call.penalties != NULL and of.penalized:
-        row = of.first_row + (s.w - of.start) // of.columns         # such spans lie in one row
-        call.penalties[row] += norms(w, s.w, s.n, of.l1, of.l2) * me.block.c[PENALTY] * me.block.total
+        count_penalties(me, of, w, s)
         penalize(of, me.block.c[PENALTY], w, g, s)
     if call.rule & ACCUMULATES:
         for j in range(s.n):
@@ -95,7 +121,7 @@ cdef inline void apply(const Worker* me, const Weights* of, real[::1] w, real[::
 cdef inline void update(const Worker* me, const Weights* of, real[::1] w, real[::1] g, real[::1] state, const Span* s) noexcept nogil:
     """All that turns the gradient g of a span of a block, which is used up, into other weights w.
 
-    Where the block is penalized the span must lie in one of its rows. Not for a call that waits for all gradients.
+    Not for a call that waits for all gradients.
     """
     if not me.call.plain and not complete(me, of, w, g, state, s):
         return
@@ -113,7 +139,7 @@ cdef void settle(const Worker* me, const Weights* of, Range rows, real[::1] w, r
     """What follows the gradient of some rows of a block: the update, or the squares that it waits for."""
     cdef Py_ssize_t r, start, n = of.columns
     cdef Span s
-    if not of.penalized and not me.call.waits:
+    if not me.call.waits:
         start = of.start + rows.first * n
         s = span_of(me, start, start, (rows.end - rows.first) * n)
         update(me, of, w, g, state, &s)
