@@ -40,25 +40,40 @@ cdef inline void chunks(const real[::1] h, const real[::1] w, real[::1] z, const
             k += CHUNK
 
 
-cdef void row_product(const real[::1] h, const real[::1] w, real[::1] z, const Product* p) noexcept nogil:
-    """z += h W for one row, in whole vectors. A step of a chain waits for the one before: many must be under way."""
-    cdef int lanes = pair_of()
-    cdef Py_ssize_t chunk, j = 0
+cdef inline void columns_of_row(const real[::1] h, const real[::1] w, real[::1] z, const Product* p, Py_ssize_t j, int groups) noexcept nogil:
+    """z += h W for some groups of columns from j on."""
+    cdef Py_ssize_t chunk
     cdef Chains c
-    c.h_step, c.z_step, c.w_step = 0, lanes, lanes
-    while p.columns - j >= 4 * lanes:
-        for chunk in range(ceil_div(p.depth, CHUNK)):
-            c.h, c.z, c.W = p.A.start + chunk * CHUNK, p.C.start + j, part(p.B, chunk * CHUNK, j)
-            c.depth = smaller(CHUNK, p.depth - chunk * CHUNK)
-            chains(h, w, z, &c, 4, lanes)
-        j += 4 * lanes
+    c.h_step, c.z_step, c.w_step = 0, pair_of(), pair_of()
+    for chunk in range(ceil_div(p.depth, CHUNK)):
+        c.h, c.z, c.W = p.A.start + chunk * CHUNK, p.C.start + j, part(p.B, chunk * CHUNK, j)
+        c.depth = smaller(CHUNK, p.depth - chunk * CHUNK)
+        chains(h, w, z, &c, groups, pair_of())
+
+
+cdef void row_product(const real[::1] h, const real[::1] w, real[::1] z, const Product* p) noexcept nogil:
+    """z += h W for one row, in whole vectors. A step of a chain waits for the one before: many must be under way.
+
+    They run down neighbouring columns, as many as the registers hold: W comes as it lies in memory, and no narrow strip is left.
+    """
+    cdef int lanes = pair_of(), groups
+    cdef Py_ssize_t j = 0
     while j < p.columns:
-        if p.columns - j > 16 or lanes <= 16:
+        groups = <int> ((p.columns - j) // lanes)
+        groups = <int> smaller(groups, rows_of()) if groups > 2 else 1
+        if groups == 6:
+            columns_of_row(h, w, z, p, j, 6)
+        elif groups == 5:
+            columns_of_row(h, w, z, p, j, 5)
+        elif groups == 4:
+            columns_of_row(h, w, z, p, j, 4)
+        elif groups == 3:
+            columns_of_row(h, w, z, p, j, 3)
+        elif p.columns - j > 16 or lanes <= 16:
             chunks(h, w, z, p, j, lanes)
-            j += lanes
         else:
             chunks(h, w, z, p, j, 16)
-            j += 16
+        j += groups * lanes
 
 
 cdef void multiply_transposed(const real[::1] a, const real[::1] w, real[::1] d, const Product* p, real[::1] work,
