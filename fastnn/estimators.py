@@ -648,14 +648,13 @@ class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
 
         Of several targets of classes a list of them, one for each.
         """
-        check_is_fitted(self)
-        if self._several():
-            outputs = self._label_binarizer.heads.outputs(self._forward_pass_fast(X))
-            return list(outputs.values())
         h = self._quick(X)
-        if h is None:
+        if h is None and not self._several():
             theirs: Array = super().predict_proba(X)
             return theirs
+        if self._several():
+            h = self._forward_pass_fast(X) if h is None else h
+            return list(self._label_binarizer.heads.outputs(h).values())
         return h if h.shape[1] > 1 else np.concatenate([1 - h, h], axis=1)
 
 
