@@ -11,7 +11,7 @@ from functools import partial
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, given, settings
 from hypothesis import strategies as st
 
 from fastnn import engine, program, reference
@@ -282,7 +282,11 @@ def test_every_rule_reaches_every_block(make, rule, batch_size):
 )
 @given(made=programs(), rows=st.sampled_from([1, 2, 29, 70]))
 def test_any_program(made, rows):
-    check(made, rows)
+    try:
+        check(made, rows)
+    except RuntimeWarning as error:  # exponentials of exponentials, in the reference
+        assume("overflow" not in str(error))
+        raise
 
 
 @pytest.mark.parametrize("widths", [(2, 140), (140, 2)], ids=str)
