@@ -21,6 +21,7 @@ import numpy as np
 
 try:
     from scipy.special import xlogy
+    from sklearn import config_context
     from sklearn.base import _fit_context
     from sklearn.callback import CallbackSupportMixin
     from sklearn.metrics import get_scorer
@@ -40,10 +41,12 @@ except ImportError as error:  # pragma: no cover
     ) from error
 
 from . import losses, training
-from ._arrays import Array, pieces
+from ._arrays import Array, direct, pieces
 from ._sklearn_fit import Epochs, Gradient, Several, Tasks, Update, Validation, Verdict
 from ._sparse import Sparse, is_sparse
 from .callbacks import Callbacks
+from .engine import get as engine_of
+from .engine import get_num_threads
 from .layers import BatchNorm, Dense, Dropout, Layer
 from .losses import Loss
 from .network import Network, hold_of, runner_of
@@ -151,8 +154,23 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
 
     def _validate_input(self, X: Any, y: Any, incremental: bool, reset: bool) -> Any:  # noqa: N803
         """scikit-learn's look at the data; bytes, which engines read, stay bytes."""
-        checked, y = self._checked(looked_at(X), y, incremental, reset)
+        words = isinstance(y, np.ndarray) and y.dtype.kind in "US"
+        known = self._finite(X) and (words or self._finite(y))
+        with config_context(assume_finite=known or None):
+            checked, y = self._checked(looked_at(X), y, incremental, reset)
         return X if is_bytes(X) else checked, y
+
+    def _finite(self, numbers: object) -> bool:
+        """Whether an engine, which is quicker than scikit-learn's look, finds all of it finite."""
+        if type(numbers) is not np.ndarray:
+            return False
+        if numbers.dtype.kind in "biu":
+            return True
+        rows = numbers[None] if numbers.ndim == 1 else numbers
+        if not direct(rows):
+            return False
+        limit, threads = float(np.finfo(rows.dtype).max), self.n_threads or get_num_threads()
+        return engine_of("auto").within(rows, limit, threads)
 
     def _checked(self, X: Any, y: Any, incremental: bool, reset: bool) -> Any:  # noqa: N803
         return super()._validate_input(X, y, incremental, reset)
@@ -504,7 +522,8 @@ class _Fast(CallbackSupportMixin):  # type: ignore[misc]
             if found is not None:
                 return found
             sparse = ["csr", "csc"]
-            checked = validate_data(self, looked_at(X), accept_sparse=sparse, reset=False)
+            with config_context(assume_finite=self._finite(X) or None):
+                checked = validate_data(self, looked_at(X), accept_sparse=sparse, reset=False)
             X = X if is_bytes(X) else checked  # noqa: N806
         network = self._network()
         if X.shape[0] == 0:
@@ -649,12 +668,12 @@ class MLPClassifier(_Fast, _Classifier):  # type: ignore[misc]
         Of several targets of classes a list of them, one for each.
         """
         h = self._quick(X)
-        if h is None and not self._several():
-            theirs: Array = super().predict_proba(X)
-            return theirs
         if self._several():
             h = self._forward_pass_fast(X) if h is None else h
             return list(self._label_binarizer.heads.outputs(h).values())
+        if h is None:
+            theirs: Array = super().predict_proba(X)
+            return theirs
         return h if h.shape[1] > 1 else np.concatenate([1 - h, h], axis=1)
 
 

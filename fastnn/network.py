@@ -681,12 +681,14 @@ class Network:
         return array
 
     def _quickly_finite(self, x: Array) -> bool:
-        """Whether a look at all numbers of a block or less finds them finite in our dtype."""
+        """Whether a look at all numbers finds them finite in our dtype."""
         if x.dtype == np.uint8:
             return True
-        if len(x) > self._block:  # in blocks, so that Ctrl-C is heard
-            return False
-        return bool(self._engine.within(x, self._largest))
+        look, limit, threads = self._engine.within, self._largest, self._threads()
+        if len(x) <= self._block:
+            return look(x, limit, threads)
+        blocks = _arrays.pieces(len(x), self._block)  # so that Ctrl-C is heard
+        return all(look(x[rows], limit, threads) for rows in blocks)
 
     def _data(
         self, x: ArrayLike, y: ArrayLike, weights: ArrayLike | None = None, of: str = ""

@@ -1228,7 +1228,7 @@ def multiply_sparse(
         out[row] += numbers[first:last] @ weights[columns[first:last]]
 
 
-def within(x: Array, limit: float) -> bool:
+def within(x: Array, limit: float, threads: int) -> bool:
     """Whether -limit <= x <= limit for all of x; a NaN is not."""
     return bool((np.abs(x.astype(np.float64)) <= limit).all())
 

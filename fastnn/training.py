@@ -595,7 +595,7 @@ class Run:
         state.steps = self.now.steps + sum(steps for steps, _ in self.now.calls)
         loss = sum(loss for _, (loss, _) in self.now.calls)
         state.seen = fingerprint(self.runner.program)
-        if math.isfinite(loss) and self.runner.engine.within(weights[None], self.largest):
+        if math.isfinite(loss) and self.runner.engine.within(weights[None], self.largest, 1):
             return True
         weights[:] = self.now.weights
         state.optimizer = None  # its state is lost

@@ -448,4 +448,5 @@ def rest(program):
 
 include "predictions.pxi"
 include "sparse.pxi"
+include "within.pxi"
 include "bench.pxi"

@@ -99,24 +99,3 @@ cdef inline void prefetch_row(const Data* data, Py_ssize_t row, Py_ssize_t first
         for line in range(ceil_div((end - first) * data.column_stride, 64)):
             prefetch_far(x + line * 64)
 
-
-def within(x, double limit):
-    """Whether -limit <= x <= limit for all of x (n, I); a NaN is not."""
-    cdef Data data = data_of(x)
-    cdef const char* row
-    cdef Py_ssize_t r
-    cdef bint fine = True
-    if data.kind == UINT8:
-        return True
-    if data.row_stride == data.columns * data.column_stride:     # all is one row
-        data.columns, data.rows = data.columns * data.rows, 1
-    with nogil:
-        for r in range(data.rows):
-            row = data.start + r * data.row_stride
-            if data.kind == FLOAT32:
-                fine = row_within[float](<const float*> row, data.column_stride, data.columns, limit)
-            else:
-                fine = row_within[double](<const double*> row, data.column_stride, data.columns, limit)
-            if not fine:
-                break
-    return fine

@@ -61,6 +61,7 @@ cdef enum:
     TAPES = 8                   # of a network that are kept: two of a fit, whose last batch is short, and some others
     FEW_ROWS = 6                # that one thread predicts sooner than it shares them
     UPDATED = 1 << 12           # weights of an update that a thread claims at least
+    LOOKED = 1 << 17            # numbers that a thread claims at least to look at
     SPARSE_ROWS = 64            # of a product that a thread claims,
     SPARSE_AHEAD = 4            # and for how many numbers ahead W is fetched
     PANEL_ROWS = 512            # of a prediction, from which on a copy of the weights in panels pays for itself,

@@ -279,7 +279,8 @@ cdef class Region:
     cdef real[::1] parameters, state, gradients, work
     cdef int64_t claimed        # of what is shared, so much from the start on
     cdef int64_t step, last     # a stretch of steps that are dealt out: all threads go from `step` to `last`
-    cdef int64_t overflows      # whether a z is not finite
+    cdef int64_t overflows      # whether a z is not finite, or a number beyond the limit
+    cdef double limit
     cdef const Product* product         # of a benchmark: x times the weights, or one of them transposed
     cdef int form
     cdef const Sparse* sparse           # rows that are multiplied

@@ -275,11 +275,23 @@ def test_within_finds_what_is_outside_wherever_it_is(engine_name, dtype):
     core = engine.get(engine_name)
     limit = float(np.finfo("float32").max)
     x = np.full((3, 37), limit, dtype)
-    assert core.within(x, limit)
-    assert core.within(x[:, ::-2], limit)
+    assert core.within(x, limit, 1)
+    assert core.within(x[:, ::-2], limit, 2)
     for bad in (np.nan, np.inf, -np.inf):
         for place in ((0, 0), (1, 17), (2, 36)):
             y = x.copy()
             y[place] = bad
-            assert not core.within(y, limit)
-            assert not core.within(y[::-1, ::-1], limit)
+            assert not core.within(y, limit, 2)
+            assert not core.within(y[::-1, ::-1], limit, 1)
+
+
+@pytest.mark.parametrize("threads", [1, 2, 3])
+def test_threads_that_look_overlook_nothing(engine_name, threads):
+    """More numbers than a thread claims at once, in one piece and in rows that lie apart."""
+    core, x = engine.get(engine_name), np.zeros((1301, 307))
+    for rows in (x, np.zeros((1301, 614))[:, ::2], np.asfortranarray(x)):
+        assert core.within(rows, 1.0, threads)
+        for place in ((0, 0), (427, 100), (426, 306), (1300, 0), (1300, 306)):
+            rows[place] = 2.0
+            assert not core.within(rows, 1.0, threads)
+            rows[place] = 0.0

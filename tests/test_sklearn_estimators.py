@@ -541,3 +541,36 @@ def test_a_search_on_two_processes():
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ConvergenceWarning)
         assert search.fit(x, y).best_score_ > 0.3
+
+
+LAYOUTS = {
+    "rows": lambda x: x,
+    "columns": np.asfortranarray,
+    "strided": lambda x: np.repeat(x, 2, axis=1)[:, ::2],
+    "float32": lambda x: x.astype(np.float32),
+    "big-endian": lambda x: x.astype(">f8"),
+    "list": lambda x: x.tolist(),
+}
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+@pytest.mark.parametrize("layout", LAYOUTS)
+def test_what_is_not_finite_is_refused_in_scikit_learns_words(layout, bad):
+    """An engine looks in its place: at X in its own dtype, at y, in `fit` and in `predict`."""
+    x, y = np.random.default_rng(0).normal(size=(2000, 7)), np.arange(2000) % 3
+    wrong = x.copy()
+    wrong[1999, 6] = bad  # the last: some threads and blocks later
+    wrong, fine = LAYOUTS[layout](wrong), LAYOUTS[layout](x)
+    numbers = np.where(np.arange(2000) == 1999, bad, y)
+    for kinds, name in ((CLASSES, "X"), (NUMBERS, "y")):
+        messages = []
+        for kind in kinds:
+            estimator = kind(hidden_layer_sizes=(3,), max_iter=1, random_state=0)
+            found = (wrong, y) if name == "X" else (fine, numbers)
+            with pytest.raises(ValueError, match=f"Input {name} contains") as fit:
+                estimator.fit(*found)
+            estimator.fit(fine, y)
+            with pytest.raises(ValueError, match="Input X contains") as predict:
+                estimator.predict(wrong)
+            messages.append([str(fit.value).split("\n")[0], str(predict.value).split("\n")[0]])
+        assert messages[0] == messages[1]
