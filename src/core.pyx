@@ -368,16 +368,12 @@ cdef tuple rule_of(Plan plan, program, Call* call):
 
 
 cdef object _penalties(Plan plan, program, Call* call):
-    """Room for the penalties of all rows, which updates add to gradients; None where there are none."""
+    """Room for the penalties of all rows, which updates add to gradients; empty where there are none."""
     if program.penalties is None:
-        return None
+        return np.zeros(0)
     penalties = np.zeros(plan.block_rows * NORM_LANES)
     call.penalties, call.plain = <double*> start_of(penalties), False
     return penalties
-
-
-def _sum_of(penalties):
-    return 0.0 if penalties is None else total_of(<const double*> start_of(penalties), len(penalties))
 
 
 def apply_gradients(program, gradients, coefficients, threads, bint without_penalty=False):
@@ -394,7 +390,7 @@ def apply_gradients(program, gradients, coefficients, threads, bint without_pena
     _is(gradients, "gradients", REAL, program.parameters.shape)
     weights, state, kept = rule_of(plan, program, &call)
     call.coefficients = &row[0]
-    penalties = _penalties(plan, program, &call) if without_penalty else None
+    penalties = _penalties(plan, program, &call) if without_penalty else np.zeros(0)
     threads = team_of(min(threads, ceil_div(call.slot, UPDATED)))
     cdef Region r = Region().reserve(worker_of(&call, 0, 0, 0), threads)
     r.parameters, r.gradients, r.state = weights, gradients, state
@@ -406,7 +402,7 @@ def apply_gradients(program, gradients, coefficients, threads, bint without_pena
         if updates(&call, row[SHARE]):
             constrain_all(r, r.me)
     callers -= 1
-    return _sum_of(penalties)
+    return total_of(<const double*> start_of(penalties), len(penalties))
 
 
 def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t threads):
@@ -436,7 +432,7 @@ def train(program, x, rows, y, Py_ssize_t batch_size, coefficients, Py_ssize_t t
     arena = no_state if call.batch_size <= CHUNK and not call.waits else _zeros(len(plan.parameters))
     _learn(plan, &call, trained, state, arena, threads)
     loss, agreeing = judged.sums()
-    return loss + _sum_of(penalties), agreeing
+    return loss + total_of(<const double*> start_of(penalties), len(penalties)), agreeing
 
 
 def rest(program):
