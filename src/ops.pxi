@@ -174,6 +174,27 @@ cdef inline Product gradient_of(const Instruction* i, Worker* me, Matrix dW, Ran
                       columns.end - columns.first, me.block.rows)
 
 
+cdef void multiply_gradient(const Product* g, Worker* me, real[::1] c, real[::1] work) noexcept nogil:
+    """dW = h^T dz. Few columns beyond whole vectors are had as dW^T = dz^T h, whose vectors run along the neurons."""
+    cdef Py_ssize_t rest = g.columns % 16, whole, first = 0, n, r, j, w, t
+    cdef Product q = g[0]
+    if rest > MOST_REST or g.rows < GRADIENT_ROWS or g.columns + rest > GRADIENT_COLUMNS:
+        rest = 0
+    q.columns = whole = g.columns - rest
+    if whole > 0:
+        multiply(work, work, c, &q, work, me.scratch)
+    while rest > 0 and first < g.rows:
+        n = smaller(GRADIENT_ROWS, g.rows - first)
+        t = me.scratch + PACKED + GRADIENT_ROWS * GRADIENT_COLUMNS - rest * n       # behind the block of dW
+        q = product_of(matrix(g.B.start + whole, 1, g.B.row), matrix(g.A.start + first, g.A.column), matrix(t, n), rest, n, g.depth)
+        multiply(work, work, work, &q, work, me.scratch)
+        for r in range(n):
+            w = g.C.start + (first + r) * g.C.row + whole
+            for j in range(rest):
+                c[w + j] = fma(g.alpha, work[t + j * n + r], c[w + j] if g.add else 0)
+        first += n
+
+
 cdef inline void sum_rows(real[::1] work, Matrix d, Py_ssize_t rows, Py_ssize_t target, int lanes) noexcept nogil:
     """Adds some columns to their sums."""
     cdef real sums[MAX_LANES]
@@ -215,7 +236,7 @@ cdef void learn_rows(const Instruction* i, Worker* me, Range mine, real[::1] par
         columns.first, columns.end = 0, i.outputs
         g = gradient_of(i, me, weights_from(i, mine.first), mine, columns)
         g.alpha, g.add = -me.block.c[RATE] * of.rate, True
-        multiply(work, work, parameters, &g, work, me.scratch)
+        multiply_gradient(&g, me, parameters, work)
         return
     for q in range(ceil_div(i.outputs, GRADIENT_COLUMNS)):
         columns.first = q * GRADIENT_COLUMNS
@@ -224,7 +245,7 @@ cdef void learn_rows(const Instruction* i, Worker* me, Range mine, real[::1] par
             rows.first = mine.first + p * GRADIENT_ROWS
             rows.end = smaller(mine.end, rows.first + GRADIENT_ROWS)
             g = gradient_of(i, me, matrix(block, columns.end - columns.first), rows, columns)
-            multiply(work, work, work, &g, work, me.scratch)
+            multiply_gradient(&g, me, work, work)
             # whole rows follow each other in memory
             flat = g.rows if g.columns == i.outputs else 1
             for r in range(g.rows // flat):
@@ -261,7 +282,7 @@ cdef void accumulate_rows(const Instruction* i, Worker* me, Range rows, real[::1
     columns.first, columns.end = 0, i.outputs
     cdef Product g = gradient_of(i, me, weights_from(i, rows.first), rows, columns)
     g.add = me.block.first > 0
-    multiply(work, work, gradients, &g, work, me.scratch)
+    multiply_gradient(&g, me, gradients, work)
 
 
 cdef void learn(const Instruction* i, Worker* me, real[::1] parameters, real[::1] state, real[::1] gradients,

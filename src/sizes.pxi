@@ -37,6 +37,7 @@ cdef enum:                      # of the register tile and the products
 cdef enum:                      # of a step of training
     GRADIENT_ROWS = 96          # of a block of dW between product and update: it stays in the L2
     GRADIENT_COLUMNS = 512
+    MOST_REST = 10              # of its columns, beyond whole vectors, that are sooner had as rows of its transpose
     SMALL = 1 << 14             # multiplications of a layer, and a batch, that take less than a meeting of threads
     SHARED_OUTPUT = 1 << 15     # numbers of a block's output whose softmax and loss take longer than to exchange d
     GAP = 4096 + 80             # between what one thread and what two threads use: cores fetch ahead

@@ -559,6 +559,15 @@ def test_fifty_steps_of_every_optimizer(compiled, optimizer, dtype, batch_size):
     check_steps(*case, steps)
 
 
+@pytest.mark.parametrize("optimizer", [TRAINED[0], TRAINED[3]], ids=str)
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("sizes", [[250, 100, 10], [200, 504, 9], [130, 505, 3]], ids=str)
+def test_columns_beyond_whole_vectors(compiled, optimizer, dtype, sizes):
+    """Few of them are had by the transpose, where a block of dW leaves room behind it."""
+    case = compiled(dtype), ["relu", "softmax"], "cross_entropy", sizes, dtype, 33, optimizer
+    check_steps(*case, 6)
+
+
 @pytest.mark.parametrize("optimizer", TRAINED, ids=str)
 def test_steps_of_batches_larger_than_any_chunk(compiled, optimizer):
     names, sizes = ["sigmoid", "softmax"], [9, 21, 3]
