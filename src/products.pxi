@@ -54,13 +54,14 @@ cdef inline void columns_of_row(const real[::1] h, const real[::1] w, real[::1] 
 cdef void row_product(const real[::1] h, const real[::1] w, real[::1] z, const Product* p) noexcept nogil:
     """z += h W for one row, in whole vectors. A step of a chain waits for the one before: many must be under way.
 
-    They run down neighbouring columns, as many as the registers hold: W comes as it lies in memory, and no narrow strip is left.
+    They run down neighbouring columns, as many as the registers hold, as W lies in memory; where few are left, down chunks of the
+    sum as well.
     """
     cdef int lanes = pair_of(), groups
     cdef Py_ssize_t j = 0
     while j < p.columns:
         groups = <int> ((p.columns - j) // lanes)
-        groups = <int> smaller(groups, rows_of()) if groups > 2 else 1
+        groups = <int> larger(1, smaller(groups, rows_of()))
         if groups == 6:
             columns_of_row(h, w, z, p, j, 6)
         elif groups == 5:
@@ -69,8 +70,10 @@ cdef void row_product(const real[::1] h, const real[::1] w, real[::1] z, const P
             columns_of_row(h, w, z, p, j, 4)
         elif groups == 3:
             columns_of_row(h, w, z, p, j, 3)
+        elif groups == 2:
+            chunks(h, w, z, p, j, 2 * pair_of())
         elif p.columns - j > 16 or lanes <= 16:
-            chunks(h, w, z, p, j, lanes)
+            chunks(h, w, z, p, j, pair_of())
         else:
             chunks(h, w, z, p, j, 16)
         j += groups * lanes
