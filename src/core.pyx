@@ -371,7 +371,7 @@ cdef object _penalties(Plan plan, program, Call* call):
     """Room for the penalties of all rows, which updates add to gradients; empty where there are none."""
     if program.penalties is None:
         return np.zeros(0)
-    penalties = np.zeros(plan.block_rows * NORM_LANES)
+    penalties = np.zeros(NORM_SUMS * plan.block_rows)
     call.penalties, call.plain = <double*> start_of(penalties), False
     return penalties
 

@@ -123,7 +123,7 @@ cdef struct Call:               # the same for all threads and steps
     bint waits                  # or the update waits for all of them
     Py_ssize_t accumulated      # the slot of the sum of gradients, in elements of the state
     real* averages              # of the weights, which else are the parameters
-    double* penalties           # of each row of all blocks, times rows of the batch, summed over steps; NULL: none
+    double* penalties           # NORM_SUMS of each row of all blocks, times rows of the batch, over steps; NULL: none
     double* squares             # the sum of the squares of each row's gradients
     double* columns             # and of columns of W: see MEASURE
     double* losses              # a number for each row at hand, and

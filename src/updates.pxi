@@ -3,10 +3,6 @@
 # All of it goes span by span right behind the product that made the gradient. Norms do not: they want all gradients first.
 # Then LEARN leaves gradients, and squares of their rows, and UPDATE does the rest after a meeting.
 
-cdef enum:
-    NORM_LANES = 16                     # sums side by side, whatever the width of a vector
-
-
 cdef inline Span span_of(const Worker* me, Py_ssize_t w, Py_ssize_t g, Py_ssize_t n) noexcept nogil:
     """n weights from w on, whose gradients begin at g."""
     cdef Span s
@@ -14,50 +10,57 @@ cdef inline Span span_of(const Worker* me, Py_ssize_t w, Py_ssize_t g, Py_ssize_
     return s
 
 
+cdef enum:
+    NORM_SUMS = 4               # that a norm is left in: adding up the last ones takes longer than a row of 100
+
+
 cdef inline void add_norms(const real[::1] x, Py_ssize_t start, Py_ssize_t n, double l1, double l2, double factor,
-                           double* sums) noexcept nogil:
-    """sums += factor * (l1 * |x| + l2 * x^2), each of every sixteenth x; n decides the order."""
-    cdef double lanes[NORM_LANES]
+                           double* norm) noexcept nogil:
+    """norm += factor * (l1 * |x| + l2 * x^2), in NORM_SUMS; n decides the order, whatever the width of a vector."""
+    cdef double sums[16]
     cdef double x64
-    cdef Py_ssize_t q, whole = n // NORM_LANES
+    cdef Py_ssize_t q, whole = n // 16
     cdef int j
-    for j in range(NORM_LANES):
-        lanes[j] = 0
+    for j in range(16):
+        sums[j] = 0
     for q in range(whole):
-        for j in range(NORM_LANES):
-            x64 = x[start + q * NORM_LANES + j]
-            lanes[j] = fma(fma(l2, x64, copysign(l1, x64)), x64, lanes[j])
-    for j in range(n - whole * NORM_LANES):
-        x64 = x[start + whole * NORM_LANES + j]
-        lanes[j] = fma(fma(l2, x64, copysign(l1, x64)), x64, lanes[j])
-    for j in range(NORM_LANES):
-        sums[j] = fma(factor, lanes[j], sums[j])
+        for j in range(16):
+            x64 = x[start + q * 16 + j]
+            sums[j] = fma(fma(l2, x64, copysign(l1, x64)), x64, sums[j])
+    for j in range(n - whole * 16):
+        x64 = x[start + whole * 16 + j]
+        sums[j] = fma(fma(l2, x64, copysign(l1, x64)), x64, sums[j])
+    for j in range(8):
+        sums[j] += sums[j + 8]
+    for j in range(NORM_SUMS):
+        norm[j] = fma(factor, sums[j] + sums[j + 4], norm[j])
 
 
 cdef double norms(const real[::1] x, Py_ssize_t start, Py_ssize_t n, double l1, double l2) noexcept nogil:
     """l1 * sum |x| + l2 * sum x^2."""
-    cdef double sums[NORM_LANES]
-    memset(sums, 0, sizeof(sums))
-    add_norms(x, start, n, l1, l2, 1, sums)
-    return total_of(sums, NORM_LANES)
+    cdef double norm[NORM_SUMS]
+    memset(norm, 0, sizeof(norm))
+    add_norms(x, start, n, l1, l2, 1, norm)
+    return total_of(norm, NORM_SUMS)
 
 
-cdef double total_of(const double* sums, Py_ssize_t n) noexcept nogil:
+cdef double total_of(const double* numbers, Py_ssize_t n) noexcept nogil:
+    """Their sum, in this order; that of Python's `sum` depends on its version."""
     cdef double total = 0
     cdef Py_ssize_t j
     for j in range(n):
-        total += sums[j]
+        total += numbers[j]
     return total
 
 
 cdef inline void count_penalties(const Worker* me, const Weights* of, const real[::1] w, const Span* s) noexcept nogil:
-    """The penalties of these weights, by rows, which threads may share in any way."""
+    """The penalties of these weights, each row's by itself: rows are what threads share in any way."""
     cdef Py_ssize_t first = s.w - of.start, end = first + s.n, row, n
     cdef double factor = me.block.c[PENALTY] * me.block.total
     while first < end:
         row = first // of.columns
         n = smaller(end, (row + 1) * of.columns) - first
-        add_norms(w, of.start + first, n, of.l1, of.l2, factor, me.call.penalties + (of.first_row + row) * NORM_LANES)
+        add_norms(w, of.start + first, n, of.l1, of.l2, factor, me.call.penalties + NORM_SUMS * (of.first_row + row))
         first += n
 
 
