@@ -2,7 +2,8 @@
 
 Prints a line for each row of the table in bench/README.md: seconds of each at the median, and the
 median of the turns' ratios, how many times as fast ours is. Both get the same arguments, data and
-seeds, and so learn the same network; scikit-learn's products may use all threads of its BLAS.
+seeds, and so learn the same network; scikit-learn's products may use all threads of its BLAS, whose
+core type is printed: OPENBLAS_CORETYPE must not hold it back.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ import scipy.sparse
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import GridSearchCV
 from sklearn.neural_network import MLPClassifier as Theirs
+from threadpoolctl import threadpool_info
 
 import fastnn
 from fastnn.estimators import MLPClassifier as Ours
@@ -125,6 +127,10 @@ def main() -> None:
     parser.add_argument("--only", default="", help="rows whose names have this in them")
     chosen = parser.parse_args()
     warnings.simplefilter("ignore", ConvergenceWarning)
+    for pool in threadpool_info():
+        if pool["user_api"] == "blas":
+            kind = pool.get("architecture", "")
+            print(f"BLAS: {pool['internal_api']} {kind}, {pool['num_threads']} threads")
     print("| what | fastnn, s | scikit-learn, s | times as fast | turns |\n" + "| --- " * 5 + "|")
     for name, turns, ours, theirs in table(chosen.data):
         if chosen.only not in name:

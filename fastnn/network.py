@@ -50,6 +50,7 @@ Data = tuple[Array, Array, NDArray[np.float64] | None]  # x, y, and the weights 
 
 DTYPES = ("float32", "float64")
 BLOCK = 16384  # rows at most in one call of an engine
+LOOKED = 1 << 22  # numbers that an engine looks at in one call, before it learns from them
 BLOCK_COST = 1 << 32  # flops at most in one such call, so that Ctrl-C is prompt
 
 
@@ -685,9 +686,7 @@ class Network:
         if x.dtype == np.uint8:
             return True
         look, limit, threads = self._engine.within, self._largest, self._threads()
-        if len(x) <= self._block:
-            return look(x, limit, threads)
-        blocks = _arrays.pieces(len(x), self._block)  # so that Ctrl-C is heard
+        blocks = _arrays.pieces(len(x), max(1, LOOKED // self.inputs))  # so that Ctrl-C is heard
         return all(look(x[rows], limit, threads) for rows in blocks)
 
     def _data(
