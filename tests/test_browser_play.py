@@ -127,6 +127,20 @@ def test_a_small_three_off_the_centre_is_a_three(server, open_page):
     says(page, "Draw something")
 
 
+def test_a_drawing_that_is_begun_before_the_first_row_has_come(server, open_page):
+    page, held, late = open_page(server.address), [], True
+    page.route("**/*rows?*", lambda route: held.append(route) if late else route.continue_())
+    page.reload()
+    page.wait_for_selector(".answer")
+    draw(page, three(0.75, 0.3, 0.07))
+    late = False
+    for row in held:
+        row.continue_()
+    page.wait_for_timeout(300)
+    assert held
+    says(page, "It says 3")
+
+
 def test_a_drawing_is_reloaded_from_the_address(server, open_page):
     page = open_page(server.address)
     draw(page, three(0.3, 0.6, 0.12))

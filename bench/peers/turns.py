@@ -47,8 +47,12 @@ def cores(count: int) -> list[int]:
 
 
 def environment(threads: int, extra: dict[str, str]) -> dict[str, str]:
-    """The variables of a worker: its threads, and this tree's fastnn if it is built in place."""
-    variables = os.environ | dict.fromkeys(THREAD_VARIABLES, str(threads)) | extra
+    """The variables of a worker: its threads, and this tree's fastnn if it is built in place.
+
+    OpenBLAS chooses its core type itself, whatever the machine's variables say, unless a case does.
+    """
+    inherited = {name: value for name, value in os.environ.items() if name != "OPENBLAS_CORETYPE"}
+    variables = inherited | dict.fromkeys(THREAD_VARIABLES, str(threads)) | extra
     variables["CI"] = "true"  # else each import of OpenVINO is reported to its makers meanwhile
     variables.pop("PYTHONDONTWRITEBYTECODE", None)  # else each import compiles what is in place
     if any((ROOT / "fastnn").glob("_core_*.so")):

@@ -207,7 +207,7 @@ class App {
       this.x = this.input.read();
     } else if (!network.side && state.x) this.takeText(state.x);
     else await this.takeRow(state.row ?? 0, state.part ?? "test");
-    this.input.show(this.x, Boolean(state.draw));
+    this.input.show(this.x, this.isDrawn || Boolean(state.draw));
     this.refresh();
     for (const one of this.cards) one.show();
     await this.input.picker.fetch();
@@ -228,7 +228,9 @@ class App {
     Object.assign(this.state, { x: text, row: null });
   }
 
+  /** A row of the data, unless something else is looked at by the time that it comes. */
   async takeRow(index, part) {
+    const before = this.x;
     const rows = this.server
       ? (
           await ask(
@@ -236,7 +238,7 @@ class App {
           )
         ).rows
       : this.network.rows.slice(index, index + 1);
-    if (!rows.length) return;
+    if (!rows.length || this.isDrawn || this.x !== before) return;
     this.x = rows[0].x;
     this.truth = rows[0].y;
     Object.assign(this.state, { row: rows[0].index, part, draw: null, x: null });

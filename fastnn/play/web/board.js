@@ -70,9 +70,13 @@ export class Board {
   }
 
   clear() {
-    this.strokes = [];
-    this.isDown = false;
+    this.drop();
     this.changed();
+  }
+
+  /** No strokes any more, nor one that is being drawn. */
+  drop() {
+    Object.assign(this, { strokes: [], pointer: null, isDown: false });
   }
 
   /** Show the strokes, and the pen of the keys. */
@@ -132,6 +136,7 @@ export class Board {
     const numbers = (part) => [...part].map((c) => Math.max(0, DIGITS.indexOf(c)) / 63);
     const points = (part) =>
       Array.from({ length: part.length >> 1 }, (_, i) => numbers(part).slice(2 * i, 2 * i + 2));
+    this.drop();
     this.strokes = text
       .slice(0, 4000)
       .split(".")

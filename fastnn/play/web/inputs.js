@@ -202,9 +202,7 @@ export class PictureInput {
   /** What is looked at now, when it did not come from the board. */
   show(x, isDrawn) {
     paintInk(this.sees, x, this.app.network.side, this.app.network.top);
-    if (!isDrawn && this.board.strokes.length) {
-      this.board.strokes = [];
-    }
+    if (!isDrawn) this.board.drop();
     this.hint.hidden = this.board.strokes.length > 0;
     this.board.paint();
     this.picker.mark();
